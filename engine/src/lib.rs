@@ -1,0 +1,18 @@
+//! The thread-per-core engine: one glommio executor a core, one raw io_uring ring beside it for sockets and durable
+//! file writes, and one control thread. This crate alone holds `unsafe`, system calls, threads and the clock, and it
+//! knows no mail protocol.
+
+pub mod blocking;
+pub mod control;
+pub mod file;
+pub mod limits;
+pub mod net;
+pub mod placement;
+pub mod probe;
+pub mod runtime;
+pub mod stream;
+pub mod sync;
+pub mod tls;
+
+pub use bytes;
+pub use runtime::{CoreId, Task, core_count, current_core, now, on_core, sleep, spawn, timeout, unix_time};
