@@ -1,1 +1,10 @@
-//! proxy/proto
+//! Pure protocol cores: bytes and events in, bytes and events out. No IO, no clock, no executor; the same result however
+//! the input is cut.
+
+pub mod address;
+pub mod imap;
+pub mod message;
+pub mod pop3;
+pub mod proxy_protocol;
+pub mod sasl;
+pub mod smtp;

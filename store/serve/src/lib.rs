@@ -1,1 +1,4 @@
-//! store/serve
+//! The backend servers over the store: POP3 and IMAP sessions after login.
+
+pub mod imap;
+pub mod pop3;
