@@ -3,6 +3,7 @@
 //! knows no mail protocol.
 
 pub mod blocking;
+pub mod byte_stream;
 pub mod control;
 pub mod file;
 pub mod limits;
@@ -12,6 +13,7 @@ pub mod probe;
 pub mod runtime;
 pub mod stream;
 pub mod sync;
+pub mod testing;
 pub mod tls;
 
 pub use bytes;
