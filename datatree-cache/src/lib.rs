@@ -1,1 +1,27 @@
-//! datatree-cache
+//! Control data: who exists, where their mail lives, what they asked for.
+//!
+//! A source ([`source::DataTree`]: an LDIF file now, LDAP later) gives entries; the schema turns them into typed,
+//! immutable [`record`]s; a [`Snapshot`] is one coherent copy of all of them, published to the cores through
+//! [`Copy`] and read there through [`CoreCopy`] with no lock and no allocation.
+//!
+//! Invariants: a record never changes once it is published; generations only grow; a lookup never waits.
+//! What this crate does not do: it never writes control data and it knows nothing of mail data or sockets.
+
+mod address;
+mod copy;
+pub mod ldif;
+mod mistake;
+pub mod password;
+pub mod record;
+mod schema;
+mod slowing;
+mod snapshot;
+pub mod source;
+
+pub use address::{Address, AddressError, LOCAL_PART_BYTES_MAX, MAILBOX_BYTES_MAX, canonical_domain};
+pub use copy::{Copy, CoreCopy, Current};
+pub use mistake::{Mistake, Mistakes, Position};
+pub use record::{Account, AccountStatus, AccountUuid, DeliveryMode, Domain, Group, Quota, Service, ServiceSet, Value};
+pub use schema::AttributeMap;
+pub use slowing::{FailureSlowing, SlowingOptions};
+pub use snapshot::{CopyState, Difference, Expansion, Recipient, Snapshot};

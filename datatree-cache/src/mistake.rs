@@ -1,0 +1,82 @@
+//! Mistakes in control data: where, what was found, what was expected. Read by a person, so they are sentences.
+
+use std::fmt;
+
+/// A place in a text: both counted from 1, the column in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in bytes, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// One mistake, or one warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where in the file, if it came from one.
+    pub position: Option<Position>,
+    /// DN of the entry, if it is known.
+    pub dn: Option<String>,
+    /// Attribute, if it is about one.
+    pub attribute: Option<String>,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(position) = self.position {
+            write!(f, "{position}: ")?;
+        }
+        if let Some(dn) = &self.dn {
+            write!(f, "{dn}: ")?;
+        }
+        if let Some(attribute) = &self.attribute {
+            write!(f, "{attribute}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// All mistakes that were found (bounded), in the order of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mistakes {
+    /// The first of them, at most [`Mistakes::KEPT_MAX`].
+    pub list: Vec<Mistake>,
+    /// How many more there were.
+    pub left_out: u64,
+}
+
+impl Mistakes {
+    /// How many mistakes are kept; a person mends these first. A guess that fills a few screens.
+    pub const KEPT_MAX: usize = 100;
+
+    /// No mistake.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.list.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            mistake.fmt(f)?;
+        }
+        if self.left_out > 0 {
+            write!(f, "\nand {} more", self.left_out)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

@@ -1,0 +1,122 @@
+//! Records that describe the cluster itself: nodes, modules, volumes.
+
+use super::AccountUuid;
+
+/// An entry of the server_map (pigeonServer): a node.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) id: AccountUuid,
+    pub(crate) generation: u64,
+    pub(crate) dn: String,
+    pub(crate) name: String,
+    pub(crate) public_addresses: Vec<String>,
+    pub(crate) private_addresses: Vec<String>,
+    pub(crate) keys: Vec<String>,
+    pub(crate) weight: u32,
+}
+
+impl Server {
+    /// entryUUID.
+    pub fn id(&self) -> AccountUuid {
+        self.id
+    }
+    /// The generation in which this record last changed.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+    /// Distinguished name of the entry.
+    pub fn dn(&self) -> &str {
+        &self.dn
+    }
+    /// The node's id, which mailHost names.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Addresses that clients reach.
+    pub fn public_addresses(&self) -> impl Iterator<Item = &str> {
+        self.public_addresses.iter().map(String::as_str)
+    }
+    /// Addresses on the private network.
+    pub fn private_addresses(&self) -> impl Iterator<Item = &str> {
+        self.private_addresses.iter().map(String::as_str)
+    }
+    /// Verifiers of the node's key (SCRAM, RFC 5803 form).
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(String::as_str)
+    }
+    /// Its share of new accounts against the other nodes' shares.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
+/// An entry of the service_map (pigeonService): where a module runs.
+#[derive(Debug)]
+pub struct ModuleService {
+    pub(crate) id: AccountUuid,
+    pub(crate) generation: u64,
+    pub(crate) dn: String,
+    pub(crate) name: String,
+    pub(crate) locations: Vec<String>,
+}
+
+impl ModuleService {
+    /// entryUUID.
+    pub fn id(&self) -> AccountUuid {
+        self.id
+    }
+    /// The generation in which this record last changed.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+    /// Distinguished name of the entry.
+    pub fn dn(&self) -> &str {
+        &self.dn
+    }
+    /// The module's name (mailAntivirus, mailFilter, mailForward, mailStore, or an own one).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Where it runs: `here`, a node's id, or `host:port` of an outside server.
+    pub fn locations(&self) -> impl Iterator<Item = &str> {
+        self.locations.iter().map(String::as_str)
+    }
+}
+
+/// A volume (pigeonVolume): a directory on one file system, owned by one node.
+#[derive(Debug)]
+pub struct Volume {
+    pub(crate) id: AccountUuid,
+    pub(crate) generation: u64,
+    pub(crate) dn: String,
+    pub(crate) name: String,
+    pub(crate) node: Option<String>,
+    pub(crate) path: Option<String>,
+}
+
+impl Volume {
+    /// entryUUID.
+    pub fn id(&self) -> AccountUuid {
+        self.id
+    }
+    /// The generation in which this record last changed.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+    /// Distinguished name of the entry.
+    pub fn dn(&self) -> &str {
+        &self.dn
+    }
+    /// The volume's id, which mailMessageStore names.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// The node that owns it.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+    /// Its directory on the owning node, where the node's configuration does not say it.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+}
