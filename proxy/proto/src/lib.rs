@@ -4,6 +4,7 @@
 pub mod address;
 pub mod imap;
 pub mod message;
+pub mod network;
 pub mod pop3;
 pub mod proxy_protocol;
 pub mod sasl;
