@@ -1,0 +1,67 @@
+//! The disk as the store sees it: one directory with small files that are replaced whole, and segment files that are
+//! written once, block by block, durably. Object-safe, so that a simulated disk can stand in.
+//!
+//! Names are single path components. All futures are local to the core.
+
+use std::io;
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+use pigeon_engine::file::AlignedBuffer;
+
+/// A directory that holds one volume.
+pub trait Disk {
+    /// Where it is, for people.
+    fn path(&self) -> String;
+
+    /// A small file whole. `NotFound` when it is not there, `InvalidData` when it is longer than `length_max`.
+    fn read_small<'a>(&'a self, name: &'a str, length_max: usize) -> LocalBoxFuture<'a, io::Result<Vec<u8>>>;
+
+    /// Replaces a small file atomically; durable when it returns.
+    fn write_small<'a>(&'a self, name: &'a str, content: Vec<u8>) -> LocalBoxFuture<'a, io::Result<()>>;
+
+    /// The names in the directory, in any order.
+    fn list(&self) -> LocalBoxFuture<'_, io::Result<Vec<String>>>;
+
+    /// Removes a file; durable when it returns. Those who hold it open can still read it.
+    fn remove<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, io::Result<()>>;
+
+    /// Opens a segment file for reads and writes.
+    fn open<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, io::Result<Rc<dyn DiskFile>>>;
+
+    /// Makes a segment file of `length` zeros with every block allocated, so that a later write changes no metadata and
+    /// cannot find the disk full. Durable when it returns. After a crash in between the file may be there in part.
+    fn create_zeroed<'a>(&'a self, name: &'a str, length: u64) -> LocalBoxFuture<'a, io::Result<Rc<dyn DiskFile>>>;
+
+    /// Bytes that can still be allocated.
+    fn free_bytes(&self) -> LocalBoxFuture<'_, io::Result<u64>>;
+
+    /// Makes the directory and its parents when they are not there.
+    fn create_directory(&self) -> LocalBoxFuture<'_, io::Result<()>>;
+
+    /// A number that nobody outside can guess, for the tag that tells this volume's batches from look-alikes in mail.
+    fn random(&self) -> u64;
+}
+
+/// An open segment file. Positions and lengths are multiples of 4096.
+pub trait DiskFile {
+    /// Bytes.
+    fn length(&self) -> u64;
+
+    /// Writes `buffer[..length]` at `position`; durable when it returns `Ok`. After an error or a crash any of the blocks
+    /// may have been written, or not.
+    fn write_durable(
+        &self,
+        position: u64,
+        buffer: AlignedBuffer,
+        length: usize,
+    ) -> LocalBoxFuture<'_, (io::Result<()>, AlignedBuffer)>;
+
+    /// Reads `buffer[..length]` at `position`. Gives the bytes read: fewer only at the file's end.
+    fn read(
+        &self,
+        position: u64,
+        buffer: AlignedBuffer,
+        length: usize,
+    ) -> LocalBoxFuture<'_, (io::Result<usize>, AlignedBuffer)>;
+}
