@@ -1,31 +1,55 @@
 //! A byte stream of a client: plaintext or TLS over a connection, the same to a protocol driver.
+//!
+//! A plaintext stream passes the buffers of the core's ring through; a TLS stream decrypts each into one vector and gives
+//! the ring its buffer back at once. While it waits, a stream holds nothing but bytes that were put back and, under TLS,
+//! the undecrypted start of a record. The TLS state is `tls::TlsSession`; here is only what moves its bytes.
 
-use crate::net::Connection;
-use crate::tls::TlsAcceptor;
+use crate::net::{Connection, DetachedConnection, Received};
+use crate::tls::{SEAL_BYTES_MAX, TlsAcceptor, TlsSession};
 use bytes::Bytes;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long `close` waits for a peer that does not read before the close_notify is given up.
+const CLOSE_NOTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection with or without TLS on top.
 pub struct Stream {
-    _private: (),
+    connection: Connection,
+    state: State,
 }
 
 /// A stream on its way to another core, TLS state and bytes received ahead included. `Send`.
 pub struct DetachedStream {
-    _private: (),
+    connection: DetachedConnection,
+    state: State,
+}
+
+/// What a stream is beside its connection. Small, because every idle connection has one.
+struct State {
+    tls: Option<Box<TlsSession>>,
+    /// Bytes that `receive` gives first, decrypted where TLS is on.
+    ahead: Vec<u8>,
+    /// From a PROXY header: the client's address and the one it connected to.
+    addresses: Option<Box<(SocketAddr, SocketAddr)>>,
 }
 
 /// A piece of what was received (decrypted where TLS is on). Drop it soon: it may hold a buffer of the core's ring.
-pub struct Chunk {
-    _private: (),
+pub struct Chunk(ChunkBytes);
+
+enum ChunkBytes {
+    Ring(Received),
+    Own(Vec<u8>),
 }
 
 impl std::ops::Deref for Chunk {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        unimplemented!()
+        match &self.0 {
+            ChunkBytes::Ring(received) => received,
+            ChunkBytes::Own(bytes) => bytes,
+        }
     }
 }
 
@@ -43,77 +67,213 @@ pub struct TlsInfo {
 impl Stream {
     /// Plaintext over `connection`.
     pub fn plain(connection: Connection) -> Stream {
-        let _ = connection;
-        unimplemented!()
+        Stream {
+            connection,
+            state: State {
+                tls: None,
+                ahead: Vec::new(),
+                addresses: None,
+            },
+        }
     }
 
-    /// Does the TLS handshake (as server). For STARTTLS the caller must have consumed everything it received: bytes that
-    /// came in behind the STARTTLS command in plaintext are an error and the stream is closed. The deadline that is set
-    /// bounds the handshake.
+    /// Does the TLS handshake (as server) after STARTTLS or STLS. The caller must have consumed everything it received:
+    /// bytes that came in behind that command in plaintext (`put_back`) are an error and the stream is closed, since
+    /// somebody on the way may have put them there (RFC 3207 section 4.2). The deadline that is set bounds the handshake.
     pub async fn start_tls(self, acceptor: &TlsAcceptor) -> io::Result<Stream> {
-        let _ = acceptor;
-        unimplemented!()
+        if !self.state.ahead.is_empty() {
+            return Err(invalid("plaintext was sent behind the command that starts TLS"));
+        }
+        self.accept_tls(acceptor).await
+    }
+
+    /// Does the TLS handshake (as server) on a port where TLS comes first. Bytes that were put back are its beginning:
+    /// they came behind a PROXY header. The deadline that is set bounds the handshake.
+    pub async fn accept_tls(mut self, acceptor: &TlsAcceptor) -> io::Result<Stream> {
+        if self.state.tls.is_some() {
+            return Err(invalid("TLS is already on"));
+        }
+        let mut session = Box::new(TlsSession::new(acceptor).map_err(invalid)?);
+        let mut input = std::mem::take(&mut self.state.ahead);
+        loop {
+            let opened = session.receive(&mut input);
+            drop(input);
+            let output = session.take_output();
+            if !output.is_empty() {
+                self.connection.send(Bytes::from(output)).await?;
+            }
+            let opened = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    // An orderly end, so that the alert is not lost in a reset.
+                    self.connection.close().await;
+                    return Err(invalid(error));
+                }
+            };
+            self.state.ahead.extend_from_slice(&opened.plaintext);
+            if session.is_established() {
+                self.state.tls = Some(session);
+                return Ok(self);
+            }
+            match self.connection.receive().await? {
+                Some(received) if !opened.peer_closed => input = received.to_vec(),
+                _ => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the peer left within the TLS handshake",
+                    ));
+                }
+            }
+        }
     }
 
     /// What TLS was agreed on; `None` for plaintext.
     pub fn tls(&self) -> Option<TlsInfo> {
-        unimplemented!()
+        let session = self.state.tls.as_ref()?;
+        Some(TlsInfo {
+            version: session.version().unwrap_or("TLS").to_owned(),
+            cipher: session.cipher().unwrap_or_else(|| "unknown".to_owned()),
+            server_name: session.server_name().map(str::to_owned),
+        })
     }
 
-    /// As `Connection::peer_address`, or what the PROXY header said (see `set_peer_address`).
+    /// As `Connection::peer_address`, or what the PROXY header said (see `set_addresses`).
     pub fn peer_address(&self) -> SocketAddr {
-        unimplemented!()
+        self.state
+            .addresses
+            .as_ref()
+            .map_or_else(|| self.connection.peer_address(), |addresses| addresses.0)
     }
 
-    /// Our own address.
+    /// Our own address, or what the PROXY header said.
     pub fn local_address(&self) -> SocketAddr {
-        unimplemented!()
+        self.state
+            .addresses
+            .as_ref()
+            .map_or_else(|| self.connection.local_address(), |addresses| addresses.1)
     }
 
     /// Remembers the client's and our address from a PROXY protocol header.
     pub fn set_addresses(&mut self, peer: SocketAddr, local: SocketAddr) {
-        let _ = (peer, local);
-        unimplemented!()
+        self.state.addresses = Some(Box::new((peer, local)));
     }
 
     /// As `Connection::set_deadline`.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
-        let _ = deadline;
-        unimplemented!()
+        self.connection.set_deadline(deadline);
     }
 
-    /// Waits for bytes; `Ok(None)` is the peer's end. Holds no buffer while waiting. Cancel-safe.
+    /// Waits for bytes; `Ok(None)` is the peer's orderly end. Holds no buffer while waiting. Cancel-safe.
+    ///
+    /// Under TLS an end without close_notify is `ErrorKind::UnexpectedEof` (it may be somebody else's doing), and bytes
+    /// that are not valid records are `ErrorKind::InvalidData`; the stream is of no use after either.
     pub async fn receive(&mut self) -> io::Result<Option<Chunk>> {
-        unimplemented!()
+        let State { tls, ahead, .. } = &mut self.state;
+        if !ahead.is_empty() {
+            return Ok(Some(Chunk(ChunkBytes::Own(std::mem::take(ahead)))));
+        }
+        let Some(session) = tls else {
+            return Ok(self
+                .connection
+                .receive()
+                .await?
+                .map(|received| Chunk(ChunkBytes::Ring(received))));
+        };
+        loop {
+            if session.peer_closed().map_err(invalid)? {
+                return Ok(None);
+            }
+            // The copy lets the ring have its buffer back at once, and decryption needs bytes that it may change.
+            let Some(mut bytes) = self.connection.receive().await?.map(|received| received.to_vec()) else {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the connection ended without a TLS close_notify",
+                ));
+            };
+            // From here to the return nothing waits, so that dropping the future loses no bytes.
+            let opened = session.receive(&mut bytes);
+            match opened {
+                Ok(opened) if !opened.plaintext.is_empty() => {
+                    return Ok(Some(Chunk(ChunkBytes::Own(opened.plaintext))));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let alert = session.take_output();
+                    if !alert.is_empty() {
+                        // The error at hand says more than a failure to tell the peer of it.
+                        let _ = self.connection.send(Bytes::from(alert)).await;
+                    }
+                    return Err(invalid(error));
+                }
+            }
+        }
     }
 
     /// Puts bytes back in front: the next `receive` gives them first. For what a protocol core has not consumed when the
     /// stream changes hands (login to backend).
     pub fn put_back(&mut self, bytes: &[u8]) {
-        let _ = bytes;
-        unimplemented!()
+        self.state.ahead.splice(..0, bytes.iter().copied());
     }
 
-    /// Sends all of `data`, encrypted where TLS is on. Not cancel-safe.
-    pub async fn send(&mut self, data: Bytes) -> io::Result<()> {
-        let _ = data;
-        unimplemented!()
+    /// Sends all of `data`, encrypted where TLS is on, at most 64 KiB of records at a time. Not cancel-safe.
+    pub async fn send(&mut self, mut data: Bytes) -> io::Result<()> {
+        let Some(session) = &mut self.state.tls else {
+            return self.connection.send(data).await;
+        };
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(SEAL_BYTES_MAX));
+            let sealed = session.seal(&piece).map_err(invalid)?;
+            self.connection.send(Bytes::from(sealed)).await?;
+        }
+        Ok(())
     }
 
     /// Orderly end: close_notify and FIN, a bounded wait, close.
-    pub async fn close(self) {
-        unimplemented!()
+    pub async fn close(mut self) {
+        if let Some(session) = &mut self.state.tls {
+            session.close();
+            let notice = session.take_output();
+            if !notice.is_empty() {
+                self.connection
+                    .set_deadline(Some(crate::runtime::now() + CLOSE_NOTIFY_TIMEOUT));
+                // A peer that is gone needs no notice.
+                let _ = self.connection.send(Bytes::from(notice)).await;
+            }
+        }
+        self.connection.close().await;
     }
 
     /// Takes it off this core for another one.
     pub async fn detach(self) -> io::Result<DetachedStream> {
-        unimplemented!()
+        Ok(DetachedStream {
+            connection: self.connection.detach().await?,
+            state: self.state,
+        })
     }
 }
 
 impl DetachedStream {
     /// Puts it on the current core.
     pub fn attach(self) -> Stream {
-        unimplemented!()
+        Stream {
+            connection: self.connection.attach(),
+            state: self.state,
+        }
+    }
+}
+
+/// The peer's fault, in words.
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detached_stream_may_travel_to_another_core() {
+        fn check<T: Send>() {}
+        check::<DetachedStream>();
     }
 }
