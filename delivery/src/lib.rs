@@ -1,1 +1,12 @@
-//! delivery
+//! What happens to an accepted message. Today the module chain has one module, mailStore: it finds the volume of each
+//! recipient and moves the body to the core that owns it. It knows the store and the records of control data, and no
+//! mail protocol.
+
+mod mail_store;
+mod placement;
+mod transfers;
+mod volumes;
+
+pub use mail_store::{DeliveryError, MailStore, Recipient, Transfer};
+pub use placement::{Place, PlacementError, VolumeSeat, VolumeTable};
+pub use volumes::{add_volume, own_volumes, take_volumes, volume};
