@@ -74,17 +74,17 @@ impl MailStore {
         let mut places = Vec::with_capacity(recipients.len());
         for recipient in recipients {
             let account = &recipient.account;
-            let place = match self.table.place(&account.id.0, account.volume.as_deref()) {
+            let place = match self.table.place(&account.id().0, account.volume()) {
                 Ok(place) => place,
                 Err(error) => {
-                    tracing::error!(dn = %account.dn, %error, "mail for this account waits at the sender");
+                    tracing::error!(dn = account.dn(), %error, "mail for this account waits at the sender");
                     places.push(Err(DeliveryError::Unavailable(error.to_string())));
                     continue;
                 }
             };
             let parts = RecipientParts {
-                account: AccountId(account.id.0),
-                limits: Limits { bytes: account.quota.bytes, messages: account.quota.messages },
+                account: AccountId(account.id().0),
+                limits: Limits { bytes: account.quota().bytes, messages: account.quota().messages },
             };
             let leg = match legs.iter().position(|leg| leg.place == place) {
                 Some(leg) => leg,
