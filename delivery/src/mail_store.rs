@@ -1,6 +1,6 @@
 //! The module mailStore: one body, many recipients, each in a volume of some core.
 //!
-//! A body is written once for each volume. The volume's core gets the buffers themselves (`Bytes`), not copies: in one
+//! A body is written once for each volume (once for each thousand of recipients there). The volume's core gets the buffers themselves (`Bytes`), not copies: in one
 //! call for a message of up to `COLLECTED_MAX`, in a stream of calls with one chunk under way beyond that, so that a
 //! message of any size takes a bounded piece of memory.
 
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use pigeon_datatree_cache::Account;
 use pigeon_engine::runtime::CoreGone;
-use pigeon_engine::{current_core, on_core, unix_time};
+use pigeon_engine::{current_core, on_core};
+use pigeon_store::options::BODY_ACCOUNTS_MAX;
 use pigeon_store::{AccountId, BodyWriter, Delivery, Flags, Limits, StoreError};
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ impl From<StoreError> for DeliveryError {
 pub struct Recipient {
     /// The record as it was when the recipient was accepted: one delivery, one record.
     pub account: Arc<Account>,
+    /// Header lines for this recipient alone, in front of the body; may be empty.
+    pub prepend: Bytes,
 }
 
 /// What the owning core needs of a recipient.
@@ -54,6 +57,8 @@ pub struct Recipient {
 pub(crate) struct RecipientParts {
     account: AccountId,
     limits: Limits,
+    prepend: Bytes,
+    internal_date: i64,
 }
 
 /// Delivers into the node's volumes. Cheap to clone.
@@ -68,8 +73,8 @@ impl MailStore {
         Self { table }
     }
 
-    /// Begins a message. A recipient that cannot be placed fails at `commit`; an error here is of all recipients.
-    pub async fn begin(&self, recipients: Vec<Recipient>) -> Result<Transfer, DeliveryError> {
+    /// Begins a message that came in at `received_at` (seconds since the Unix epoch). A recipient that cannot be placed fails at `commit`; an error here is of all recipients.
+    pub async fn begin(&self, received_at: i64, recipients: Vec<Recipient>) -> Result<Transfer, DeliveryError> {
         let mut legs: Vec<Leg> = Vec::new();
         let mut places = Vec::with_capacity(recipients.len());
         for recipient in recipients {
@@ -84,12 +89,24 @@ impl MailStore {
             };
             let parts = RecipientParts {
                 account: AccountId(account.id().0),
-                limits: Limits { bytes: account.quota().bytes, messages: account.quota().messages },
+                limits: Limits {
+                    bytes: account.quota().bytes,
+                    messages: account.quota().messages,
+                },
+                prepend: recipient.prepend,
+                internal_date: received_at,
             };
-            let leg = match legs.iter().position(|leg| leg.place == place) {
+            let leg = match legs
+                .iter()
+                .position(|leg| leg.place == place && leg.recipients.len() < BODY_ACCOUNTS_MAX)
+            {
                 Some(leg) => leg,
                 None => {
-                    legs.push(Leg { place, recipients: Vec::new(), state: LegState::Collecting(Vec::new(), 0) });
+                    legs.push(Leg {
+                        place,
+                        recipients: Vec::new(),
+                        state: LegState::Collecting(Vec::new(), 0),
+                    });
                     legs.len() - 1
                 }
             };
@@ -125,7 +142,10 @@ impl Transfer {
     /// Ends the message. One result for each recipient, in their order; `Ok` only when durable.
     pub async fn commit(self) -> Vec<Result<(), DeliveryError>> {
         let outcomes = join_all(self.legs.into_iter().map(Leg::commit)).await;
-        self.places.into_iter().map(|place| place.and_then(|(leg, index)| outcomes[leg][index].clone())).collect()
+        self.places
+            .into_iter()
+            .map(|place| place.and_then(|(leg, index)| outcomes[leg][index].clone()))
+            .collect()
     }
 
     fn still_wanted(&self) -> Result<(), DeliveryError> {
@@ -233,7 +253,11 @@ struct RemoteWriter {
 impl RemoteWriter {
     async fn open(place: Place, accounts: Vec<AccountId>, chunks: Vec<Bytes>) -> Result<Self, DeliveryError> {
         let (volume, handle) = (place.volume, Handle::next());
-        let mut remote = Self { place, handle, ended: false };
+        let mut remote = Self {
+            place,
+            handle,
+            ended: false,
+        };
         let begun = on_core(place.core, move || {
             transfers::announce(handle);
             async move { transfers::begin(handle, volume, &accounts, chunks).await }
@@ -311,7 +335,6 @@ pub(crate) async fn deliver_finished(
         Ok(body) => body,
         Err(error) => return vec![Err(error.into()); count],
     };
-    let internal_date = i64::try_from(unix_time().as_secs()).unwrap_or(i64::MAX);
     let deliveries = recipients
         .into_iter()
         .map(|recipient| Delivery {
@@ -320,12 +343,17 @@ pub(crate) async fn deliver_finished(
             mailbox: "INBOX".to_owned(),
             flags: Flags::default(),
             keywords: Vec::new(),
-            internal_date,
+            internal_date: recipient.internal_date,
             create_mailbox: false,
-            prepend: Bytes::new(),
+            prepend: recipient.prepend,
         })
         .collect();
-    store.deliver(body, deliveries).await.into_iter().map(|result| result.map(drop).map_err(DeliveryError::from)).collect()
+    store
+        .deliver(body, deliveries)
+        .await
+        .into_iter()
+        .map(|result| result.map(drop).map_err(DeliveryError::from))
+        .collect()
 }
 
 fn core_gone() -> DeliveryError {

@@ -36,7 +36,9 @@ pub enum PlacementError {
 impl std::fmt::Display for PlacementError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::UnknownVolume(name) => write!(f, "the record names the volume {name:?}, which this node does not have"),
+            Self::UnknownVolume(name) => {
+                write!(f, "the record names the volume {name:?}, which this node does not have")
+            }
             Self::NoVolume => f.write_str("this node has no volume open"),
         }
     }
@@ -53,7 +55,10 @@ pub struct VolumeTable {
 impl VolumeTable {
     /// `accounts` gives, volume by volume, the accounts that already have mail there.
     pub fn new(seats: Vec<VolumeSeat>, accounts: &[Vec<[u8; 16]>]) -> Self {
-        let mut table = Self { seats, settled_elsewhere: HashMap::new() };
+        let mut table = Self {
+            seats,
+            settled_elsewhere: HashMap::new(),
+        };
         for (volume, ids) in accounts.iter().enumerate() {
             for id in ids {
                 if table.hashed(id) != Some(volume) {
@@ -82,7 +87,10 @@ impl VolumeTable {
                 None => self.hashed(account).ok_or(PlacementError::NoVolume)?,
             },
         };
-        Ok(Place { volume, core: self.seats[volume].core })
+        Ok(Place {
+            volume,
+            core: self.seats[volume].core,
+        })
     }
 
     /// Rendezvous hashing: adding a volume changes the choice of as few accounts as possible, reordering of none.
@@ -110,7 +118,10 @@ mod tests {
         names
             .iter()
             .enumerate()
-            .map(|(index, name)| VolumeSeat { name: (*name).to_owned(), core: CoreId(index as u16) })
+            .map(|(index, name)| VolumeSeat {
+                name: (*name).to_owned(),
+                core: CoreId(index as u16),
+            })
             .collect()
     }
 
@@ -148,8 +159,20 @@ mod tests {
     #[test]
     fn the_record_decides_first() {
         let table = VolumeTable::new(seats(&["a", "b"]), &[vec![id(1)], vec![id(2)]]);
-        assert_eq!(table.place(&id(1), Some("b")).unwrap(), Place { volume: 1, core: CoreId(1) });
-        assert_eq!(table.place(&id(2), Some("x")), Err(PlacementError::UnknownVolume("x".into())));
-        assert_eq!(VolumeTable::default().place(&id(1), None), Err(PlacementError::NoVolume));
+        assert_eq!(
+            table.place(&id(1), Some("b")).unwrap(),
+            Place {
+                volume: 1,
+                core: CoreId(1)
+            }
+        );
+        assert_eq!(
+            table.place(&id(2), Some("x")),
+            Err(PlacementError::UnknownVolume("x".into()))
+        );
+        assert_eq!(
+            VolumeTable::default().place(&id(1), None),
+            Err(PlacementError::NoVolume)
+        );
     }
 }

@@ -26,7 +26,10 @@ impl Handle {
         thread_local!(static NEXT: Cell<u64> = const { Cell::new(0) });
         let number = NEXT.get();
         NEXT.set(number + 1);
-        Self { sender: current_core(), number }
+        Self {
+            sender: current_core(),
+            number,
+        }
     }
 }
 
@@ -95,7 +98,8 @@ pub(crate) async fn commit(handle: Handle, recipients: Vec<RecipientParts>) -> V
 
 /// Drops the entry, and the writer with it: what it wrote is dead space for compaction.
 pub(crate) fn abort(handle: Handle) {
-    drop(TRANSFERS.with_borrow_mut(|transfers| transfers.remove(&handle)));
+    let aborted = TRANSFERS.with_borrow_mut(|transfers| transfers.remove(&handle));
+    drop(aborted);
 }
 
 fn take(handle: Handle) -> Result<Open, DeliveryError> {
