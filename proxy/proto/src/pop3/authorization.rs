@@ -1,0 +1,275 @@
+//! The AUTHORIZATION state (RFC 1939 section 4): from the greeting to credentials that the driver has checked. One value a
+//! connection, small while it waits. It ends when the driver hands the connection over after a successful check, or when
+//! it says `Close`.
+
+use super::capability::write_capabilities;
+use super::command::Command;
+use super::line::{Line, LineBuffer};
+use super::{AUTHENTICATION_LINE_MAX, BAD_COMMANDS_MAX, COMMAND_LINE_MAX, FAILED_LOGINS_MAX, OUTPUT_FLUSH_BYTES};
+use crate::sasl::{Credentials, Exchange, Mechanism, Progress, SaslError};
+
+/// What the connection is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// STLS may be asked for: there is a certificate and no TLS yet.
+    pub stls: bool,
+    /// Passwords may travel: TLS is on, or the client's address is trusted.
+    pub passwords: bool,
+}
+
+/// What the driver has to do. Output written before the event is sent first.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AuthorizationEvent {
+    /// Send the output, then go on with the rest of the input.
+    Flush,
+    /// Check these, then call `refused` or hand the connection over. The rest of the input belongs to whoever goes on.
+    Check(Credentials),
+    /// Send the output, do the handshake, then call `tls_started`. The rest of the input must fail the handshake: it came
+    /// in the clear and could be taken for the client's own words after it (RFC 2595 section 4).
+    StartTls,
+    /// Send the output and close.
+    Close,
+}
+
+/// Why a login failed, in what the client may know (RFC 2449, RFC 3206).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Wrong name or password.
+    Credentials,
+    /// The password is right; the account may not use POP3.
+    NotAllowed,
+    /// Right or wrong is not known now: come again.
+    Temporary,
+}
+
+/// A POP3 session before the login.
+#[derive(Debug)]
+pub struct Authorization {
+    lines: LineBuffer,
+    state: State,
+    offer: Offer,
+    utf8: bool,
+    bad_commands: u8,
+    failed_logins: u8,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// `USER` was given; the name is not looked at before `PASS`, so that nothing tells whether it exists.
+    Named(Box<[u8]>),
+    Exchange(Exchange),
+    Checking,
+    StartingTls,
+    Closing,
+}
+
+impl Authorization {
+    /// A session that begins; writes the greeting.
+    pub fn new(offer: Offer, out: &mut Vec<u8>) -> Self {
+        out.extend_from_slice(b"+OK PigeonAir POP3 ready\r\n");
+        Self {
+            lines: LineBuffer::new(AUTHENTICATION_LINE_MAX),
+            state: State::Idle,
+            offer,
+            utf8: false,
+            bad_commands: 0,
+            failed_logins: 0,
+        }
+    }
+
+    /// Whether the client asked for UTF8.
+    pub fn utf8(&self) -> bool {
+        self.utf8
+    }
+
+    /// Takes bytes off the front of `input` and writes replies, up to the next event; `None` when the input is used up.
+    pub fn next_event(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
+        loop {
+            if matches!(self.state, State::Closing) {
+                return Some(AuthorizationEvent::Close);
+            }
+            if out.len() > OUTPUT_FLUSH_BYTES {
+                return Some(AuthorizationEvent::Flush);
+            }
+            let event = match self.lines.next_line(input)? {
+                Line::Complete(line) => self.line(&line, out),
+                Line::TooLong => {
+                    if matches!(self.state, State::Exchange(_)) {
+                        self.state = State::Idle;
+                    }
+                    self.bad_command("Line too long", out)
+                }
+                Line::Endless => self.close("Line too long", out),
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    /// The check of the last `Check` failed; writes the answer. The session goes on, or closes after too many.
+    pub fn refused(&mut self, refusal: Refusal, out: &mut Vec<u8>) {
+        debug_assert!(matches!(self.state, State::Checking), "nothing is being checked");
+        self.state = State::Idle;
+        out.extend_from_slice(match refusal {
+            Refusal::Credentials => &b"-ERR [AUTH] Wrong name or password\r\n"[..],
+            Refusal::NotAllowed => b"-ERR [AUTH] This account may not use POP3\r\n",
+            Refusal::Temporary => b"-ERR [SYS/TEMP] Cannot check the password now, try again later\r\n",
+        });
+        self.failed_logins = self.failed_logins.saturating_add(1);
+        if self.failed_logins >= FAILED_LOGINS_MAX {
+            self.state = State::Closing;
+        }
+    }
+
+    /// TLS is on: what was said in the clear counts for nothing (RFC 2595 section 4).
+    pub fn tls_started(&mut self) {
+        self.state = State::Idle;
+        self.utf8 = false;
+        self.offer = Offer {
+            stls: false,
+            passwords: true,
+        };
+    }
+
+    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
+        if let State::Exchange(exchange) = &mut self.state {
+            let step = exchange.respond(line);
+            return self.step(step, out);
+        }
+        if line.len() > COMMAND_LINE_MAX - 2 && !line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"AUTH ")) {
+            return self.bad_command("Line too long", out);
+        }
+        match Command::parse(line) {
+            Ok(command) => self.command(command, out),
+            Err(error) => self.bad_command(error.text(), out),
+        }
+    }
+
+    fn command(&mut self, command: Command<'_>, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
+        match command {
+            Command::Capa => write_capabilities(out, self.offer.passwords, self.offer.stls),
+            Command::Noop => out.extend_from_slice(b"+OK\r\n"),
+            Command::Quit => {
+                out.extend_from_slice(b"+OK Bye\r\n");
+                self.state = State::Closing;
+            }
+            Command::Utf8 => {
+                self.utf8 = true;
+                out.extend_from_slice(b"+OK UTF8 enabled\r\n");
+            }
+            Command::Stls if !self.offer.stls => return self.bad_command("TLS is not on offer", out),
+            Command::Stls => {
+                out.extend_from_slice(b"+OK Begin TLS\r\n");
+                self.state = State::StartingTls;
+                return Some(AuthorizationEvent::StartTls);
+            }
+            Command::Auth { mechanism: None, .. } => {
+                out.extend_from_slice(b"+OK\r\n");
+                if self.offer.passwords {
+                    for name in Mechanism::ALL.map(Mechanism::name) {
+                        out.extend_from_slice(name.as_bytes());
+                        out.extend_from_slice(b"\r\n");
+                    }
+                }
+                out.extend_from_slice(b".\r\n");
+            }
+            Command::User(_) | Command::Pass(_) | Command::Auth { .. } if !self.offer.passwords => {
+                return self.bad_command("Passwords need TLS here, use STLS first", out);
+            }
+            Command::User(name) => {
+                self.state = State::Named(name.into());
+                out.extend_from_slice(b"+OK\r\n");
+            }
+            Command::Pass(password) => match std::mem::replace(&mut self.state, State::Idle) {
+                State::Named(name) => return self.check(Credentials::from_login_command(&name, password).ok(), out),
+                _ => return self.bad_command("USER first", out),
+            },
+            Command::Auth {
+                mechanism: Some(name),
+                initial_response,
+            } => match Mechanism::parse(name) {
+                None => out.extend_from_slice(b"-ERR Unknown mechanism\r\n"),
+                Some(mechanism) => match Exchange::start(mechanism, initial_response) {
+                    Ok((exchange, step)) => {
+                        self.state = State::Exchange(exchange);
+                        return self.step(Ok(step), out);
+                    }
+                    Err(error) => return self.step(Err(error), out),
+                },
+            },
+            Command::Dele(_)
+            | Command::List(_)
+            | Command::Retr(_)
+            | Command::Rset
+            | Command::Stat
+            | Command::Top(..)
+            | Command::Uidl(_) => return self.bad_command("Log in first", out),
+        }
+        None
+    }
+
+    fn step(&mut self, step: Result<Progress, SaslError>, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
+        let error = match step {
+            Ok(Progress::Challenge(challenge)) => {
+                out.extend_from_slice(b"+ ");
+                out.extend_from_slice(challenge.as_bytes());
+                out.extend_from_slice(b"\r\n");
+                return None;
+            }
+            // Acting for another account is not offered to clients.
+            Ok(Progress::Complete(credentials)) => {
+                return self.check(
+                    Some(credentials).filter(|credentials| credentials.authorization.is_none()),
+                    out,
+                );
+            }
+            Err(error) => error,
+        };
+        self.state = State::Idle;
+        match error {
+            SaslError::Cancelled => out.extend_from_slice(b"-ERR Authentication cancelled\r\n"),
+            SaslError::BadBase64 => return self.bad_command("Not base64", out),
+            SaslError::Malformed | SaslError::TooLong => return self.check(None, out),
+        }
+        None
+    }
+
+    /// `None`: credentials that nobody can have fail here as wrong ones do.
+    fn check(&mut self, credentials: Option<Credentials>, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
+        self.state = State::Checking;
+        match credentials {
+            Some(credentials) => Some(AuthorizationEvent::Check(credentials)),
+            None => {
+                self.refused(Refusal::Credentials, out);
+                None
+            }
+        }
+    }
+
+    fn bad_command(&mut self, text: &str, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
+        self.bad_commands = self.bad_commands.saturating_add(1);
+        if self.bad_commands >= BAD_COMMANDS_MAX {
+            return self.close("Too many bad commands", out);
+        }
+        error_line(text, out);
+        None
+    }
+
+    fn close(&mut self, text: &str, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
+        error_line(text, out);
+        self.state = State::Closing;
+        Some(AuthorizationEvent::Close)
+    }
+}
+
+/// `-ERR` and a text.
+pub(super) fn error_line(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"-ERR ");
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! The list that `CAPA` gives (RFC 2449).
+
+use crate::sasl::Mechanism;
+
+/// Writes the whole multi-line response. `passwords` is whether a login may be tried, `stls` whether STLS is on offer.
+///
+/// RFC 2449 section 6 wants USER and SASL to be the same before and after the login; UTF8 (RFC 6856 section 2.1) carries
+/// USER, because names and passwords are UTF-8 here.
+pub(super) fn write_capabilities(out: &mut Vec<u8>, passwords: bool, stls: bool) {
+    out.extend_from_slice(b"+OK Capability list follows\r\n");
+    if stls {
+        out.extend_from_slice(b"STLS\r\n");
+    }
+    if passwords {
+        out.extend_from_slice(b"USER\r\nSASL");
+        for name in Mechanism::ALL.map(Mechanism::name) {
+            out.push(b' ');
+            out.extend_from_slice(name.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(
+        b"TOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nEXPIRE NEVER\r\nUTF8 USER\r\n\
+          IMPLEMENTATION PigeonAir\r\n.\r\n",
+    );
+}
