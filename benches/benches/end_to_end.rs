@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p pigeon-benches --bench end_to_end [-- MESSAGES]`
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -302,5 +302,5 @@ fn ready(port: u16) -> bool {
         return false;
     }
     let mut line = String::new();
-    BufReader::new(stream.by_ref()).read_line(&mut line).is_ok() && line.contains(" 200 ")
+    BufReader::new(&mut stream).read_line(&mut line).is_ok() && line.contains(" 200 ")
 }
