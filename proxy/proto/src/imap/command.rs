@@ -1,8 +1,9 @@
 //! The commands of a client, as types.
 
+use super::cursor::Cursor;
 use super::fetch::FetchItem;
 use super::flags::FlagList;
-use super::list::{List, SpecialUse, StatusItem};
+use super::list::{List, StatusItem};
 use super::mailbox_name::MailboxName;
 use super::pattern::Pattern;
 use super::search::Search;
@@ -17,6 +18,12 @@ pub struct Tag(pub(super) Box<str>);
 pub const TAG_BYTES_MAX: usize = 128;
 
 impl Tag {
+    /// A tag by itself; `None` when it is none.
+    pub fn parse(text: &str) -> Option<Tag> {
+        let mut cursor = Cursor::new(text.as_bytes());
+        super::parse::tag(&mut cursor).filter(|_| cursor.is_at_end())
+    }
+
     /// As the client wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -96,8 +103,8 @@ pub enum Command {
     Create {
         /// The new mailbox.
         mailbox: MailboxName,
-        /// Its attributes. `Err` when one is unknown: answer NO [USEATTR].
-        special_use: Result<Vec<SpecialUse>, UnknownUse>,
+        /// Its special-use attributes, with their backslash, as written, known or not.
+        special_uses: Vec<String>,
     },
     /// `DELETE`
     Delete(MailboxName),
@@ -185,10 +192,6 @@ pub enum Command {
         to: MailboxName,
     },
 }
-
-/// A special use that is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownUse;
 
 /// A STORE.
 #[derive(Clone, Debug, PartialEq, Eq)]

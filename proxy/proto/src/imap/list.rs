@@ -1,4 +1,4 @@
-//! LIST with its extensions (RFC 3501 section 6.3.8, RFC 5258, RFC 5819, RFC 6154), STATUS items, and special uses.
+//! LIST with its extensions (RFC 3501 section 6.3.8, RFC 5258, RFC 5819, RFC 6154), and STATUS items.
 
 use super::cursor::{Cursor, Parsed, Syntax, is_list_char};
 use super::pattern::Pattern;
@@ -121,57 +121,6 @@ impl StatusItem {
         } else {
             Ok(items)
         }
-    }
-}
-
-/// What a mailbox is for (RFC 6154 section 2), as a client may set it with CREATE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecialUse {
-    /// `\All`
-    All,
-    /// `\Archive`
-    Archive,
-    /// `\Drafts`
-    Drafts,
-    /// `\Flagged`
-    Flagged,
-    /// `\Junk`
-    Junk,
-    /// `\Sent`
-    Sent,
-    /// `\Trash`
-    Trash,
-}
-
-impl SpecialUse {
-    const EVERY: [SpecialUse; 7] = [
-        SpecialUse::All,
-        SpecialUse::Archive,
-        SpecialUse::Drafts,
-        SpecialUse::Flagged,
-        SpecialUse::Junk,
-        SpecialUse::Sent,
-        SpecialUse::Trash,
-    ];
-
-    /// Its attribute on the wire.
-    pub fn attribute(self) -> &'static str {
-        match self {
-            SpecialUse::All => "\\All",
-            SpecialUse::Archive => "\\Archive",
-            SpecialUse::Drafts => "\\Drafts",
-            SpecialUse::Flagged => "\\Flagged",
-            SpecialUse::Junk => "\\Junk",
-            SpecialUse::Sent => "\\Sent",
-            SpecialUse::Trash => "\\Trash",
-        }
-    }
-
-    /// By its attribute, in any case.
-    pub fn from_attribute(attribute: &str) -> Option<Self> {
-        Self::EVERY
-            .into_iter()
-            .find(|special_use| special_use.attribute().eq_ignore_ascii_case(attribute))
     }
 }
 
@@ -307,11 +256,5 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn special_uses() {
-        assert_eq!(SpecialUse::from_attribute("\\trash"), Some(SpecialUse::Trash));
-        assert_eq!(SpecialUse::from_attribute("\\Noselect"), None);
     }
 }

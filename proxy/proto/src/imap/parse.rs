@@ -1,11 +1,11 @@
 //! From the bytes of one whole command to a `Command`.
 
-use super::command::{Command, IdParameters, Secret, Store, StoreOperation, TAG_BYTES_MAX, Tag, UnknownUse};
+use super::command::{Command, IdParameters, Secret, Store, StoreOperation, TAG_BYTES_MAX, Tag};
 use super::cursor::{Cursor, Parsed, Syntax, is_astring_char};
 use super::date;
 use super::fetch::FetchItem;
 use super::flags::{FlagList, parse_flag};
-use super::list::{self, List, SpecialUse, StatusItem};
+use super::list::{self, List, StatusItem};
 use super::mailbox_name::MailboxName;
 use super::search::Search;
 use super::sequence::SequenceSet;
@@ -16,6 +16,7 @@ const ID_NAME_BYTES_MAX: usize = 30;
 const ID_VALUE_BYTES_MAX: usize = 1024;
 const ENABLE_MAX: usize = 32;
 const SELECT_PARAMETERS_MAX: usize = 8;
+const SPECIAL_USES_MAX: usize = 16;
 
 /// The tag, when there is a valid one with a space behind it.
 pub(super) fn tag(cursor: &mut Cursor<'_>) -> Option<Tag> {
@@ -256,7 +257,7 @@ fn create(cursor: &mut Cursor<'_>) -> Parsed<Command> {
     let mailbox = mailbox(cursor)?
         .without_trailing_separator()
         .map_err(|invalid| Syntax(invalid.0))?;
-    let mut special_use = Ok(Vec::new());
+    let mut special_uses = Vec::new();
     if cursor.peek() == Some(b' ') {
         cursor.space()?;
         if !cursor.is_at_end() {
@@ -265,19 +266,11 @@ fn create(cursor: &mut Cursor<'_>) -> Parsed<Command> {
                 return Err(Syntax("Unknown CREATE parameter"));
             }
             cursor.space()?;
-            cursor.parenthesised(16, |cursor| {
-                let attribute = parse_flag(cursor)?;
-                match (SpecialUse::from_attribute(&attribute), &mut special_use) {
-                    (Some(known), Ok(uses)) if !uses.contains(&known) => uses.push(known),
-                    (Some(_), _) => {}
-                    (None, _) => special_use = Err(UnknownUse),
-                }
-                Ok(())
-            })?;
+            special_uses = cursor.parenthesised(SPECIAL_USES_MAX, parse_flag)?;
             cursor.expect(b')', "Closing parenthesis expected")?;
         }
     }
-    Ok(Command::Create { mailbox, special_use })
+    Ok(Command::Create { mailbox, special_uses })
 }
 
 fn fetch_modifiers(cursor: &mut Cursor<'_>) -> Parsed<Option<u64>> {
@@ -366,3 +359,6 @@ pub(super) fn append_options(cursor: &mut Cursor<'_>) -> Parsed<AppendOptions> {
         Some(_) => Err(Syntax("Invalid APPEND argument")),
     }
 }
+
+#[cfg(test)]
+mod tests;
