@@ -1,9 +1,13 @@
 //! What faces clients: SMTP and LMTP ingestion, POP3 and IMAP up to the login.
 
+pub mod authenticate;
+pub mod backend;
 pub mod login;
 pub mod mail_store;
 pub mod session_id;
 pub mod smtp;
 
+pub use authenticate::{Attempt, Authenticator, CheckCredentials, Outcome};
+pub use backend::{Backend, Login, Opening};
 pub use mail_store::{EnvelopeInfo, MailStore, MessageId, Target, Transfer, TransferError};
 pub use session_id::{SessionId, SessionIds};

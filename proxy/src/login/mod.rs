@@ -1,1 +1,54 @@
-//! login
+//! POP3 and IMAP up to the login: greeting, STLS and STARTTLS, the credentials, and the hand-over to the backend with all
+//! that the client sent ahead. One driver for both protocols, over the pure cores `pigeon_proto::pop3::Authorization` and
+//! `imap::Authorization`. It knows no mailbox and keeps no list of sessions.
+//!
+//! While a client is silent its session is the core's value and the stream: buffers are made for a command and freed after
+//! it, and what a login needs is in a box of its own.
+
+mod driver;
+pub mod imap;
+pub mod pop3;
+
+use crate::authenticate::CheckCredentials;
+use crate::backend::Backend;
+use pigeon_engine::byte_stream::ByteStream;
+use pigeon_engine::stream::Stream;
+use pigeon_engine::tls::TlsAcceptor;
+use pigeon_proto::network::Network;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What the logins of one core share.
+pub struct LoginContext<S = Stream> {
+    /// For STLS and STARTTLS; without it they are not on offer.
+    pub tls: Option<TlsAcceptor>,
+    /// Clients that may send a password without TLS.
+    pub trusted: Vec<Network>,
+    /// From the greeting to the login; a client that has not logged in then is closed. STARTTLS starts it again.
+    pub timeout: Duration,
+    /// Checks passwords.
+    pub authenticate: Rc<dyn CheckCredentials>,
+    /// Takes over after the login.
+    pub backend: Rc<dyn Backend<S>>,
+}
+
+impl<S: ByteStream> LoginContext<S> {
+    /// What the connection is good for.
+    fn offer(&self, stream: &S) -> Offer {
+        let tls = stream.tls().is_some();
+        let peer = stream.peer_address().ip();
+        Offer {
+            starttls: self.tls.is_some() && !tls,
+            passwords: tls || self.trusted.iter().any(|network| network.contains(peer)),
+        }
+    }
+}
+
+/// What a connection is good for before the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// TLS can be started, and has not been.
+    pub starttls: bool,
+    /// Passwords may travel: TLS is on, or the client is trusted.
+    pub passwords: bool,
+}

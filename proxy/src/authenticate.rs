@@ -1,0 +1,201 @@
+//! The check of a name and a password against control data, the same for POP3, IMAP and submission.
+//!
+//! The lookup is in the core's own copy, the hash is verified off the cores. A name that does not exist costs the same
+//! time as one that does. Failures are slowed per address and per account. What the client is told is the caller's part.
+
+use crate::session_id::SessionId;
+use futures_util::future::LocalBoxFuture;
+use pigeon_datatree_cache::password::{self, Verdict};
+use pigeon_datatree_cache::{Account, CopyState, CoreCopy, FailureSlowing, Service, SlowingOptions};
+use pigeon_engine::blocking::{BlockingError, BlockingPool};
+use pigeon_proto::sasl::Credentials;
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A login to be checked.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Whose, for the log.
+    pub session: SessionId,
+    /// What the client said.
+    pub credentials: Credentials,
+    /// Where the client is.
+    pub peer: IpAddr,
+    /// What it wants to use: `Submission`, `Pop3` or `Imap`.
+    pub service: Service,
+}
+
+/// What became of a login.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The password is right, and the account may use the service.
+    Accepted(Arc<Account>),
+    /// No such name, a wrong password, or the wish to act as someone else: not told apart.
+    Refused,
+    /// The password is right, but the account's status or its services do not allow it: 535 5.7.8 has nothing better to
+    /// say, IMAP has [CONTACTADMIN].
+    NotAllowed,
+    /// Neither right nor wrong: too much to do, or control data is not current or has a secret that cannot be checked.
+    /// Ask the client to come again.
+    Unavailable,
+}
+
+/// Checks logins; what `Authenticator` does, as protocol drivers see it.
+pub trait CheckCredentials {
+    /// Takes as long as it takes: the hash, and the slowing of failures.
+    fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome>;
+}
+
+/// Checks logins on one core. Clones share its memory of failures.
+#[derive(Clone)]
+pub struct Authenticator {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    copy: Rc<CoreCopy>,
+    pool: BlockingPool,
+    /// Each core counts by itself: what is slowed is many attempts over few connections.
+    failures: RefCell<FailureSlowing>,
+    start: Instant,
+}
+
+impl Authenticator {
+    /// `pool` is the node's pool for hashes.
+    pub fn new(copy: Rc<CoreCopy>, pool: BlockingPool, slowing: SlowingOptions) -> Authenticator {
+        let failures = RefCell::new(FailureSlowing::new(slowing));
+        let start = pigeon_engine::now();
+        Authenticator {
+            inner: Rc::new(Inner {
+                copy,
+                pool,
+                failures,
+                start,
+            }),
+        }
+    }
+
+    /// Checks one login.
+    pub async fn check(&self, attempt: Attempt) -> Outcome {
+        let outcome = self.inner.check(&attempt).await;
+        let Attempt {
+            session,
+            credentials,
+            peer,
+            service,
+        } = attempt;
+        let (name, service) = (&credentials.name, service.name());
+        match &outcome {
+            Outcome::Accepted(account) => {
+                tracing::info!(%session, %peer, service, name, account = %account.id(), "login");
+            }
+            Outcome::Refused => tracing::info!(%session, %peer, service, name, "login refused"),
+            Outcome::NotAllowed => tracing::info!(%session, %peer, service, name, "login not allowed by control data"),
+            Outcome::Unavailable => tracing::warn!(%session, %peer, service, name, "login not possible now"),
+        }
+        outcome
+    }
+}
+
+impl CheckCredentials for Authenticator {
+    fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome> {
+        let this = self.clone();
+        Box::pin(async move { Authenticator::check(&this, attempt).await })
+    }
+}
+
+/// What the hash pool said.
+enum Checked {
+    Verdict(Verdict),
+    NotChecked,
+}
+
+impl Inner {
+    async fn check(&self, attempt: &Attempt) -> Outcome {
+        let Credentials { name, .. } = &attempt.credentials;
+        self.wait(attempt.peer, name).await;
+        let outcome = self.verify(attempt).await;
+        let now = self.now();
+        match &outcome {
+            Outcome::Accepted(_) => self.failures.borrow_mut().succeeded(attempt.peer, name, now),
+            Outcome::Refused => {
+                self.failures.borrow_mut().failed(attempt.peer, name, now);
+                self.wait(attempt.peer, name).await;
+            }
+            Outcome::NotAllowed | Outcome::Unavailable => {}
+        }
+        outcome
+    }
+
+    async fn verify(&self, attempt: &Attempt) -> Outcome {
+        let credentials = &attempt.credentials;
+        let (account, state) = {
+            let snapshot = self.copy.snapshot();
+            // Acting as someone else is not offered to clients, and is refused as slowly as everything else.
+            let account = match credentials.authorization {
+                None => snapshot.login(&credentials.name).cloned(),
+                Some(_) => None,
+            };
+            (account, snapshot.state())
+        };
+        let password = credentials.password.clone();
+        let Some(account) = account else {
+            let checked = self.pool.run(move || password::dummy_verify(password.as_bytes())).await;
+            // A name that is unknown to a copy that is not current may well exist.
+            return match checked {
+                Ok(()) if state == CopyState::Live || credentials.authorization.is_some() => Outcome::Refused,
+                _ => Outcome::Unavailable,
+            };
+        };
+        let checked = {
+            let account = account.clone();
+            self.pool
+                .run(move || password::verify(&account, password.as_bytes()))
+                .await
+        };
+        let checked = match checked {
+            Ok(verdict) => Checked::Verdict(verdict),
+            Err(BlockingError::Full) => Checked::NotChecked,
+            Err(error @ (BlockingError::Panicked | BlockingError::Stopped)) => {
+                tracing::error!(session = %attempt.session, account = %account.id(), ?error, "password check failed");
+                Checked::NotChecked
+            }
+        };
+        match checked {
+            Checked::NotChecked => Outcome::Unavailable,
+            Checked::Verdict(Verdict::Mismatch) => Outcome::Refused,
+            Checked::Verdict(Verdict::Unsupported(scheme)) => {
+                let dn = account.dn();
+                tracing::warn!(session = %attempt.session, dn, scheme, "the secret's scheme cannot be checked here");
+                Outcome::Unavailable
+            }
+            Checked::Verdict(Verdict::Match) => self.admit(account, attempt.service),
+        }
+    }
+
+    /// The password was right; the record may have changed while it was checked.
+    fn admit(&self, account: Arc<Account>, service: Service) -> Outcome {
+        let snapshot = self.copy.snapshot();
+        match snapshot.account(account.id()) {
+            Some(current) if current.generation() == account.generation() => match account.may(service) {
+                true => Outcome::Accepted(account),
+                false => Outcome::NotAllowed,
+            },
+            _ => Outcome::Unavailable,
+        }
+    }
+
+    async fn wait(&self, peer: IpAddr, name: &str) {
+        let delay = self.failures.borrow_mut().delay(peer, name, self.now());
+        if !delay.is_zero() {
+            pigeon_engine::sleep(delay).await;
+        }
+    }
+
+    fn now(&self) -> Duration {
+        pigeon_engine::now().saturating_duration_since(self.start)
+    }
+}
