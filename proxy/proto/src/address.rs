@@ -455,9 +455,12 @@ mod tests {
         assert_eq!("a@example.org".parse::<Address>().unwrap().literal(), None);
     }
 
+    /// The address, `None` for the null sender, and what follows the path.
+    type ReversePath<'a> = Result<(Option<&'a str>, &'a str), AddressError>;
+
     #[test]
     fn paths_of_mail() {
-        let cases: &[(&str, Result<(Option<&str>, &str), AddressError>)] = &[
+        let cases: &[(&str, ReversePath<'_>)] = &[
             ("<> SIZE=1", Ok((None, " SIZE=1"))),
             ("<a@x> BODY=7BIT", Ok((Some("a@x"), " BODY=7BIT"))),
             ("<@relay.example,@other.example:a@x>", Ok((Some("a@x"), ""))),
