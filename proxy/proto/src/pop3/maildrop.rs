@@ -5,10 +5,6 @@ use super::command::MessageNumber;
 use std::io::Write as _;
 use std::num::NonZeroU32;
 
-/// The maildrop does not fit what this snapshot can count (2^32 messages, or a message of 4 GiB).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MaildropFull;
-
 /// A snapshot of the messages and the session's marks on them.
 #[derive(Debug, Default)]
 pub struct Maildrop {
@@ -35,28 +31,22 @@ pub(super) struct Kept {
 }
 
 impl Maildrop {
-    /// Of messages given as (UID, octets), in the order in which they are numbered.
-    pub fn new(uid_validity: u32, messages: impl Iterator<Item = (u32, u64)>) -> Result<Maildrop, MaildropFull> {
-        let mut maildrop = Maildrop {
+    /// Of messages given as (UID, octets), in the order in which they are numbered. UIDs are unique, so their count fits
+    /// in 32 bits.
+    pub fn new(uid_validity: u32, messages: impl Iterator<Item = (u32, u32)>) -> Maildrop {
+        let messages: Vec<Entry> = messages.map(|(uid, bytes)| Entry { uid, bytes }).collect();
+        let bytes = messages.iter().map(|entry| u64::from(entry.bytes)).sum();
+        Maildrop {
             uid_validity,
+            messages,
+            bytes,
             ..Maildrop::default()
-        };
-        maildrop.messages.reserve_exact(messages.size_hint().0);
-        for (uid, bytes) in messages {
-            let entry = Entry {
-                uid,
-                bytes: u32::try_from(bytes).map_err(|_| MaildropFull)?,
-            };
-            maildrop.messages.push(entry);
-            maildrop.bytes = maildrop.bytes.checked_add(bytes).ok_or(MaildropFull)?;
         }
-        u32::try_from(maildrop.messages.len()).map_err(|_| MaildropFull)?;
-        Ok(maildrop)
     }
 
     /// Messages that are not marked, and their octets.
     pub fn status(&self) -> (u32, u64) {
-        let all = u32::try_from(self.messages.len()).expect("checked when the snapshot was made");
+        let all = u32::try_from(self.messages.len()).expect("as many messages as UIDs at most");
         (all - self.deleted_count, self.bytes - self.deleted_bytes)
     }
 
@@ -172,7 +162,7 @@ mod tests {
 
     #[test]
     fn marks_are_counted_and_taken_back() {
-        let mut maildrop = Maildrop::new(7, (1..=130).map(|uid| (uid * 2, 10))).unwrap();
+        let mut maildrop = Maildrop::new(7, (1..=130).map(|uid| (uid * 2, 10)));
         assert_eq!(maildrop.status(), (130, 1300));
         for marked in [1, 64, 65, 130] {
             assert_eq!(maildrop.delete(number(marked)), Some(()));
@@ -190,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_listing_is_the_same_in_pieces_of_any_size() {
-        let mut maildrop = Maildrop::new(7, (1..=20).map(|uid| (uid, u64::from(uid)))).unwrap();
+        let mut maildrop = Maildrop::new(7, (1..=20).map(|uid| (uid, uid)));
         maildrop.delete(number(3)).unwrap();
         maildrop.delete(number(20)).unwrap();
         let mut whole = Vec::new();
@@ -213,15 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_maildrop_and_one_too_large() {
-        let maildrop = Maildrop::new(1, std::iter::empty()).unwrap();
+    fn an_empty_maildrop() {
+        let maildrop = Maildrop::new(1, std::iter::empty());
         let mut out = Vec::new();
         assert!(Listing::new(false).fill(&maildrop, &mut out, 10));
         assert_eq!(out, b".\r\n");
         assert_eq!(maildrop.status(), (0, 0));
-        assert_eq!(
-            Maildrop::new(1, std::iter::once((1, 1 << 32))).unwrap_err(),
-            MaildropFull
-        );
     }
 }

@@ -17,7 +17,7 @@ mod transaction;
 pub use self::authorization::{Authorization, AuthorizationEvent, Offer, Refusal};
 pub use self::command::{Command, CommandError, MessageNumber};
 pub use self::line::{Line, LineBuffer};
-pub use self::maildrop::{Listing, Maildrop, MaildropFull};
+pub use self::maildrop::{Listing, Maildrop};
 pub use self::message_text::MessageText;
 pub use self::transaction::{Transaction, TransactionEvent};
 

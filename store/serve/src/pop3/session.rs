@@ -1,0 +1,276 @@
+//! Drives `pigeon_proto::pop3::Transaction` over a stream and a mailbox.
+
+use bytes::Bytes;
+use pigeon_engine::byte_stream::ByteStream;
+use pigeon_proto::pop3::{Listing, Maildrop, MessageText, Transaction, TransactionEvent};
+use pigeon_store::{Account, AccountId, BodyReader, BodyTraits, Mailbox, Message, Pop3Lock, StoreError, Uid, Volume};
+use std::io;
+use std::time::Duration;
+
+/// RFC 1939 section 3: at least ten minutes.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// Bytes of a message in memory at a time: large enough that the disk and the socket are busy with bytes and not with
+/// operations. A guess.
+const READ_BYTES: usize = 128 * 1024;
+
+/// Pieces up to this are put together into one send.
+const GATHER_BYTES: usize = 16 * 1024;
+
+/// Messages in one expunge; far below what one atomic record of the store holds.
+const EXPUNGE_MAX: usize = 1_000;
+
+/// What a session begins with.
+pub struct Opening {
+    /// Where the account's mail is.
+    pub volume: Volume,
+    /// Who has logged in.
+    pub account: AccountId,
+    /// The session, for its log lines.
+    pub session: u64,
+}
+
+struct Session {
+    core: Transaction,
+    volume: Volume,
+    mailbox: Mailbox,
+    /// Keeps the account in memory and to this session alone.
+    _lock: (Account, Pop3Lock),
+    session: u64,
+}
+
+/// Serves a client that has logged in, from the answer to its login to the end of the connection.
+pub async fn serve<S: ByteStream>(stream: S, opening: Opening) {
+    let Some((mut stream, mut session)) = Box::pin(open(stream, opening)).await else {
+        return;
+    };
+    loop {
+        stream.set_timeout(Some(IDLE_TIMEOUT));
+        // The end of the session without QUIT, by the peer or by time, deletes nothing (RFC 1939 section 3) and needs no word.
+        let Ok(Some(chunk)) = stream.receive().await else {
+            return;
+        };
+        let mut rest = &chunk[..];
+        let mut out = Vec::new();
+        let event = session.core.next_event(&mut rest, &mut out);
+        if !rest.is_empty() {
+            stream.put_back(rest);
+        }
+        drop(chunk);
+        if send(&mut stream, out).await.is_err() {
+            return;
+        }
+        match event {
+            None | Some(TransactionEvent::Flush) => {}
+            Some(event) => match Box::pin(act(event, stream, session)).await {
+                Some((next_stream, next_session)) => (stream, session) = (next_stream, next_session),
+                None => return,
+            },
+        }
+    }
+}
+
+/// Takes the lock and the snapshot, and answers the login.
+async fn open<S: ByteStream>(mut stream: S, opening: Opening) -> Option<(S, Session)> {
+    let Opening {
+        volume,
+        account: id,
+        session,
+    } = opening;
+    stream.set_timeout(Some(IDLE_TIMEOUT));
+    let refusal: &'static [u8] = match volume.account(id).await {
+        Err(error) => {
+            tracing::warn!(session = %hex(session), account = %id, %error, "account cannot be opened");
+            b"-ERR [SYS/TEMP] Your mail is out of reach for now, try again later\r\n"
+        }
+        Ok(account) => match (account.lock_pop3(), account.mailbox("INBOX")) {
+            (None, _) => b"-ERR [IN-USE] Another POP3 session is using this maildrop\r\n",
+            (Some(_), None) => b"-ERR [SYS/PERM] There is no INBOX\r\n",
+            (Some(lock), Some(mailbox)) => {
+                let messages = |messages: &[Message]| {
+                    Maildrop::new(
+                        mailbox.uid_validity().0,
+                        messages.iter().map(|message| (message.uid.0, message.size)),
+                    )
+                };
+                let mut out = Vec::new();
+                let core = Transaction::new(mailbox.with_messages(messages), &mut out);
+                send(&mut stream, out).await.ok()?;
+                return Some((
+                    stream,
+                    Session {
+                        core,
+                        volume,
+                        mailbox,
+                        _lock: (account, lock),
+                        session,
+                    },
+                ));
+            }
+        },
+    };
+    if stream.send(Bytes::from_static(refusal)).await.is_ok() {
+        stream.close().await;
+    }
+    None
+}
+
+/// Does what the core asks for; gives both back when the session goes on.
+async fn act<S: ByteStream>(event: TransactionEvent, mut stream: S, mut session: Session) -> Option<(S, Session)> {
+    let mut out = Vec::new();
+    match event {
+        TransactionEvent::Flush => {}
+        TransactionEvent::List(listing) => list(&mut stream, session.core.maildrop(), listing).await.ok()?,
+        TransactionEvent::Retrieve { uid, bytes, body_lines } => {
+            session.retrieve(&mut stream, Uid(uid), bytes, body_lines).await.ok()?;
+        }
+        TransactionEvent::Update => {
+            let deleted = session.update().await;
+            session.core.updated(deleted, &mut out);
+            send(&mut stream, out).await.ok()?;
+            // Let the next session in before the connection's orderly end has been waited for.
+            drop(session);
+            stream.close().await;
+            return None;
+        }
+        TransactionEvent::Close => {
+            drop(session);
+            stream.close().await;
+            return None;
+        }
+    }
+    Some((stream, session))
+}
+
+async fn list<S: ByteStream>(stream: &mut S, maildrop: &Maildrop, mut listing: Listing) -> io::Result<()> {
+    loop {
+        let mut out = Vec::with_capacity(GATHER_BYTES + 64);
+        let done = listing.fill(maildrop, &mut out, GATHER_BYTES);
+        stream.set_timeout(Some(IDLE_TIMEOUT));
+        send(stream, out).await?;
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+impl Session {
+    async fn retrieve<S: ByteStream>(
+        &self,
+        stream: &mut S,
+        uid: Uid,
+        bytes: u32,
+        body_lines: Option<u64>,
+    ) -> io::Result<()> {
+        let first = match self.open_body(uid).await {
+            Ok(reader) => reader.read(0, READ_BYTES).await.map(|first| (reader, first)),
+            Err(error) => Err(error),
+        };
+        let (reader, first) = match first {
+            Ok(open) => open,
+            Err(error) => {
+                let mut out = Vec::new();
+                match error {
+                    StoreError::MessageGone => self.core.message_gone(&mut out),
+                    error => {
+                        self.log_unreadable(uid, &error);
+                        self.core.message_unreadable(&mut out);
+                    }
+                }
+                return send(stream, out).await;
+            }
+        };
+        let may_have_dots = reader.info().traits.contains(BodyTraits::DOT_LINE);
+        let mut text = MessageText::new(body_lines, may_have_dots);
+        let mut sender = Sender {
+            stream,
+            gathered: format!("+OK {bytes} octets\r\n").into_bytes(),
+        };
+        let mut offset = 0u64;
+        let mut piece = first;
+        while !piece.is_empty() && !text.is_done() {
+            offset = offset.saturating_add(piece.len() as u64);
+            sender.push(text.push(piece)).await?;
+            if offset >= reader.info().size {
+                break;
+            }
+            piece = reader.read(offset, READ_BYTES).await.map_err(|error| {
+                // The answer has begun: only a broken connection tells the client that it is not whole.
+                self.log_unreadable(uid, &error);
+                io::Error::other(error)
+            })?;
+        }
+        sender.push(Bytes::from_static(text.finish())).await?;
+        sender.flush().await
+    }
+
+    /// Opens the message's body; compaction may move it between the look-up and the opening, once at the most in practice.
+    async fn open_body(&self, uid: Uid) -> Result<BodyReader, StoreError> {
+        for _ in 0..3 {
+            let message = self.mailbox.message(uid).ok_or(StoreError::MessageGone)?;
+            match self.volume.open_body(message.body).await {
+                Err(StoreError::MessageGone) => {}
+                result => return result,
+            }
+        }
+        Err(StoreError::MessageGone)
+    }
+
+    /// The UPDATE state; whether all that was marked is gone.
+    async fn update(&self) -> bool {
+        let uids: Vec<Uid> = self.core.maildrop().deleted_uids().map(Uid).collect();
+        for uids in uids.chunks(EXPUNGE_MAX) {
+            if let Err(error) = self.mailbox.expunge(uids).await {
+                tracing::warn!(session = %hex(self.session), %error, "deleted messages were not removed");
+                return false;
+            }
+        }
+        if !uids.is_empty() {
+            tracing::info!(session = %hex(self.session), messages = uids.len(), "messages deleted");
+        }
+        true
+    }
+
+    fn log_unreadable(&self, uid: Uid, error: &StoreError) {
+        tracing::error!(session = %hex(self.session), uid = uid.0, %error, "message cannot be read");
+    }
+}
+
+/// Sends pieces, small ones together.
+struct Sender<'a, S> {
+    stream: &'a mut S,
+    gathered: Vec<u8>,
+}
+
+impl<S: ByteStream> Sender<'_, S> {
+    async fn push(&mut self, piece: Bytes) -> io::Result<()> {
+        if self.gathered.len() + piece.len() <= GATHER_BYTES {
+            self.gathered.extend_from_slice(&piece);
+            return Ok(());
+        }
+        self.flush().await?;
+        if piece.len() <= GATHER_BYTES {
+            self.gathered.extend_from_slice(&piece);
+            return Ok(());
+        }
+        self.stream.set_timeout(Some(IDLE_TIMEOUT));
+        self.stream.send(piece).await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.stream.set_timeout(Some(IDLE_TIMEOUT));
+        send(self.stream, std::mem::take(&mut self.gathered)).await
+    }
+}
+
+async fn send<S: ByteStream>(stream: &mut S, out: Vec<u8>) -> io::Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    Box::pin(stream.send(out.into())).await
+}
+
+/// A session's name, as every log line spells it.
+fn hex(session: u64) -> String {
+    format!("{session:016x}")
+}
