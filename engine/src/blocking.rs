@@ -121,7 +121,13 @@ impl BlockingPool {
         if handles.is_empty() {
             queue.stop();
         }
-        BlockingPool { inner: Arc::new(Inner { queue, threads: Mutex::new(handles), depth: queue_depth.max(1) }) }
+        BlockingPool {
+            inner: Arc::new(Inner {
+                queue,
+                threads: Mutex::new(handles),
+                depth: queue_depth.max(1),
+            }),
+        }
     }
 
     /// Runs `job` on a thread of the pool. May be awaited on a core or on the control thread. Never waits for a place

@@ -22,7 +22,9 @@ impl CoreHandle {
 
     /// What each core has counted, in the order of the cores.
     pub fn counters(&self) -> Vec<Counters> {
-        (0..self.engine.count()).map(|core| self.engine.core(CoreId(core)).counters.snapshot()).collect()
+        (0..self.engine.count())
+            .map(|core| self.engine.core(CoreId(core)).counters.snapshot())
+            .collect()
     }
 
     /// Runs what `work` returns on `core`; gives its output back to the calling (tokio) task. Waits while the queue towards

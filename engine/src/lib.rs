@@ -18,4 +18,6 @@ pub mod testing;
 pub mod tls;
 
 pub use bytes;
-pub use runtime::{CoreId, Counters, Task, core_count, counters, current_core, now, on_core, sleep, spawn, timeout, unix_time};
+pub use runtime::{
+    CoreId, Counters, Task, core_count, counters, current_core, now, on_core, sleep, spawn, timeout, unix_time,
+};

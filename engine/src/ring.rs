@@ -67,8 +67,16 @@ impl Ring {
         uring.submitter().register_eventfd(event)?;
         // SAFETY: the memory of the entries stays mapped until `BufferRing` is dropped, and `Core` drops the ring, which
         // ends the registration, before it lets go of the buffers.
-        unsafe { uring.submitter().register_buf_ring_with_flags(buffers.address(), buffers.count(), BUFFER_GROUP, 0)? };
-        Ok(Ring { uring, operations: Operations::new(), backlog: VecDeque::new() })
+        unsafe {
+            uring
+                .submitter()
+                .register_buf_ring_with_flags(buffers.address(), buffers.count(), BUFFER_GROUP, 0)?
+        };
+        Ok(Ring {
+            uring,
+            operations: Operations::new(),
+            backlog: VecDeque::new(),
+        })
     }
 
     /// Operations that the kernel has not completed for the last time.
@@ -100,7 +108,11 @@ impl Ring {
             // Bounded by the queue's size, 512, so the cast loses nothing.
             let count = unsubmitted as u32;
             // SAFETY: no argument structure is passed, and every entry in the queue is backed by its slot.
-            let entered = unsafe { self.uring.submitter().enter::<u64>(count, 0, EnterFlags::GETEVENTS.bits(), None) };
+            let entered = unsafe {
+                self.uring
+                    .submitter()
+                    .enter::<u64>(count, 0, EnterFlags::GETEVENTS.bits(), None)
+            };
             // EBUSY and EAGAIN: the completion queue has to be reaped or memory is short; what was not taken stays in the
             // queue, and the driver comes back. EINTR: nothing was taken.
             if entered.is_err() || self.backlog.is_empty() {
@@ -134,7 +146,10 @@ impl Ring {
                 continue;
             }
             let key = OperationKey::from_user_data(entry.user_data());
-            if let Some(event) = self.operations.complete(key, entry.result(), cqueue::more(entry.flags()), buffer) {
+            if let Some(event) = self
+                .operations
+                .complete(key, entry.result(), cqueue::more(entry.flags()), buffer)
+            {
                 return Some(event);
             }
         }
@@ -143,14 +158,23 @@ impl Ring {
     /// Accepts connections on `descriptor` until it fails or is cancelled; `operation` is `Operation::Accept`.
     pub(crate) fn start_accept(&mut self, descriptor: RawFd, operation: Operation) -> OperationKey {
         let key = self.operations.insert(operation);
-        self.push(opcode::AcceptMulti::new(types::Fd(descriptor)).flags(ACCEPT_FLAGS).build().user_data(key.user_data()));
+        self.push(
+            opcode::AcceptMulti::new(types::Fd(descriptor))
+                .flags(ACCEPT_FLAGS)
+                .build()
+                .user_data(key.user_data()),
+        );
         key
     }
 
     /// Receives into provided buffers until it fails, ends or is cancelled; `operation` is `Operation::Receive`.
     pub(crate) fn start_receive(&mut self, descriptor: RawFd, operation: Operation) -> OperationKey {
         let key = self.operations.insert(operation);
-        self.push(opcode::RecvMulti::new(types::Fd(descriptor), BUFFER_GROUP).build().user_data(key.user_data()));
+        self.push(
+            opcode::RecvMulti::new(types::Fd(descriptor), BUFFER_GROUP)
+                .build()
+                .user_data(key.user_data()),
+        );
         key
     }
 
@@ -169,19 +193,36 @@ impl Ring {
 
     /// Starts the operation that `payload` describes; its result is fetched with `poll_single`.
     pub(crate) fn start_single(&mut self, payload: Payload) -> OperationKey {
-        let key = self.operations.insert(Operation::Single(Box::new(Single::new(payload))));
+        let key = self
+            .operations
+            .insert(Operation::Single(Box::new(Single::new(payload))));
         let entry = match self.operations.payload(key) {
-            Payload::Connect { socket, address } => {
-                opcode::Connect::new(types::Fd(operation::raw(socket)), address.pointer().cast(), address.length()).build()
-            }
-            Payload::Write { file, buffer, offset, length, position } => {
+            Payload::Connect { socket, address } => opcode::Connect::new(
+                types::Fd(operation::raw(socket)),
+                address.pointer().cast(),
+                address.length(),
+            )
+            .build(),
+            Payload::Write {
+                file,
+                buffer,
+                offset,
+                length,
+                position,
+            } => {
                 let bytes = &buffer[*offset..*offset + *length as usize];
                 opcode::Write::new(types::Fd(operation::raw(&**file)), bytes.as_ptr(), *length)
                     .offset(*position)
                     .rw_flags(RWF_DSYNC)
                     .build()
             }
-            Payload::Read { file, buffer, offset, length, position } => {
+            Payload::Read {
+                file,
+                buffer,
+                offset,
+                length,
+                position,
+            } => {
                 let bytes = &mut buffer[*offset..*offset + *length as usize];
                 opcode::Read::new(types::Fd(operation::raw(&**file)), bytes.as_mut_ptr(), *length)
                     .offset(*position)
@@ -218,7 +259,10 @@ impl Ring {
     pub(crate) fn close(&mut self, descriptor: OwnedFd) {
         let descriptor = types::Fd(descriptor.into_raw_fd());
         self.push(
-            opcode::Close::new(descriptor).build().user_data(UNWATCHED).flags(squeue::Flags::SKIP_SUCCESS),
+            opcode::Close::new(descriptor)
+                .build()
+                .user_data(UNWATCHED)
+                .flags(squeue::Flags::SKIP_SUCCESS),
         );
     }
 

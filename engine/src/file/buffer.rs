@@ -23,9 +23,15 @@ unsafe impl Sync for AlignedBuffer {}
 impl AlignedBuffer {
     /// Zeroed, `length` bytes, which is a multiple of `DIRECT_ALIGNMENT`. Panics for any other length.
     pub fn zeroed(length: usize) -> AlignedBuffer {
-        assert!(length.is_multiple_of(DIRECT_ALIGNMENT), "direct files move whole blocks");
+        assert!(
+            length.is_multiple_of(DIRECT_ALIGNMENT),
+            "direct files move whole blocks"
+        );
         if length == 0 {
-            return AlignedBuffer { start: NonNull::dangling(), length };
+            return AlignedBuffer {
+                start: NonNull::dangling(),
+                length,
+            };
         }
         let layout = layout(length);
         // SAFETY: the layout's size is not zero.

@@ -37,7 +37,11 @@ impl DirectFile {
     pub async fn open(path: &Path) -> io::Result<DirectFile> {
         let owned = path.to_owned();
         let (file, length) = blocking(move || open(&owned).map_err(|error| described(&error, "open", &owned))).await?;
-        Ok(DirectFile { file: Rc::new(file.into()), path: path.to_owned(), length })
+        Ok(DirectFile {
+            file: Rc::new(file.into()),
+            path: path.to_owned(),
+            length,
+        })
     }
 
     /// Makes a new file of `length` bytes, every block allocated and written with zeros, synced, and its directory synced.
@@ -45,8 +49,13 @@ impl DirectFile {
     /// left behind, as far as that can be helped.
     pub async fn create_zeroed(path: &Path, length: u64) -> io::Result<DirectFile> {
         let owned = path.to_owned();
-        let file = blocking(move || create(&owned, length).map_err(|error| described(&error, "create", &owned))).await?;
-        Ok(DirectFile { file: Rc::new(file.into()), path: path.to_owned(), length })
+        let file =
+            blocking(move || create(&owned, length).map_err(|error| described(&error, "create", &owned))).await?;
+        Ok(DirectFile {
+            file: Rc::new(file.into()),
+            path: path.to_owned(),
+            length,
+        })
     }
 
     /// Its length when it was opened or made, bytes.
@@ -61,26 +70,50 @@ impl DirectFile {
 
     /// Writes `buffer[..length]` at `position`; both multiples of `DIRECT_ALIGNMENT`. When it returns `Ok`, the bytes are
     /// durable (RWF_DSYNC). The buffer comes back with the result. A short write is continued or an error.
-    pub async fn write_durable(&self, position: u64, buffer: AlignedBuffer, length: usize) -> (io::Result<()>, AlignedBuffer) {
+    pub async fn write_durable(
+        &self,
+        position: u64,
+        buffer: AlignedBuffer,
+        length: usize,
+    ) -> (io::Result<()>, AlignedBuffer) {
         let (result, buffer) = self.transfer(Direction::Write, position, buffer, length).await;
         let result = result.and_then(|written| {
             runtime::with(|core| {
                 core.counters().file_writes.add(1);
                 core.counters().file_written_bytes.add(written as u64);
             });
-            if written == length { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+            if written == length {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::WriteZero.into())
+            }
         });
-        (result.map_err(|error| self.described(&error, "write", position, length)), buffer)
+        (
+            result.map_err(|error| self.described(&error, "write", position, length)),
+            buffer,
+        )
     }
 
     /// Reads `buffer[..length]` at `position` (aligned). Gives the bytes read: fewer only at the file's end.
-    pub async fn read(&self, position: u64, buffer: AlignedBuffer, length: usize) -> (io::Result<usize>, AlignedBuffer) {
+    pub async fn read(
+        &self,
+        position: u64,
+        buffer: AlignedBuffer,
+        length: usize,
+    ) -> (io::Result<usize>, AlignedBuffer) {
         let (result, buffer) = self.transfer(Direction::Read, position, buffer, length).await;
-        (result.map_err(|error| self.described(&error, "read", position, length)), buffer)
+        (
+            result.map_err(|error| self.described(&error, "read", position, length)),
+            buffer,
+        )
     }
 
     fn described(&self, error: &io::Error, operation: &str, position: u64, length: usize) -> io::Error {
-        described(error, &format!("{operation} {length} bytes at {position} of"), &self.path)
+        described(
+            error,
+            &format!("{operation} {length} bytes at {position} of"),
+            &self.path,
+        )
     }
 
     /// Moves bytes until all are moved or the kernel moves none.
@@ -101,8 +134,20 @@ impl DirectFile {
             let piece = u32::try_from((length - done).min(OPERATION_BYTES_MAX)).expect("bounded by 2^30");
             let position = position + done as u64;
             let finished = runtime::single(match direction {
-                Direction::Write => Payload::Write { file, buffer, offset: done, length: piece, position },
-                Direction::Read => Payload::Read { file, buffer, offset: done, length: piece, position },
+                Direction::Write => Payload::Write {
+                    file,
+                    buffer,
+                    offset: done,
+                    length: piece,
+                    position,
+                },
+                Direction::Read => Payload::Read {
+                    file,
+                    buffer,
+                    offset: done,
+                    length: piece,
+                    position,
+                },
             })
             .await;
             let Finished { result, payload } = finished;

@@ -65,7 +65,11 @@ pub async fn create_directory(path: &Path) -> io::Result<()> {
     run(path, "create directory", |path| {
         let missing: Vec<_> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
         fs::create_dir_all(path)?;
-        missing.into_iter().rev().filter(|made| !made.as_os_str().is_empty()).try_for_each(sync_directory_of)
+        missing
+            .into_iter()
+            .rev()
+            .filter(|made| !made.as_os_str().is_empty())
+            .try_for_each(sync_directory_of)
     })
     .await
 }
@@ -74,7 +78,10 @@ pub async fn create_directory(path: &Path) -> io::Result<()> {
 pub async fn free_space(path: &Path) -> io::Result<(u64, u64)> {
     run(path, "ask for the free space of", |path| {
         let status = rustix::fs::statvfs(path)?;
-        Ok((status.f_bavail.saturating_mul(status.f_frsize), status.f_blocks.saturating_mul(status.f_frsize)))
+        Ok((
+            status.f_bavail.saturating_mul(status.f_frsize),
+            status.f_blocks.saturating_mul(status.f_frsize),
+        ))
     })
     .await
 }

@@ -126,17 +126,30 @@ pub struct Connection {
 impl Connection {
     /// Connects to `address`. The deadline bounds the attempt (`ErrorKind::TimedOut`); it is not kept for the connection.
     pub async fn connect(address: SocketAddr, deadline: Instant) -> io::Result<Connection> {
-        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
         let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         sockopt::set_tcp_nodelay(&socket, true)?;
-        let payload = Payload::Connect { socket, address: SocketAddressBytes::new(address) };
+        let payload = Payload::Connect {
+            socket,
+            address: SocketAddressBytes::new(address),
+        };
         let wait = deadline.saturating_duration_since(runtime::now());
-        let finished = runtime::timeout(wait, runtime::single(payload)).await.map_err(|_| io::ErrorKind::TimedOut)?;
-        let Payload::Connect { socket, .. } = finished.payload else { unreachable!("the payload comes back as it was") };
+        let finished = runtime::timeout(wait, runtime::single(payload))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?;
+        let Payload::Connect { socket, .. } = finished.payload else {
+            unreachable!("the payload comes back as it was")
+        };
         if finished.result < 0 {
             return Err(io::Error::from_raw_os_error(finished.result.saturating_neg()));
         }
-        Ok(Connection { state: ConnectionState::new(socket, address, Incoming::default()) })
+        Ok(Connection {
+            state: ConnectionState::new(socket, address, Incoming::default()),
+        })
     }
 
     /// The peer's address, as the socket says.
@@ -174,7 +187,10 @@ impl Connection {
     /// Sends FIN after what was sent, gives the peer two seconds to close, then closes.
     pub async fn close(self) {
         let state = &self.state;
-        if state.with_socket(|socket| Ok(rustix::net::shutdown(socket, Shutdown::Write)?)).is_err() {
+        if state
+            .with_socket(|socket| Ok(rustix::net::shutdown(socket, Shutdown::Write)?))
+            .is_err()
+        {
             return;
         }
         self.set_deadline(Some(runtime::now() + CLOSE_WAIT));
@@ -216,7 +232,9 @@ impl Drop for Connection {
 /// The address that `socket` is bound to.
 pub(super) fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
     let address = rustix::net::getsockname(socket)?;
-    address.try_into().map_err(|_| io::Error::from(io::ErrorKind::Unsupported))
+    address
+        .try_into()
+        .map_err(|_| io::Error::from(io::ErrorKind::Unsupported))
 }
 
 /// The address that `socket` is connected to.

@@ -26,7 +26,10 @@ pub(super) struct Place {
 
 impl Place {
     /// Nowhere.
-    pub(super) const NONE: Place = Place { tick: u64::MAX, index: 0 };
+    pub(super) const NONE: Place = Place {
+        tick: u64::MAX,
+        index: 0,
+    };
 }
 
 /// See the module.
@@ -40,13 +43,21 @@ pub(super) struct Wheel {
 
 impl Default for Wheel {
     fn default() -> Self {
-        Wheel { start: runtime::now(), tick: 0, count: 0, buckets: (0..BUCKETS).map(|_| Vec::new()).collect() }
+        Wheel {
+            start: runtime::now(),
+            tick: 0,
+            count: 0,
+            buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
+        }
     }
 }
 
 impl Wheel {
     fn tick_of(&self, time: Instant) -> u64 {
-        let ticks = time.saturating_duration_since(self.start).as_nanos().div_ceil(TICK.as_nanos());
+        let ticks = time
+            .saturating_duration_since(self.start)
+            .as_nanos()
+            .div_ceil(TICK.as_nanos());
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
@@ -73,7 +84,10 @@ impl Wheel {
         let bucket = &mut self.buckets[bucket_of(place.tick)];
         drop(bucket.swap_remove(place.index as usize));
         if let Some(moved) = bucket.get(place.index as usize) {
-            moved.place.set(Place { index: place.index, ..moved.place.get() });
+            moved.place.set(Place {
+                index: place.index,
+                ..moved.place.get()
+            });
         }
         self.count -= 1;
     }

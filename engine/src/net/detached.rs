@@ -35,7 +35,13 @@ pub(super) async fn detach(state: &ConnectionState) -> io::Result<DetachedConnec
         return Err(io::ErrorKind::NotConnected.into());
     }
     let socket = state.take_socket().ok_or(io::ErrorKind::NotConnected)?;
-    Ok(DetachedConnection { socket, peer: state.peer(), early, end, deadline: state.deadline.get() })
+    Ok(DetachedConnection {
+        socket,
+        peer: state.peer(),
+        early,
+        end,
+        deadline: state.deadline.get(),
+    })
 }
 
 impl DetachedConnection {
@@ -47,7 +53,9 @@ impl DetachedConnection {
     /// Puts the socket on the current core's ring.
     pub fn attach(self) -> Connection {
         let incoming = Incoming::resumed(self.early, self.end);
-        let connection = Connection { state: ConnectionState::new(self.socket, self.peer, incoming) };
+        let connection = Connection {
+            state: ConnectionState::new(self.socket, self.peer, incoming),
+        };
         connection.set_deadline(self.deadline);
         connection
     }

@@ -57,7 +57,11 @@ impl Listener {
     /// Binds and listens; `address` may have port 0 (then share `local_address().port()` with the other cores). An IPv6
     /// address does not take IPv4 connections.
     pub fn bind(address: SocketAddr) -> io::Result<Listener> {
-        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
         let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         sockopt::set_socket_reuseaddr(&socket, true)?;
         sockopt::set_socket_reuseport(&socket, true)?;
@@ -79,7 +83,12 @@ impl Listener {
             closing: false,
             waker: None,
         };
-        Ok(Listener { state: Rc::new(ListenerState { accepting: RefCell::new(accepting) }), address })
+        Ok(Listener {
+            state: Rc::new(ListenerState {
+                accepting: RefCell::new(accepting),
+            }),
+            address,
+        })
     }
 
     /// The address it is bound to.
@@ -94,7 +103,9 @@ impl Listener {
                 Step::Accepted(socket) => {
                     // A peer that is gone already leaves nothing to talk to.
                     if let Ok(peer) = peer_address(&socket) {
-                        return Ok(Connection { state: ConnectionState::new(socket, peer, Incoming::default()) });
+                        return Ok(Connection {
+                            state: ConnectionState::new(socket, peer, Incoming::default()),
+                        });
                     }
                 }
                 Step::Pause => runtime::sleep(PAUSE).await,
@@ -136,7 +147,10 @@ impl Drop for Listener {
 
 fn arm(core: &Core, state: &Rc<ListenerState>, accepting: &mut Accepting) {
     let Some(socket) = &accepting.socket else { return };
-    let key = core.ring.borrow_mut().start_accept(socket.as_raw_fd(), Operation::Accept(state.clone()));
+    let key = core
+        .ring
+        .borrow_mut()
+        .start_accept(socket.as_raw_fd(), Operation::Accept(state.clone()));
     accepting.operation = Some(key);
     accepting.cancelling = false;
     core.driver.kick();

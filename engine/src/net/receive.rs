@@ -38,8 +38,8 @@ pub(super) enum End {
 /// The receiving side.
 #[derive(Default)]
 pub(super) struct Incoming {
-    /// Bytes received at another core; they come first. Boxed: nearly no connection has any.
-    pub(super) early: Option<Box<Vec<u8>>>,
+    /// Bytes received at another core; they come first.
+    pub(super) early: Option<Box<[u8]>>,
     queue: VecDeque<Buffer>,
     pub(super) end: Option<End>,
     /// The multishot receive, if one is under way.
@@ -53,7 +53,11 @@ pub(super) struct Incoming {
 impl Incoming {
     /// As it was at another core.
     pub(super) fn resumed(early: Vec<u8>, end: Option<End>) -> Self {
-        Incoming { early: (!early.is_empty()).then(|| Box::new(early)), end, ..Incoming::default() }
+        Incoming {
+            early: (!early.is_empty()).then(|| early.into_boxed_slice()),
+            end,
+            ..Incoming::default()
+        }
     }
 
     pub(super) fn wake(&mut self) {
@@ -81,7 +85,7 @@ impl Incoming {
 
     /// What was received and not read, copied out of the ring's buffers.
     pub(super) fn take_unread(&mut self) -> Vec<u8> {
-        let mut bytes = self.early.take().map_or_else(Vec::new, |early| *early);
+        let mut bytes = self.early.take().map_or_else(Vec::new, Vec::from);
         self.starved = false;
         for buffer in std::mem::take(&mut self.queue) {
             bytes.extend_from_slice(&buffer);
@@ -101,7 +105,7 @@ pub struct Received {
 
 enum Bytes {
     Ring(Buffer),
-    Early(Box<Vec<u8>>),
+    Early(Box<[u8]>),
 }
 
 impl std::ops::Deref for Received {
@@ -118,7 +122,9 @@ impl std::ops::Deref for Received {
 pub(super) fn poll(state: &Rc<ConnectionState>, context: &mut Context<'_>) -> Poll<io::Result<Option<Received>>> {
     let mut incoming = state.incoming.borrow_mut();
     if let Some(bytes) = incoming.early.take() {
-        return Poll::Ready(Ok(Some(Received { bytes: Bytes::Early(bytes) })));
+        return Poll::Ready(Ok(Some(Received {
+            bytes: Bytes::Early(bytes),
+        })));
     }
     if let Some(buffer) = incoming.queue.pop_front() {
         if incoming.queue.is_empty() {
@@ -128,7 +134,9 @@ pub(super) fn poll(state: &Rc<ConnectionState>, context: &mut Context<'_>) -> Po
         if incoming.end.is_none() && !incoming.is_armed() && incoming.queue.len() <= QUEUED_BUFFERS_MAX / 2 {
             runtime::with(|core| arm(core, state, &mut incoming));
         }
-        return Poll::Ready(Ok(Some(Received { bytes: Bytes::Ring(buffer) })));
+        return Poll::Ready(Ok(Some(Received {
+            bytes: Bytes::Ring(buffer),
+        })));
     }
     if let Some(end) = incoming.end {
         return Poll::Ready(end_result(end));
@@ -152,7 +160,10 @@ fn arm(core: &Core, state: &Rc<ConnectionState>, incoming: &mut Incoming) {
         incoming.end = Some(End::Broken);
         return;
     };
-    let key = core.ring.borrow_mut().start_receive(descriptor, Operation::Receive(state.clone()));
+    let key = core
+        .ring
+        .borrow_mut()
+        .start_receive(descriptor, Operation::Receive(state.clone()));
     incoming.operation = Some(key);
     incoming.cancelling = false;
     core.driver.kick();

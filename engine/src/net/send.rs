@@ -69,7 +69,10 @@ pub(super) async fn send(state: &Rc<ConnectionState>, data: Bytes) -> io::Result
 
 fn start(core: &Core, state: &Rc<ConnectionState>, data: Bytes) -> io::Result<()> {
     let descriptor = state.descriptor().ok_or(io::ErrorKind::NotConnected)?;
-    let operation = Operation::Send { connection: state.clone(), data };
+    let operation = Operation::Send {
+        connection: state.clone(),
+        data,
+    };
     let key = core.ring.borrow_mut().start_send(descriptor, operation);
     let mut outgoing = state.outgoing.borrow_mut();
     outgoing.operation = Some(key);

@@ -24,7 +24,12 @@ impl Mapping {
     fn new(length: usize) -> io::Result<Mapping> {
         // SAFETY: a new private mapping at an address of the kernel's choice touches no memory of ours.
         let start = unsafe {
-            mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )?
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Mapping { start, length })
@@ -99,7 +104,11 @@ impl BufferRing {
     pub(super) fn take(self: &Rc<Self>, id: u16, length: usize) -> Buffer {
         assert!(id < self.count, "the kernel picks from the buffers that it was given");
         self.held.set(self.held.get() + 1);
-        Buffer { ring: self.clone(), id, length: length.min(self.buffer_bytes as usize) as u32 }
+        Buffer {
+            ring: self.clone(),
+            id,
+            length: length.min(self.buffer_bytes as usize) as u32,
+        }
     }
 
     fn give_back(&self, id: u16) {

@@ -32,7 +32,10 @@ impl OperationKey {
 
     pub(super) fn from_user_data(user_data: u64) -> Self {
         // The two halves, by design.
-        OperationKey { index: user_data as u32, generation: (user_data >> 32) as u32 }
+        OperationKey {
+            index: user_data as u32,
+            generation: (user_data >> 32) as u32,
+        }
     }
 }
 
@@ -63,7 +66,12 @@ pub(crate) struct Single {
 
 impl Single {
     pub(super) fn new(payload: Payload) -> Self {
-        Single { payload, result: None, waker: None, abandoned: false }
+        Single {
+            payload,
+            result: None,
+            waker: None,
+            abandoned: false,
+        }
     }
 }
 
@@ -115,11 +123,24 @@ pub(crate) struct Finished {
 /// A completion that its owner has to act on.
 pub(crate) enum Event {
     /// A connection was accepted, or accepting failed.
-    Accepted { listener: Rc<ListenerState>, result: io::Result<OwnedFd>, more: bool },
+    Accepted {
+        listener: Rc<ListenerState>,
+        result: io::Result<OwnedFd>,
+        more: bool,
+    },
     /// Bytes came in (`buffer` holds them), the peer ended (0), or receiving failed (a negative errno).
-    Received { connection: Rc<ConnectionState>, result: i32, more: bool, buffer: Option<Buffer> },
+    Received {
+        connection: Rc<ConnectionState>,
+        result: i32,
+        more: bool,
+        buffer: Option<Buffer>,
+    },
     /// `data` is what is left to send.
-    Sent { connection: Rc<ConnectionState>, result: i32, data: Bytes },
+    Sent {
+        connection: Rc<ConnectionState>,
+        result: i32,
+        data: Bytes,
+    },
     /// Somebody who waited was woken; there is nothing more to do.
     Woken,
 }
@@ -137,7 +158,10 @@ pub(super) struct Operations {
 
 impl Operations {
     pub(super) fn new() -> Self {
-        Operations { slots: Slab::new(), next_generation: 0 }
+        Operations {
+            slots: Slab::new(),
+            next_generation: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -149,13 +173,25 @@ impl Operations {
         self.next_generation = self.next_generation.wrapping_add(1) & 0x7fff_ffff;
         let generation = self.next_generation;
         let index = self.slots.insert(Slot { generation, operation });
-        OperationKey { index: u32::try_from(index).expect("memory ends before 2^32 operations"), generation }
+        OperationKey {
+            index: u32::try_from(index).expect("memory ends before 2^32 operations"),
+            generation,
+        }
     }
 
     /// Takes a completion in. `None`: nobody is concerned.
-    pub(super) fn complete(&mut self, key: OperationKey, result: i32, more: bool, buffer: Option<Buffer>) -> Option<Event> {
+    pub(super) fn complete(
+        &mut self,
+        key: OperationKey,
+        result: i32,
+        more: bool,
+        buffer: Option<Buffer>,
+    ) -> Option<Event> {
         let index = key.index as usize;
-        let slot = self.slots.get_mut(index).filter(|slot| slot.generation == key.generation)?;
+        let slot = self
+            .slots
+            .get_mut(index)
+            .filter(|slot| slot.generation == key.generation)?;
         if more {
             return match &slot.operation {
                 Operation::Accept(listener) => Some(Event::Accepted {
@@ -163,9 +199,12 @@ impl Operations {
                     result: accepted_socket(result),
                     more,
                 }),
-                Operation::Receive(connection) => {
-                    Some(Event::Received { connection: connection.clone(), result, more, buffer })
-                }
+                Operation::Receive(connection) => Some(Event::Received {
+                    connection: connection.clone(),
+                    result,
+                    more,
+                    buffer,
+                }),
                 Operation::Send { .. } | Operation::Single(_) => None,
             };
         }
@@ -181,13 +220,24 @@ impl Operations {
             return Some(Event::Woken);
         }
         match self.slots.remove(index).operation {
-            Operation::Accept(listener) => {
-                Some(Event::Accepted { listener, result: accepted_socket(result), more })
-            }
-            Operation::Receive(connection) => Some(Event::Received { connection, result, more, buffer }),
+            Operation::Accept(listener) => Some(Event::Accepted {
+                listener,
+                result: accepted_socket(result),
+                more,
+            }),
+            Operation::Receive(connection) => Some(Event::Received {
+                connection,
+                result,
+                more,
+                buffer,
+            }),
             Operation::Send { connection, mut data } => {
                 data.advance(usize::try_from(result).unwrap_or(0).min(data.len()));
-                Some(Event::Sent { connection, result, data })
+                Some(Event::Sent {
+                    connection,
+                    result,
+                    data,
+                })
             }
             Operation::Single(_) => unreachable!("handled above"),
         }
@@ -211,16 +261,22 @@ impl Operations {
 
     pub(super) fn poll_single(&mut self, key: OperationKey, waker: &Waker) -> Option<Finished> {
         let index = key.index as usize;
-        let slot = self.slots.get_mut(index).filter(|slot| slot.generation == key.generation)?;
-        let Operation::Single(single) = &mut slot.operation else { return None };
+        let slot = self
+            .slots
+            .get_mut(index)
+            .filter(|slot| slot.generation == key.generation)?;
+        let Operation::Single(single) = &mut slot.operation else {
+            return None;
+        };
         if single.result.is_none() {
             single.waker = Some(waker.clone());
             return None;
         }
         match self.slots.remove(index).operation {
-            Operation::Single(single) => {
-                Some(Finished { result: single.result.expect("checked above"), payload: single.payload })
-            }
+            Operation::Single(single) => Some(Finished {
+                result: single.result.expect("checked above"),
+                payload: single.payload,
+            }),
             _ => unreachable!("checked above"),
         }
     }
@@ -228,8 +284,16 @@ impl Operations {
     /// Says whether the kernel still has it.
     pub(super) fn abandon_single(&mut self, key: OperationKey) -> bool {
         let index = key.index as usize;
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.generation == key.generation) else { return false };
-        let Operation::Single(single) = &mut slot.operation else { return false };
+        let Some(slot) = self
+            .slots
+            .get_mut(index)
+            .filter(|slot| slot.generation == key.generation)
+        else {
+            return false;
+        };
+        let Operation::Single(single) = &mut slot.operation else {
+            return false;
+        };
         if single.result.is_some() {
             self.slots.remove(index);
             return false;

@@ -34,7 +34,9 @@ where
         return call(&shared, work).await;
     }
     // On the heap, as on the other cores: the future of this function stays small.
-    let future = AssertUnwindSafe(async move { work().await }).catch_unwind().boxed_local();
+    let future = AssertUnwindSafe(async move { work().await })
+        .catch_unwind()
+        .boxed_local();
     match future.await {
         Ok(output) => Ok(output),
         Err(panic) => {

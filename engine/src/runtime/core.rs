@@ -64,7 +64,10 @@ pub(crate) fn with<R>(work: impl FnOnce(&Rc<Core>) -> R) -> R {
 
 /// As `with`; `None` outside of a core, and while its thread ends.
 pub(crate) fn try_with<R>(work: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.borrow().as_ref().map(work)).ok().flatten()
+    CURRENT
+        .try_with(|current| current.borrow().as_ref().map(work))
+        .ok()
+        .flatten()
 }
 
 /// Has this core's driver take a turn soon: there are submissions, or something it waits for.

@@ -61,7 +61,8 @@ pub(crate) struct Cell(AtomicU64);
 impl Cell {
     /// Adds; only the core that owns the counter may.
     pub(crate) fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        self.0
+            .store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
     }
 
     fn load(&self) -> u64 {

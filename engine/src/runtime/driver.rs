@@ -127,10 +127,19 @@ fn reap(core: &Rc<Core>) -> usize {
         count += 1;
         match event {
             Event::Accepted { listener, result, more } => net::accepted(core, &listener, result, more),
-            Event::Received { connection, result, more, buffer } => {
+            Event::Received {
+                connection,
+                result,
+                more,
+                buffer,
+            } => {
                 net::received(core, &connection, result, more, buffer);
             }
-            Event::Sent { connection, result, data } => net::sent(core, &connection, result, data),
+            Event::Sent {
+                connection,
+                result,
+                data,
+            } => net::sent(core, &connection, result, data),
             Event::Woken => {}
         }
     }

@@ -34,7 +34,11 @@ pub(crate) struct EngineShared {
 impl EngineShared {
     pub(super) fn new(cores: Vec<Arc<CoreShared>>) -> Arc<EngineShared> {
         let count = u16::try_from(cores.len()).expect("CPU numbers are 16 bits");
-        Arc::new(EngineShared { cores, mains: AtomicU16::new(count), stopping: AtomicBool::new(false) })
+        Arc::new(EngineShared {
+            cores,
+            mains: AtomicU16::new(count),
+            stopping: AtomicBool::new(false),
+        })
     }
 
     /// How many cores there are.

@@ -30,7 +30,10 @@ impl Waiters {
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;
         let index = self.slots.insert((generation, waker));
-        WaiterKey { index: u32::try_from(index).expect("memory ends before 2^32 waiters"), generation }
+        WaiterKey {
+            index: u32::try_from(index).expect("memory ends before 2^32 waiters"),
+            generation,
+        }
     }
 
     fn waker(&mut self, key: WaiterKey) -> Option<&mut Waker> {
@@ -81,7 +84,12 @@ pub(crate) struct Receiver<T> {
 
 /// A pair.
 pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let state = State { value: None, waiter: None, sender_gone: false, receiver_gone: false };
+    let state = State {
+        value: None,
+        waiter: None,
+        sender_gone: false,
+        receiver_gone: false,
+    };
     let state = Arc::new(Mutex::new(state));
     (Sender { state: state.clone() }, Receiver { state, key: None })
 }
@@ -130,7 +138,10 @@ impl<T> Future for Receiver<T> {
             } else {
                 let key = waiters.insert(context.waker().clone());
                 receiver.key = Some(key);
-                state.waiter = Some(Waiter::Task { home: core.shared().clone(), key });
+                state.waiter = Some(Waiter::Task {
+                    home: core.shared().clone(),
+                    key,
+                });
             }
         });
         if known.is_none() {

@@ -13,6 +13,7 @@ use crate::control::CoreHandle;
 use crate::net::Network;
 use crate::placement::{CpuSet, Placement};
 use crate::ring::{BufferRing, EventFile, Ring};
+use futures_util::future::select;
 use glommio::{Latency, LocalExecutorBuilder, Shares};
 use rustix::event::{EventfdFlags, eventfd};
 use std::cell::RefCell;
@@ -20,6 +21,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -73,7 +75,9 @@ pub struct StartError {
 
 impl StartError {
     fn new(what: &str, error: impl std::fmt::Display) -> Self {
-        StartError { message: format!("{what}: {error}") }
+        StartError {
+            message: format!("{what}: {error}"),
+        }
     }
 }
 
@@ -151,7 +155,10 @@ where
             go: gone,
         };
         let main = main.clone();
-        match thread::Builder::new().name(format!("pigeon-core-{index}")).spawn(move || core_thread(start, main)) {
+        match thread::Builder::new()
+            .name(format!("pigeon-core-{index}"))
+            .spawn(move || core_thread(start, main))
+        {
             Ok(thread) => threads.push((thread, go)),
             Err(error) => failure = Some(StartError::new("cannot start a thread for a core", error)),
         }
@@ -181,7 +188,9 @@ where
     }
     match controlled {
         Err(panic) => resume_unwind(panic),
-        Ok(Ok(())) if broken => Err(StartError { message: "a core has ended in a panic of the engine".into() }),
+        Ok(Ok(())) if broken => Err(StartError {
+            message: "a core has ended in a panic of the engine".into(),
+        }),
         Ok(result) => result,
     }
 }
@@ -247,7 +256,10 @@ where
     M: Fn() -> MF + 'static,
     MF: Future<Output = ()> + 'static,
 {
-    let _guard = EndGuard { engine: start.engine.clone(), id: start.id };
+    let _guard = EndGuard {
+        engine: start.engine.clone(),
+        id: start.id,
+    };
     // By hand rather than by glommio's placement, which overlooks the CPUs that taskset or a cgroup left.
     if let Err(error) = pin(&[start.cpu]) {
         let error = StartError::new(&format!("cannot pin core {} to CPU {}", start.id.0, start.cpu), error);
@@ -262,7 +274,10 @@ where
     match executor {
         Ok(executor) => executor.run(run_core(start, main)),
         Err(error) => {
-            let error = StartError::new("cannot start an executor (RLIMIT_MEMLOCK must be at least 512 KiB)", error);
+            let error = StartError::new(
+                "cannot start an executor (RLIMIT_MEMLOCK must be at least 512 KiB)",
+                error,
+            );
             let _ = start.started.send(Err(error));
         }
     }
@@ -274,7 +289,15 @@ where
     M: Fn() -> MF + 'static,
     MF: Future<Output = ()> + 'static,
 {
-    let CoreStart { id, options, engine, files, started, go, .. } = start;
+    let CoreStart {
+        id,
+        options,
+        engine,
+        files,
+        started,
+        go,
+        ..
+    } = start;
     let (core, event) = match make_core(id, &options, engine, files) {
         Ok(made) => made,
         Err(error) => {
@@ -289,9 +312,14 @@ where
     let _ = started.send(Ok(()));
     if go.await == Some(true) {
         crate::net::start_deadlines();
-        super::spawn(main()).await;
-        core.engine.main_returned();
-        core.driver.stopped().await;
+        let main = super::spawn(main());
+        let root = pin!(async {
+            main.await;
+            core.engine.main_returned();
+            core.driver.stopped().await;
+        });
+        // Stopped before its `main` has returned only if another thread of the engine has panicked.
+        select(root, pin!(core.driver.stopped())).await;
     }
     core.tasks.cancel_all().await;
     core.shared().end();
@@ -304,7 +332,10 @@ where
     set_current(None);
     if core.ring.borrow().in_flight() > 0 {
         // The kernel may still write the memory of these operations: they are never freed.
-        tracing::error!(core = id.0, "operations did not end in time: their memory is left to the kernel");
+        tracing::error!(
+            core = id.0,
+            "operations did not end in time: their memory is left to the kernel"
+        );
         std::mem::forget(core);
     }
 }
@@ -319,8 +350,7 @@ fn make_core(
     let buffers = BufferRing::new(options.receive_buffers, options.receive_buffer_bytes)?;
     let ring = Ring::new(event.as_raw_fd(), &buffers)?;
     let executor = glommio::executor();
-    let background =
-        executor.create_task_queue(Shares::Static(BACKGROUND_SHARES), Latency::NotImportant, "background");
+    let background = executor.create_task_queue(Shares::Static(BACKGROUND_SHARES), Latency::NotImportant, "background");
     let core = Core {
         ring: RefCell::new(ring),
         buffers,
@@ -350,7 +380,10 @@ pub(crate) fn pin(cpus: &[u16]) -> io::Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     for &cpu in cpus {
         if usize::from(cpu) >= rustix::thread::CpuSet::MAX_CPU {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "CPU number beyond what the kernel interface takes"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "CPU number beyond what the kernel interface takes",
+            ));
         }
         set.set(usize::from(cpu));
     }

@@ -52,8 +52,14 @@ fn spawn_into<T: 'static>(core: &Core, queue: TaskQueueHandle, future: impl Futu
     }
     let key = core.tasks.reserve();
     // On the heap for the sake of catching panics without pinning by hand; glommio does so itself from 2 KiB up.
-    let tracked = Tracked { future: Some(Box::pin(future)), sender: Some(sender), key };
-    let handle = glommio::spawn_local_into(tracked, queue).expect("the queue lives as long as the core").detach();
+    let tracked = Tracked {
+        future: Some(Box::pin(future)),
+        sender: Some(sender),
+        key,
+    };
+    let handle = glommio::spawn_local_into(tracked, queue)
+        .expect("the queue lives as long as the core")
+        .detach();
     core.tasks.set_handle(key, handle);
     Task { output, key: Some(key) }
 }
@@ -87,8 +93,14 @@ impl Tasks {
     fn reserve(&self) -> TaskKey {
         let generation = self.next_generation.get().wrapping_add(1);
         self.next_generation.set(generation);
-        let index = self.entries.borrow_mut().insert(Entry { generation, handle: None });
-        TaskKey { index: u32::try_from(index).expect("memory ends before 2^32 tasks"), generation }
+        let index = self.entries.borrow_mut().insert(Entry {
+            generation,
+            handle: None,
+        });
+        TaskKey {
+            index: u32::try_from(index).expect("memory ends before 2^32 tasks"),
+            generation,
+        }
     }
 
     fn set_handle(&self, key: TaskKey, handle: JoinHandle<()>) {
@@ -97,7 +109,9 @@ impl Tasks {
 
     fn cancel(&self, key: TaskKey) {
         let entries = self.entries.borrow();
-        let entry = entries.get(key.index as usize).filter(|entry| entry.generation == key.generation);
+        let entry = entries
+            .get(key.index as usize)
+            .filter(|entry| entry.generation == key.generation);
         if let Some(handle) = entry.and_then(|entry| entry.handle.as_ref()) {
             handle.cancel();
         }
@@ -106,7 +120,9 @@ impl Tasks {
     /// The task has ended; its handle may be dropped in a poll, and has to be retired in a destructor.
     fn remove(&self, key: TaskKey) -> Option<JoinHandle<()>> {
         let mut entries = self.entries.borrow_mut();
-        entries.get(key.index as usize).filter(|entry| entry.generation == key.generation)?;
+        entries
+            .get(key.index as usize)
+            .filter(|entry| entry.generation == key.generation)?;
         let entry = entries.remove(key.index as usize);
         if entries.is_empty()
             && let Some(waker) = self.last_ended.borrow_mut().take()
@@ -127,7 +143,11 @@ impl Tasks {
     /// Cancels every task, and those that they spawn meanwhile, and waits until all their futures are dropped.
     pub(super) async fn cancel_all(&self) {
         self.closed.set(true);
-        self.entries.borrow().iter().filter_map(|(_, entry)| entry.handle.as_ref()).for_each(JoinHandle::cancel);
+        self.entries
+            .borrow()
+            .iter()
+            .filter_map(|(_, entry)| entry.handle.as_ref())
+            .for_each(JoinHandle::cancel);
         std::future::poll_fn(|context| {
             if self.entries.borrow().is_empty() {
                 return Poll::Ready(());
@@ -161,7 +181,9 @@ impl<T> Tracked<T> {
 impl<T> Future for Tracked<T> {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Some(future) = self.future.as_mut() else { return Poll::Ready(()) };
+        let Some(future) = self.future.as_mut() else {
+            return Poll::Ready(());
+        };
         let output = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => Some(output),

@@ -12,7 +12,9 @@ pub fn now() -> Instant {
 
 /// Time since the Unix epoch, UTC. Zero for a clock set before it.
 pub fn unix_time() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Waits at least `duration` (resolution about a millisecond; under load that of the executor's polls, 2 ms).
