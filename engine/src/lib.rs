@@ -10,7 +10,6 @@ pub mod limits;
 pub mod net;
 pub mod placement;
 pub mod probe;
-mod ring;
 pub mod runtime;
 pub mod stream;
 pub mod sync;
@@ -18,6 +17,4 @@ pub mod testing;
 pub mod tls;
 
 pub use bytes;
-pub use runtime::{
-    CoreId, Counters, Task, core_count, counters, current_core, now, on_core, sleep, spawn, timeout, unix_time,
-};
+pub use runtime::{CoreId, Task, core_count, current_core, now, on_core, sleep, spawn, timeout, unix_time};

@@ -57,7 +57,6 @@ struct Wire {
     timeout: Option<Duration>,
     tls: Option<TlsInfo>,
     peer_address: SocketAddr,
-    local_address: SocketAddr,
 }
 
 /// Both ends of a new plaintext connection from 127.0.0.1.
@@ -73,7 +72,6 @@ pub fn memory_stream() -> (MemoryStream, MemoryPeer) {
         timeout: None,
         tls: None,
         peer_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)),
-        local_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2000)),
     }));
     (
         MemoryStream {
@@ -190,12 +188,7 @@ impl ByteStream for MemoryStream {
     }
 
     fn local_address(&self) -> SocketAddr {
-        self.wire.borrow().local_address
-    }
-
-    fn set_addresses(&mut self, peer: SocketAddr, local: SocketAddr) {
-        let mut wire = self.wire.borrow_mut();
-        (wire.peer_address, wire.local_address) = (peer, local);
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 2000))
     }
 
     async fn close(self) {}

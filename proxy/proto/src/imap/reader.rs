@@ -245,6 +245,11 @@ impl CommandReader {
         self.state == State::Line && self.buffer.is_empty() && self.append.is_none()
     }
 
+    /// Whether a message of an APPEND is on its way: silence is not idleness then.
+    pub fn is_in_message(&self) -> bool {
+        self.append.is_some()
+    }
+
     /// The next line is no command: an answer within AUTHENTICATE, or the end of IDLE. To be called between commands.
     pub fn expect_line(&mut self) {
         assert!(self.is_between_commands(), "expect_line within a command");

@@ -79,6 +79,16 @@ pub fn string(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
 }
 
+/// A `string` for what may be large: a literal, unless it is empty.
+pub fn literal(out: &mut Vec<u8>, value: &[u8]) {
+    if value.is_empty() {
+        out.extend_from_slice(b"\"\"");
+        return;
+    }
+    literal_start(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
 /// An `nstring`.
 pub fn nstring(out: &mut Vec<u8>, value: Option<&[u8]>) {
     match value {
@@ -142,11 +152,16 @@ pub struct SequenceSetWriter {
 impl SequenceSetWriter {
     /// Adds one.
     pub fn push(&mut self, out: &mut Vec<u8>, next: u32) {
+        self.push_range(out, (next, next));
+    }
+
+    /// Adds all from the first to the second.
+    pub fn push_range(&mut self, out: &mut Vec<u8>, (first, last): (u32, u32)) {
         match &mut self.run {
-            Some((_, last)) if last.checked_add(1) == Some(next) => *last = next,
+            Some((_, before)) if before.checked_add(1) == Some(first) => *before = last,
             _ => {
                 self.write_run(out);
-                self.run = Some((next, next));
+                self.run = Some((first, last));
             }
         }
     }
