@@ -1,0 +1,232 @@
+"""The life of a node: draining at SIGTERM, reloading at SIGHUP, control data that changes, directories that are wrong."""
+
+import base64
+import hashlib
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import unittest
+
+from harness import PASSWORD, Node, pigeond
+from harness.mail import ALICE, BOB, Refused, Smtp, digest, make, stuffed
+from harness.node import IMAP, IMAPS, SMTP, wait_until
+from harness.reading import imap, stored
+
+
+def only(directory, *patterns):
+    """The one file of a directory that fits one of the patterns."""
+    found = [path for pattern in patterns for path in pathlib.Path(directory).rglob(pattern)]
+    assert len(found) == 1, f"{patterns} in {directory}: {found}"
+    return found[0]
+
+
+def entry(name):
+    """An LDIF entry for a new account, in the form of the one of alice."""
+    return (f"\ndn: uid={name},ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\nsn: {name}\n"
+            f"mail: {name}@example.org\nuserPassword: {PASSWORD_HASH}\n")
+
+
+def ssha256(password, salt=b"salt1234"):
+    return "{SSHA256}" + base64.b64encode(hashlib.sha256(password.encode() + salt).digest() + salt).decode()
+
+
+PASSWORD_HASH = ssha256(PASSWORD)
+
+
+class Life(unittest.TestCase):
+    def test_a_second_start_goes_on_with_what_is_there(self):
+        with Node() as node:
+            message = make("life.kept")
+            with Smtp(node) as session:
+                session.deliver(message)
+            validity = imap(node).status("INBOX", "(UIDVALIDITY UIDNEXT)")[1]
+            self.assertEqual(node.stop(), 0)
+            node.start()
+            self.assertEqual(stored(node), ({"life.kept": digest(message)}, []))
+            self.assertEqual(imap(node).status("INBOX", "(UIDVALIDITY UIDNEXT)")[1], validity)
+
+    def test_sigterm_drains(self):
+        with Node() as node:
+            message = make("life.drained", 20_000)
+            session = Smtp(node)
+            idle = Smtp(node)
+            session.command(f"MAIL FROM:<{BOB}>", 250)
+            session.command(f"RCPT TO:<{ALICE}>", 250)
+            session.command("DATA", 354)
+            session.send(stuffed(message)[:5_000])
+            node.signal(signal.SIGTERM)
+            # New connections stop coming in, and the balancer is told.
+            wait_until(lambda: self.refuses(node), 20, "the node takes no new connections")
+            session.send(stuffed(message)[5_000:] + b".\r\n")
+            session.expect(250, "end of data while draining")
+            try:
+                self.assertEqual(idle.reply()[0], 421)
+            except (ConnectionError, ValueError):
+                pass
+            session.close()
+            idle.close()
+            self.assertEqual(node.wait_end(60), 0)
+            node.start()
+            self.assertEqual(stored(node), ({"life.drained": digest(message)}, []))
+
+    @staticmethod
+    def refuses(node):
+        try:
+            with node.connect(SMTP, 2) as connection:
+                return not connection.recv(100).startswith(b"220")
+        except OSError:
+            return True
+
+    def test_sigterm_with_nobody_there_is_quick(self):
+        with Node() as node:
+            self.assertEqual(node.stop(10), 0)
+
+    def test_control_data_is_reloaded_whole_or_not_at_all(self):
+        with Node() as node:
+            ldif = only(node.directory, "*.ldif")
+            whole = ldif.read_text()
+            with Smtp(node) as session:
+                with self.assertRaises(Refused) as refused:
+                    session.deliver(make("life.early"), ["carol@example.org"])
+                self.assertEqual(refused.exception.code, 550)
+            ldif.write_text(whole.rstrip("\n") + "\n" + entry("carol"))
+            message = make("life.carol")
+
+            def delivered():
+                try:
+                    with Smtp(node) as session:
+                        session.deliver(message, ["carol@example.org"])
+                    return True
+                except Refused:
+                    return False
+
+            wait_until(delivered, 20, "the new account gets mail")
+            self.assertEqual(stored(node, "carol@example.org"), ({"life.carol": digest(message)}, []))
+
+            length = len(node.log())
+            ldif.write_text(whole.rstrip("\n") + "\n\ndn: uid=dave,ou=people,dc=example,dc=org\nthis is no attribute\n")
+            line = whole.rstrip("\n").count("\n") + 4
+            node.wait_log(rf"(?i)(:|line\D{{0,3}}){line}\b", after=length)
+            message = make("life.still")
+            with Smtp(node) as session:
+                session.deliver(message, ["carol@example.org"])
+
+            # Taken away for good: mail for her is refused, her login too.
+            ldif.write_text(whole)
+            wait_until(lambda: self.is_refused(node, "carol@example.org"), 20, "the removed account gets no mail")
+            with self.assertRaises(Exception):
+                imap(node, "carol@example.org")
+
+    @staticmethod
+    def is_refused(node, address):
+        try:
+            with Smtp(node) as session:
+                session.command(f"MAIL FROM:<{BOB}>", 250)
+                session.command(f"RCPT TO:<{address}>", 250)
+            return False
+        except Refused as refused:
+            return refused.code == 550
+
+    def test_sighup_takes_a_new_certificate(self):
+        with Node() as node, Node() as other:
+            before = self.certificate(node)
+            for path in node.directory.rglob("*.pem"):
+                shutil.copyfile(other.directory / path.relative_to(node.directory), path)
+            node.signal(signal.SIGHUP)
+            wait_until(lambda: self.certificate(node) != before, 20, "a new certificate")
+            self.assertEqual(self.certificate(node), self.certificate(other))
+            for path in node.directory.rglob("*.pem"):
+                path.write_text("this is no certificate\n")
+            length = len(node.log())
+            node.signal(signal.SIGHUP)
+            node.wait_log(r"(?i)(error|warn)", after=length)
+            self.assertEqual(self.certificate(node), self.certificate(other), "a mistake keeps the old one")
+
+    @staticmethod
+    def certificate(node):
+        with node.connect(IMAPS) as plain, node.tls().wrap_socket(plain) as tls:
+            return tls.getpeercert(binary_form=True)
+
+    def test_a_volume_without_its_marker_stays_closed(self):
+        with Node() as node:
+            with Smtp(node) as session:
+                session.deliver(make("life.marker"))
+            self.assertEqual(node.stop(), 0)
+            marker = only(node.directory, "pigeonair-volume")
+            kept = marker.read_bytes()
+            for name, change in [
+                ("missing", marker.unlink),
+                ("garbled", lambda: marker.write_bytes(bytes(len(kept)))),
+                ("short", lambda: marker.write_bytes(kept[:10])),
+            ]:
+                with self.subTest(name):
+                    length = len(node.log())
+                    change()
+                    node.start(wait=False)
+                    node.wait_log(r"(?i)pigeonair-volume|marker", after=length)
+                    self.check_no_mail_is_taken(node)
+                    marker.write_bytes(kept)
+            node.start()
+            self.assertEqual(list(stored(node)[0]), ["life.marker"])
+
+    def check_no_mail_is_taken(self, node):
+        """Refused volumes must never look like empty mailboxes: the node ends, or answers with a temporary failure."""
+        try:
+            node.process.wait(3)
+            node.process = None
+            return
+        except subprocess.TimeoutExpired:
+            pass
+        with Smtp(node) as session:
+            with self.assertRaises(Refused) as refused:
+                session.deliver(make("life.refused"))
+            self.assertEqual(refused.exception.code // 100, 4)
+        with self.assertRaisesRegex(Exception, "UNAVAILABLE"):
+            imap(node)
+        node.stop()
+
+    def test_another_volume_in_its_place_stays_closed(self):
+        with Node() as node, Node() as other:
+            self.assertEqual(node.stop(), 0)
+            self.assertEqual(other.stop(), 0)
+            marker = only(node.directory, "pigeonair-volume")
+            shutil.copyfile(only(other.directory, "pigeonair-volume"), marker)
+            length = len(node.log())
+            node.start(wait=False)
+            node.wait_log(r"(?i)expected this volume|other volume|volume", after=length)
+            self.check_no_mail_is_taken(node)
+
+    def test_check_names_mistakes_with_line_and_column(self):
+        with Node() as node, tempfile.TemporaryDirectory() as directory:
+            config = only(node.directory, "*.toml")
+            good = subprocess.run([pigeond(), "check", "--config", str(config)], capture_output=True, text=True)
+            self.assertEqual(good.returncode, 0, good.stderr)
+            self.assertIn("cores", good.stdout)
+            broken = pathlib.Path(directory, "broken.toml")
+            broken.write_text(config.read_text() + "\nno_such_key_at_all = 1\n")
+            bad = subprocess.run([pigeond(), "check", "--config", str(broken)], capture_output=True, text=True)
+            self.assertEqual(bad.returncode, 1)
+            self.assertRegex(bad.stdout + bad.stderr, r"broken\.toml:\d+:\d+")
+
+    def test_plaintext_logins_need_trust(self):
+        """The quickstart trusts loopback; without that, passwords need TLS."""
+        def distrust(node):
+            config = only(node.directory, "*.toml")
+            text, count = re.subn(r"(?m)^(\s*trusted\w*\s*=\s*)\[[^\]]*\]", r"\1[]", config.read_text())
+            self.assertGreater(count, 0, config.read_text())
+            config.write_text(text)
+
+        with Node(configure=distrust) as node:
+            connection = socket.create_connection(("127.0.0.1", node.port(IMAP)), 10)
+            self.assertIn(b"LOGINDISABLED", connection.recv(1000))
+            connection.sendall(f"a LOGIN {ALICE} {PASSWORD}\r\n".encode())
+            self.assertIn(b"a NO [PRIVACYREQUIRED]", connection.recv(1000))
+            connection.close()
+            with node.connect(IMAPS) as plain, node.tls().wrap_socket(plain) as tls:
+                self.assertIsInstance(tls, ssl.SSLSocket)
+                self.assertNotIn(b"LOGINDISABLED", tls.recv(1000))
