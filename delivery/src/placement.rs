@@ -1,7 +1,8 @@
 //! Where an account's mail lives on this node: the table of volumes and their cores, and the rule that picks one.
 //!
 //! Invariant: an account that has mail in a volume of this node is never placed in another one unless its record names
-//! it, whatever volumes are added or reordered.
+//! it, whatever volumes are added, reordered or out of reach: while a volume is not open, an account that nothing ties to
+//! an open one may have its mail there, and has to wait.
 
 use pigeon_engine::CoreId;
 use std::collections::HashMap;
@@ -29,7 +30,9 @@ pub struct Place {
 pub enum PlacementError {
     /// The record names a volume that this node does not have.
     UnknownVolume(String),
-    /// The node has no volume open.
+    /// The volume is not open, or may be the one that is not open.
+    NotOpen(String),
+    /// The node has no volume.
     NoVolume,
 }
 
@@ -39,30 +42,35 @@ impl std::fmt::Display for PlacementError {
             Self::UnknownVolume(name) => {
                 write!(f, "the record names the volume {name:?}, which this node does not have")
             }
-            Self::NoVolume => f.write_str("this node has no volume open"),
+            Self::NotOpen(name) => write!(f, "its mail may be in the volume {name:?}, which is not open"),
+            Self::NoVolume => f.write_str("this node has no volume"),
         }
     }
 }
 
-/// All open volumes of the node. Built once when they are open; shared by the cores.
+/// All volumes of the node. Built once when they have been opened; shared by the cores.
 #[derive(Clone, Debug, Default)]
 pub struct VolumeTable {
     seats: Vec<VolumeSeat>,
-    /// Accounts with mail in a volume that the hash would not choose.
-    settled_elsewhere: HashMap<[u8; 16], usize>,
+    /// The first volume that is not open.
+    missing: Option<usize>,
+    /// Accounts with mail in a volume that the hash would not choose; while a volume is missing, all with mail in the others.
+    settled: HashMap<[u8; 16], usize>,
 }
 
 impl VolumeTable {
-    /// `accounts` gives, volume by volume, the accounts that already have mail there.
-    pub fn new(seats: Vec<VolumeSeat>, accounts: &[Vec<[u8; 16]>]) -> Self {
+    /// `accounts` gives, volume by volume, the accounts that already have mail there; `None` for one that is not open.
+    pub fn new(seats: Vec<VolumeSeat>, accounts: &[Option<Vec<[u8; 16]>>]) -> Self {
+        let missing = accounts.iter().position(Option::is_none);
         let mut table = Self {
             seats,
-            settled_elsewhere: HashMap::new(),
+            missing,
+            settled: HashMap::new(),
         };
         for (volume, ids) in accounts.iter().enumerate() {
-            for id in ids {
-                if table.hashed(id) != Some(volume) {
-                    table.settled_elsewhere.insert(*id, volume);
+            for id in ids.iter().flatten() {
+                if missing.is_some() || table.hashed(id) != Some(volume) {
+                    table.settled.insert(*id, volume);
                 }
             }
         }
@@ -82,9 +90,10 @@ impl VolumeTable {
                 .iter()
                 .position(|seat| seat.name == name)
                 .ok_or_else(|| PlacementError::UnknownVolume(name.to_owned()))?,
-            None => match self.settled_elsewhere.get(account) {
-                Some(volume) => *volume,
-                None => self.hashed(account).ok_or(PlacementError::NoVolume)?,
+            None => match (self.settled.get(account), self.missing) {
+                (Some(volume), _) => *volume,
+                (None, Some(missing)) => return Err(PlacementError::NotOpen(self.seats[missing].name.clone())),
+                (None, None) => self.hashed(account).ok_or(PlacementError::NoVolume)?,
             },
         };
         Ok(Place {
@@ -133,8 +142,8 @@ mod tests {
 
     #[test]
     fn accounts_spread_evenly_and_reordering_moves_nobody() {
-        let forward = VolumeTable::new(seats(&["a", "b", "c"]), &[]);
-        let backward = VolumeTable::new(seats(&["c", "b", "a"]), &[]);
+        let forward = VolumeTable::new(seats(&["a", "b", "c"]), &[const { Some(Vec::new()) }; 3]);
+        let backward = VolumeTable::new(seats(&["c", "b", "a"]), &[const { Some(Vec::new()) }; 3]);
         let mut counts = [0; 3];
         for number in 0..30_000 {
             let there = forward.place(&id(number), None).unwrap().volume;
@@ -147,9 +156,9 @@ mod tests {
 
     #[test]
     fn an_account_stays_where_its_mail_is_when_a_volume_is_added() {
-        let before = VolumeTable::new(seats(&["a"]), &[]);
+        let before = VolumeTable::new(seats(&["a"]), &[Some(Vec::new())]);
         let settled: Vec<_> = (0..1000).map(id).collect();
-        let after = VolumeTable::new(seats(&["a", "b"]), &[settled.clone(), Vec::new()]);
+        let after = VolumeTable::new(seats(&["a", "b"]), &[Some(settled.clone()), Some(Vec::new())]);
         for account in &settled {
             assert_eq!(before.place(account, None), after.place(account, None));
         }
@@ -158,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_record_decides_first() {
-        let table = VolumeTable::new(seats(&["a", "b"]), &[vec![id(1)], vec![id(2)]]);
+        let table = VolumeTable::new(seats(&["a", "b"]), &[Some(vec![id(1)]), Some(vec![id(2)])]);
         assert_eq!(
             table.place(&id(1), Some("b")).unwrap(),
             Place {
@@ -174,5 +183,18 @@ mod tests {
             VolumeTable::default().place(&id(1), None),
             Err(PlacementError::NoVolume)
         );
+    }
+
+    #[test]
+    fn nobody_gets_an_empty_mailbox_while_a_volume_is_missing() {
+        let table = VolumeTable::new(seats(&["a", "b"]), &[Some(vec![id(1)]), None]);
+        assert_eq!(table.place(&id(1), None).unwrap().volume, 0);
+        assert_eq!(table.place(&id(2), Some("a")).unwrap().volume, 0);
+        for unknown in 2..100 {
+            assert_eq!(
+                table.place(&id(unknown), None),
+                Err(PlacementError::NotOpen("b".into()))
+            );
+        }
     }
 }

@@ -43,6 +43,9 @@ pub trait ByteStream: Sized + 'static {
     /// Our own address.
     fn local_address(&self) -> SocketAddr;
 
+    /// Remembers the client's and our address from a PROXY protocol header.
+    fn set_addresses(&mut self, peer: SocketAddr, local: SocketAddr);
+
     /// Orderly end: close_notify and FIN, a bounded wait, close.
     fn close(self) -> impl Future<Output = ()>;
 }
@@ -84,6 +87,10 @@ impl ByteStream for Stream {
 
     fn local_address(&self) -> SocketAddr {
         Stream::local_address(self)
+    }
+
+    fn set_addresses(&mut self, peer: SocketAddr, local: SocketAddr) {
+        Stream::set_addresses(self, peer, local);
     }
 
     async fn close(self) {

@@ -1,28 +1,41 @@
 //! The control thread's side of the cores: sending work to a core from a thread that is none.
 
-use crate::runtime::{CoreGone, CoreId};
+use crate::runtime::{CoreGone, CoreId, Counters, EngineShared};
 use std::future::Future;
+use std::sync::Arc;
 
 /// Reaches every core from the control thread (or any other thread). Cheap to clone.
 #[derive(Clone)]
 pub struct CoreHandle {
-    _private: (),
+    engine: Arc<EngineShared>,
 }
 
 impl CoreHandle {
-    /// How many cores run.
-    pub fn core_count(&self) -> u16 {
-        unimplemented!()
+    pub(crate) fn new(engine: Arc<EngineShared>) -> Self {
+        CoreHandle { engine }
     }
 
-    /// Runs what `work` returns on `core`; gives its output back to the calling (tokio) task.
+    /// How many cores run.
+    pub fn core_count(&self) -> u16 {
+        self.engine.count()
+    }
+
+    /// What each core has counted, in the order of the cores.
+    pub fn counters(&self) -> Vec<Counters> {
+        (0..self.engine.count())
+            .map(|core| self.engine.core(CoreId(core)).counters.snapshot())
+            .collect()
+    }
+
+    /// Runs what `work` returns on `core`; gives its output back to the calling (tokio) task. Waits while the queue towards
+    /// that core is full. Once it was handed over the work is done, whether or not the caller still waits. Panics for a core
+    /// that does not exist.
     pub async fn call<T, F, W>(&self, core: CoreId, work: W) -> Result<T, CoreGone>
     where
         T: Send + 'static,
         F: Future<Output = T> + 'static,
         W: FnOnce() -> F + Send + 'static,
     {
-        let _ = (core, work);
-        unimplemented!()
+        crate::runtime::call(self.engine.core(core), work).await
     }
 }

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod net;
 pub mod placement;
 pub mod probe;
+mod ring;
 pub mod runtime;
 pub mod stream;
 pub mod sync;
@@ -17,4 +18,6 @@ pub mod testing;
 pub mod tls;
 
 pub use bytes;
-pub use runtime::{CoreId, Task, core_count, current_core, now, on_core, sleep, spawn, timeout, unix_time};
+pub use runtime::{
+    CoreId, Counters, Task, core_count, counters, current_core, now, on_core, sleep, spawn, timeout, unix_time,
+};

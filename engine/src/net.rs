@@ -1,106 +1,48 @@
 //! Sockets on the raw ring: listeners (multishot accept) and connections (multishot receive over the core's provided
 //! buffer ring, one bounded send in flight, a deadline).
+//!
+//! A connection's state (`connection`) is shared by its owner and by its operations under way; its descriptor is closed
+//! when the owner has let go and the last operation has completed. Waiting costs a connection no buffer.
 
-use bytes::Bytes;
-use std::io;
-use std::net::SocketAddr;
-use std::time::Instant;
+mod connection;
+mod deadline;
+mod detached;
+mod listener;
+mod receive;
+mod send;
 
-/// A listening socket of this core (SO_REUSEPORT: each core binds the same address).
-pub struct Listener {
-    _private: (),
+pub use self::connection::Connection;
+pub use self::detached::DetachedConnection;
+pub use self::listener::Listener;
+pub use self::receive::Received;
+
+pub(crate) use self::connection::ConnectionState;
+pub(crate) use self::deadline::start as start_deadlines;
+pub(crate) use self::listener::{ListenerState, accepted};
+pub(crate) use self::receive::{rearm_starved, received};
+pub(crate) use self::send::sent;
+
+use self::deadline::Wheel;
+use crate::sync::Notify;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// What the connections of one core share.
+#[derive(Default)]
+pub(crate) struct Network {
+    /// Connections that found no free receive buffer, first come first served.
+    starved: RefCell<VecDeque<Rc<ConnectionState>>>,
+    wheel: RefCell<Wheel>,
+    /// The wheel has something to watch again.
+    wheel_filled: Notify,
 }
 
-impl Listener {
-    /// Binds and listens; `address` may have port 0 (then share `local_address().port()` with the other cores).
-    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
-        let _ = address;
-        unimplemented!()
-    }
-
-    /// The address it is bound to.
-    pub fn local_address(&self) -> SocketAddr {
-        unimplemented!()
-    }
-
-    /// The next connection. Out of descriptors is waited out inside (and counted); an error ends the listener.
-    pub async fn accept(&self) -> io::Result<Connection> {
-        unimplemented!()
-    }
-}
-
-/// Bytes received in a buffer of the ring; the buffer goes back to the ring when this is dropped, so drop it soon.
-pub struct Received {
-    _private: (),
-}
-
-impl std::ops::Deref for Received {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        unimplemented!()
-    }
-}
-
-/// A connected TCP socket, owned by this core. Dropping it closes it without waiting.
-pub struct Connection {
-    _private: (),
-}
-
-/// A socket on its way to another core: nothing of it is in any ring.
-pub struct DetachedConnection {
-    _private: (),
-}
-
-impl Connection {
-    /// Connects to `address`; for tests and later the proxy. The deadline bounds the attempt.
-    pub async fn connect(address: SocketAddr, deadline: Instant) -> io::Result<Connection> {
-        let _ = (address, deadline);
-        unimplemented!()
-    }
-
-    /// The peer's address, as the socket says.
-    pub fn peer_address(&self) -> SocketAddr {
-        unimplemented!()
-    }
-
-    /// Our own address.
-    pub fn local_address(&self) -> SocketAddr {
-        unimplemented!()
-    }
-
-    /// When a waiting `receive` or `send` ends with `ErrorKind::TimedOut`. `None`: never. Resolution: 250 ms.
-    pub fn set_deadline(&self, deadline: Option<Instant>) {
-        let _ = deadline;
-        unimplemented!()
-    }
-
-    /// Waits for bytes; `Ok(None)` is the peer's orderly end. Holds no buffer while it waits. At most one at a time.
-    /// Cancel-safe: dropping the future loses no bytes.
-    pub async fn receive(&self) -> io::Result<Option<Received>> {
-        unimplemented!()
-    }
-
-    /// Sends all of `data`; one at a time. Not cancel-safe: dropping the future closes the connection.
-    pub async fn send(&self, data: Bytes) -> io::Result<()> {
-        let _ = data;
-        unimplemented!()
-    }
-
-    /// Sends FIN after what was sent, gives the peer a bounded time to close, then closes.
-    pub async fn close(self) {
-        unimplemented!()
-    }
-
-    /// Takes the socket off this core's ring: waits for the completions that are under way. Bytes already received
-    /// travel along and come first at the new core.
-    pub async fn detach(self) -> io::Result<DetachedConnection> {
-        unimplemented!()
-    }
-}
-
-impl DetachedConnection {
-    /// Puts the socket on the current core's ring.
-    pub fn attach(self) -> Connection {
-        unimplemented!()
+impl Network {
+    /// Lets go of connections at the core's end.
+    pub(crate) fn end(&self) {
+        let starved = self.starved.take();
+        let wheel = self.wheel.take();
+        drop((starved, wheel));
     }
 }

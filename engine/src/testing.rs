@@ -57,6 +57,7 @@ struct Wire {
     timeout: Option<Duration>,
     tls: Option<TlsInfo>,
     peer_address: SocketAddr,
+    local_address: SocketAddr,
 }
 
 /// Both ends of a new plaintext connection from 127.0.0.1.
@@ -72,6 +73,7 @@ pub fn memory_stream() -> (MemoryStream, MemoryPeer) {
         timeout: None,
         tls: None,
         peer_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)),
+        local_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2000)),
     }));
     (
         MemoryStream {
@@ -188,7 +190,12 @@ impl ByteStream for MemoryStream {
     }
 
     fn local_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 2000))
+        self.wire.borrow().local_address
+    }
+
+    fn set_addresses(&mut self, peer: SocketAddr, local: SocketAddr) {
+        let mut wire = self.wire.borrow_mut();
+        (wire.peer_address, wire.local_address) = (peer, local);
     }
 
     async fn close(self) {}

@@ -1,7 +1,10 @@
 //! What faces clients: SMTP and LMTP ingestion, POP3 and IMAP up to the login.
 
+pub mod accept;
 pub mod authenticate;
 pub mod backend;
+pub mod connections;
+pub mod drain;
 pub mod login;
 pub mod mail_store;
 pub mod session_id;

@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 /// io_uring cannot be used at all.
 #[derive(Debug)]
@@ -102,8 +102,14 @@ pub(super) fn missing_features() -> Result<Vec<Feature>, Refusal> {
 /// Accepts a connection and is told that more will come.
 fn multishot_accept_works(ring: &mut IoUring) -> bool {
     let attempt = || -> io::Result<(UnixListener, UnixStream)> {
-        // An abstract name that no other process of this machine has: the ring's own descriptor and process.
-        let name = format!("pigeon-probe-{}-{:p}", std::process::id(), &*ring);
+        // An abstract name that nobody else on this machine has. Not one of an earlier trial of this process either: its
+        // listener lives on in the kernel until its ring is gone, which happens in the background.
+        static TRIALS: AtomicU64 = AtomicU64::new(0);
+        let name = format!(
+            "pigeon-probe-{}-{}",
+            std::process::id(),
+            TRIALS.fetch_add(1, Ordering::Relaxed)
+        );
         let address = SocketAddr::from_abstract_name(name)?;
         let listener = UnixListener::bind_addr(&address)?;
         let client = UnixStream::connect_addr(&address)?;

@@ -36,7 +36,10 @@ impl Notify {
 
     /// Ends at the first `notify_all` after this call.
     pub fn notified(&self) -> Notified<'_> {
-        Notified { notify: self, epoch: self.state.borrow().epoch }
+        Notified {
+            notify: self,
+            epoch: self.state.borrow().epoch,
+        }
     }
 }
 

@@ -24,7 +24,11 @@ pub struct Receiver<T> {
 
 /// A pair.
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let state = Rc::new(RefCell::new(State { value: None, waker: None, sender_gone: false }));
+    let state = Rc::new(RefCell::new(State {
+        value: None,
+        waker: None,
+        sender_gone: false,
+    }));
     (Sender { state: state.clone() }, Receiver { state })
 }
 

@@ -22,7 +22,13 @@ struct State {
 impl Semaphore {
     /// With `permits` free.
     pub fn new(permits: usize) -> Self {
-        Self { state: Rc::new(RefCell::new(State { free: permits, next_ticket: 0, queue: VecDeque::new() })) }
+        Self {
+            state: Rc::new(RefCell::new(State {
+                free: permits,
+                next_ticket: 0,
+                queue: VecDeque::new(),
+            })),
+        }
     }
 
     /// Takes `count` permits when they are free and nobody waits.
@@ -30,14 +36,21 @@ impl Semaphore {
         let mut state = self.state.borrow_mut();
         if state.queue.is_empty() && state.free >= count {
             state.free -= count;
-            return Some(Permit { semaphore: self.clone(), count });
+            return Some(Permit {
+                semaphore: self.clone(),
+                count,
+            });
         }
         None
     }
 
     /// Waits for `count` permits, first come first served.
     pub fn acquire(&self, count: usize) -> Acquire {
-        Acquire { semaphore: self.clone(), count, ticket: None }
+        Acquire {
+            semaphore: self.clone(),
+            count,
+            ticket: None,
+        }
     }
 
     /// Permits free now.
@@ -89,7 +102,10 @@ impl Future for Acquire {
             }
             drop(state);
             semaphore.wake_first();
-            return Poll::Ready(Permit { count: self.count, semaphore });
+            return Poll::Ready(Permit {
+                count: self.count,
+                semaphore,
+            });
         }
         match self.ticket {
             None => {
@@ -111,7 +127,11 @@ impl Future for Acquire {
 impl Drop for Acquire {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.semaphore.state.borrow_mut().queue.retain(|(queued, _)| *queued != ticket);
+            self.semaphore
+                .state
+                .borrow_mut()
+                .queue
+                .retain(|(queued, _)| *queued != ticket);
             self.semaphore.wake_first();
         }
     }

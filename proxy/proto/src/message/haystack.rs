@@ -73,6 +73,11 @@ impl SearchKeys {
         self.keys.is_empty()
     }
 
+    /// Of each key, whether it looks at the message's own header only.
+    pub(crate) fn in_header(&self) -> impl Iterator<Item = bool> + '_ {
+        self.keys.iter().map(|key| matches!(key.scope, SearchScope::Header(_)))
+    }
+
     /// Whether any looks beyond the message's header, so that a structure is needed.
     pub fn need_body(&self) -> bool {
         self.keys.iter().any(|key| !matches!(key.scope, SearchScope::Header(_)))

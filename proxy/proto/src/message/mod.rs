@@ -23,6 +23,7 @@ mod lexer;
 pub mod matcher;
 pub mod render;
 pub mod scanner;
+pub mod search_plan;
 pub mod section;
 mod serialise;
 pub mod structure;
@@ -36,7 +37,8 @@ pub use field::{Field, FieldFilter, fields, filter_fields};
 pub use matcher::{HeaderMatcher, SearchKey, SearchKeys, SearchScope, TextMatcher};
 pub use render::{write_body, write_body_structure, write_envelope, write_nstring, write_string};
 pub use scanner::StructureScanner;
-pub use section::{SectionPath, SectionText};
+pub use search_plan::{MessageFacts, Outcome, SearchPlan};
+pub use section::{SectionPath, SectionText, partial};
 pub use structure::{Part, PartKind, Structure};
 
 /// Text as a message carries it: any bytes, usually ASCII, sometimes UTF-8 or an unlabelled charset.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::imap::fetch;
+
 use super::structure::{PartKind, Structure};
 
 /// What of a part is meant.
@@ -24,6 +26,30 @@ pub struct SectionPath {
     pub parts: Vec<u32>,
     /// What of it.
     pub text: SectionText,
+}
+
+impl From<&fetch::Section> for SectionPath {
+    /// The path of what FETCH asked for; the header to be filtered for HEADER.FIELDS.
+    fn from(section: &fetch::Section) -> Self {
+        use fetch::SectionText as Asked;
+        let text = match section.text {
+            Asked::All => SectionText::Whole,
+            Asked::Header | Asked::HeaderFields(_) | Asked::HeaderFieldsNot(_) => SectionText::Header,
+            Asked::Text => SectionText::Text,
+            Asked::Mime => SectionText::Mime,
+        };
+        Self {
+            parts: section.part.clone(),
+            text,
+        }
+    }
+}
+
+/// The bytes of a range that `<offset.count>` asks for: none of them beyond its end (RFC 3501 6.4.5).
+pub fn partial(range: Range<u64>, partial: Option<(u32, u32)>) -> Range<u64> {
+    let Some((offset, count)) = partial else { return range };
+    let start = range.start.saturating_add(u64::from(offset)).min(range.end);
+    start..start.saturating_add(u64::from(count)).min(range.end)
 }
 
 impl Structure {
@@ -76,5 +102,23 @@ impl Structure {
             }
         }
         Some(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_ranges_end_with_the_section() {
+        for (asked, expected) in [
+            (None, 10..20),
+            (Some((0, 5)), 10..15),
+            (Some((5, 100)), 15..20),
+            (Some((10, 1)), 20..20),
+            (Some((u32::MAX, u32::MAX)), 20..20),
+        ] {
+            assert_eq!(partial(10..20, asked), expected, "{asked:?}");
+        }
     }
 }

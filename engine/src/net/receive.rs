@@ -1,0 +1,238 @@
+//! The receiving side of a connection: what came in and was not taken, and when to let the kernel receive more.
+//!
+//! Back pressure: a connection holds at most `QUEUED_BUFFERS_MAX` filled buffers (plus what was under way when that was
+//! noticed; fewer when buffers run short). Then its multishot receive is cancelled, TCP fills the socket's own bounded
+//! buffer, and the peer has to wait. It is armed again when half of them are taken.
+//!
+//! When the ring of buffers is empty, the kernel ends the receive with ENOBUFS. The connection queues up in
+//! `Network::starved`; the driver arms as many of them as buffers are available, first come first served, in every turn
+//! until none waits. Nobody is forgotten: as long as one waits, either a buffer is available, and the next turn arms it, or
+//! all are held, and the return of one causes a turn.
+
+use super::connection::{ConnectionState, end_result};
+use crate::ring::{Buffer, Operation, OperationKey};
+use crate::runtime::{self, Core};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Filled buffers that one connection may hold unread.
+const QUEUED_BUFFERS_MAX: usize = 16;
+
+/// The same when less than a quarter of the core's buffers is available.
+const QUEUED_BUFFERS_MAX_SHORT: usize = 2;
+
+/// How receiving has ended, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer's FIN.
+    Orderly,
+    /// An errno of the socket.
+    Failed(i32),
+    /// We gave the connection up: a send failed, ran out of time or was dropped.
+    Broken,
+}
+
+/// The receiving side.
+#[derive(Default)]
+pub(super) struct Incoming {
+    /// Bytes received at another core; they come first.
+    pub(super) early: Option<Box<[u8]>>,
+    queue: VecDeque<Buffer>,
+    pub(super) end: Option<End>,
+    /// The multishot receive, if one is under way.
+    pub(super) operation: Option<OperationKey>,
+    cancelling: bool,
+    /// Waits in `Network::starved`.
+    starved: bool,
+    pub(super) waker: Option<Waker>,
+}
+
+impl Incoming {
+    /// As it was at another core.
+    pub(super) fn resumed(early: Vec<u8>, end: Option<End>) -> Self {
+        Incoming {
+            early: (!early.is_empty()).then(|| early.into_boxed_slice()),
+            end,
+            ..Incoming::default()
+        }
+    }
+
+    pub(super) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The operation to cancel, if there is one and it was not asked for already.
+    pub(super) fn begin_cancel(&mut self) -> Option<OperationKey> {
+        if self.cancelling {
+            return None;
+        }
+        self.cancelling = self.operation.is_some();
+        self.operation
+    }
+
+    /// Drops what nobody will read any more.
+    pub(super) fn clear(&mut self) {
+        self.early = None;
+        self.queue = VecDeque::new();
+        self.starved = false;
+        self.waker = None;
+    }
+
+    /// What was received and not read, copied out of the ring's buffers.
+    pub(super) fn take_unread(&mut self) -> Vec<u8> {
+        let mut bytes = self.early.take().map_or_else(Vec::new, Vec::from);
+        self.starved = false;
+        for buffer in std::mem::take(&mut self.queue) {
+            bytes.extend_from_slice(&buffer);
+        }
+        bytes
+    }
+
+    fn is_armed(&self) -> bool {
+        self.operation.is_some() || self.starved
+    }
+}
+
+/// Bytes received, mostly in a buffer of the ring; the buffer goes back to the ring when this is dropped, so drop it soon.
+pub struct Received {
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Ring(Buffer),
+    Early(Box<[u8]>),
+}
+
+impl std::ops::Deref for Received {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Ring(buffer) => buffer,
+            Bytes::Early(bytes) => bytes,
+        }
+    }
+}
+
+/// See `Connection::receive`.
+pub(super) fn poll(state: &Rc<ConnectionState>, context: &mut Context<'_>) -> Poll<io::Result<Option<Received>>> {
+    let mut incoming = state.incoming.borrow_mut();
+    if let Some(bytes) = incoming.early.take() {
+        return Poll::Ready(Ok(Some(Received {
+            bytes: Bytes::Early(bytes),
+        })));
+    }
+    if let Some(buffer) = incoming.queue.pop_front() {
+        if incoming.queue.is_empty() {
+            // A burst's memory is not kept while the connection idles.
+            incoming.queue = VecDeque::new();
+        }
+        if incoming.end.is_none() && !incoming.is_armed() && incoming.queue.len() <= QUEUED_BUFFERS_MAX / 2 {
+            runtime::with(|core| arm(core, state, &mut incoming));
+        }
+        return Poll::Ready(Ok(Some(Received {
+            bytes: Bytes::Ring(buffer),
+        })));
+    }
+    if let Some(end) = incoming.end {
+        return Poll::Ready(end_result(end));
+    }
+    if state.is_late() {
+        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+    }
+    if !incoming.is_armed() {
+        runtime::with(|core| arm(core, state, &mut incoming));
+    }
+    match &mut incoming.waker {
+        Some(waker) => waker.clone_from(context.waker()),
+        empty => *empty = Some(context.waker().clone()),
+    }
+    Poll::Pending
+}
+
+/// Lets the kernel receive.
+fn arm(core: &Core, state: &Rc<ConnectionState>, incoming: &mut Incoming) {
+    let Some(descriptor) = state.descriptor() else {
+        incoming.end = Some(End::Broken);
+        return;
+    };
+    let key = core
+        .ring
+        .borrow_mut()
+        .start_receive(descriptor, Operation::Receive(state.clone()));
+    incoming.operation = Some(key);
+    incoming.cancelling = false;
+    core.driver.kick();
+}
+
+/// A completion of the receive operation.
+pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, more: bool, buffer: Option<Buffer>) {
+    let mut incoming = state.incoming.borrow_mut();
+    if !more {
+        incoming.operation = None;
+    }
+    if state.closing.get() {
+        drop(incoming);
+        drop(buffer);
+        state.finish_close(core);
+        return;
+    }
+    match (result, buffer) {
+        (1.., Some(buffer)) => {
+            core.counters().receives.add(1);
+            core.counters().received_bytes.add(buffer.len() as u64);
+            incoming.queue.push_back(buffer);
+        }
+        (0.., _) => incoming.end = incoming.end.or(Some(End::Orderly)),
+        (error, _) => match Errno::from_raw_os_error(error.saturating_neg()) {
+            Errno::NOBUFS => {
+                core.counters().buffers_exhausted.add(1);
+                if !incoming.cancelling {
+                    incoming.starved = true;
+                    core.network.starved.borrow_mut().push_back(state.clone());
+                    core.buffers.set_wanted(true);
+                }
+            }
+            // Ours, or a passing refusal: armed again by the next `receive`.
+            Errno::CANCELED | Errno::INTR | Errno::AGAIN | Errno::NOMEM => {}
+            errno => incoming.end = incoming.end.or(Some(End::Failed(errno.raw_os_error()))),
+        },
+    }
+    let queued_max = if core.buffers.available() < core.buffers.count() / 4 {
+        QUEUED_BUFFERS_MAX_SHORT
+    } else {
+        QUEUED_BUFFERS_MAX
+    };
+    if incoming.queue.len() >= queued_max {
+        if let Some(key) = incoming.begin_cancel() {
+            core.ring.borrow_mut().cancel(key);
+            core.driver.kick();
+        }
+    } else if !more && result > 0 && incoming.end.is_none() && !incoming.cancelling {
+        // The kernel ends a multishot receive now and then, for instance when the completion queue was full.
+        arm(core, state, &mut incoming);
+    }
+    incoming.wake();
+}
+
+/// Arms those that found no buffer, as far as buffers are available. Says how many.
+pub(crate) fn rearm_starved(core: &Core) -> usize {
+    let mut count = 0;
+    while count < usize::from(core.buffers.available()) {
+        let Some(state) = core.network.starved.borrow_mut().pop_front() else {
+            core.buffers.set_wanted(false);
+            break;
+        };
+        let mut incoming = state.incoming.borrow_mut();
+        // Whoever was closed or detached meanwhile has said that it does not wait any more.
+        if std::mem::take(&mut incoming.starved) {
+            arm(core, &state, &mut incoming);
+            count += 1;
+        }
+    }
+    count
+}

@@ -1,0 +1,226 @@
+//! Who gets the message: from an address in RCPT to accounts, by the snapshot of the transaction.
+//!
+//! An account is in the list once, however many addresses and groups lead to it; the first one is in its Delivered-To. The
+//! answer for a recipient in LMTP speaks for all accounts that its address led to.
+
+use super::trace;
+use crate::mail_store::Target;
+use bytes::Bytes;
+use pigeon_datatree_cache::{Account, AccountUuid, Group, Recipient, Service, Snapshot};
+use pigeon_proto::address::{Address, ForwardPath};
+use pigeon_proto::smtp::{Mode, RecipientRefusal};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Up to here a walk over the list is cheaper than a hash table.
+const LINEAR_MAX: usize = 16;
+
+/// The recipients of a transaction.
+#[derive(Default)]
+pub(super) struct Recipients {
+    targets: Vec<Target>,
+    by_account: HashMap<AccountUuid, usize>,
+    /// For each accepted RCPT where its part of `links` ends; `links` are places in `targets`.
+    ends: Vec<usize>,
+    links: Vec<usize>,
+    /// The least of the accounts' own bounds on a message, in bytes.
+    size_max: Option<u64>,
+}
+
+/// What decides about a recipient beside its address.
+pub(super) struct Circumstances<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) mode: Mode,
+    pub(super) authenticated: bool,
+    /// SIZE of MAIL.
+    pub(super) size: Option<u64>,
+    pub(super) accounts_max: usize,
+    pub(super) delivered_to: bool,
+    /// An address literal of this one is the host's own name.
+    pub(super) local_address: IpAddr,
+    pub(super) host_name: &'a str,
+}
+
+/// What an address leads to, free of the snapshot.
+enum Found {
+    Account(Arc<Account>, Option<Box<str>>),
+    Group(Arc<Group>),
+    Refused(RecipientRefusal),
+}
+
+impl From<Recipient<'_>> for Found {
+    fn from(recipient: Recipient<'_>) -> Found {
+        match recipient {
+            Recipient::Account { account, detail } => Found::Account(account.clone(), detail.map(Box::from)),
+            Recipient::Group(group) => Found::Group(group.clone()),
+            Recipient::Disabled => Found::Refused(RecipientRefusal::Disabled),
+            Recipient::UnknownUser => Found::Refused(RecipientRefusal::UnknownUser),
+            Recipient::UnknownDomain => Found::Refused(RecipientRefusal::Relaying),
+            Recipient::Uncertain => Found::Refused(RecipientRefusal::Uncertain),
+        }
+    }
+}
+
+impl Circumstances<'_> {
+    /// The path as an address, and what it leads to.
+    fn find(&self, path: ForwardPath) -> Result<(Address, Found), RecipientRefusal> {
+        match path {
+            ForwardPath::Postmaster => {
+                // For Delivered-To and the log; it is looked up without a domain.
+                let address = Address::from_parts("postmaster", self.host_name);
+                let address = address.map_err(|_| RecipientRefusal::UnknownUser)?;
+                Ok((address, self.snapshot.recipient("postmaster", "").into()))
+            }
+            ForwardPath::Address(address) => {
+                let literal = address.literal();
+                let is_own = literal.is_some_and(|literal| literal.to_canonical() == self.local_address.to_canonical());
+                let domain = if is_own { self.host_name } else { address.domain() };
+                let found = self.snapshot.recipient(address.local(), domain).into();
+                Ok((address, found))
+            }
+        }
+    }
+
+    /// Whether the account takes this message at all, as far as that is known at RCPT.
+    fn check(&self, account: &Account) -> Result<(), RecipientRefusal> {
+        // An MTA in front is another way for the same mail to come in.
+        let receives = account.may(Service::Smtp) || (self.mode == Mode::Lmtp && account.may(Service::Lmtp));
+        if !receives {
+            return Err(RecipientRefusal::Disabled);
+        }
+        match (account.message_size_max(), self.size) {
+            (Some(size_max), Some(size)) if size > size_max => Err(RecipientRefusal::TooLarge),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Recipients {
+    /// Takes `path` in, or says why not; then nothing has changed.
+    pub(super) fn add(&mut self, path: ForwardPath, circumstances: &Circumstances<'_>) -> Result<(), RecipientRefusal> {
+        let (address, found) = circumstances.find(path)?;
+        match found {
+            Found::Account(account, detail) => {
+                circumstances.check(&account)?;
+                if self.targets.len() >= circumstances.accounts_max {
+                    return Err(RecipientRefusal::TooManyRecipients);
+                }
+                let link = self.target(account, address, detail, circumstances.delivered_to);
+                self.links.push(link);
+            }
+            Found::Group(group) => self.add_group(&group, &address, circumstances)?,
+            Found::Refused(RecipientRefusal::Relaying) if circumstances.authenticated => {
+                return Err(RecipientRefusal::RelayingNotAvailable);
+            }
+            Found::Refused(refusal) => return Err(refusal),
+        }
+        self.ends.push(self.links.len());
+        Ok(())
+    }
+
+    /// All members or none. A member that cannot take a message of this size refuses it for the group.
+    fn add_group(
+        &mut self,
+        group: &Group,
+        address: &Address,
+        circumstances: &Circumstances<'_>,
+    ) -> Result<(), RecipientRefusal> {
+        let expansion = circumstances.snapshot.expand(group);
+        if expansion.truncated {
+            return Err(RecipientRefusal::GroupTooLarge);
+        }
+        if !expansion.outside.is_empty() {
+            return Err(RecipientRefusal::GroupOutside);
+        }
+        if expansion.accounts.is_empty() {
+            return Err(RecipientRefusal::GroupEmpty);
+        }
+        if self.targets.len().saturating_add(expansion.accounts.len()) > circumstances.accounts_max {
+            return Err(RecipientRefusal::TooManyRecipients);
+        }
+        for account in &expansion.accounts {
+            circumstances.check(account)?;
+        }
+        for account in expansion.accounts {
+            let link = self.target(account, address.clone(), None, circumstances.delivered_to);
+            self.links.push(link);
+        }
+        Ok(())
+    }
+
+    /// The account's place in the list, at the end when it is new.
+    fn target(
+        &mut self,
+        account: Arc<Account>,
+        address: Address,
+        detail: Option<Box<str>>,
+        delivered_to: bool,
+    ) -> usize {
+        if let Some(place) = self.place(account.id()) {
+            return place;
+        }
+        let place = self.targets.len();
+        if !self.by_account.is_empty() {
+            self.by_account.insert(account.id(), place);
+        }
+        let size_max = [self.size_max, account.message_size_max()];
+        self.size_max = size_max.into_iter().flatten().min();
+        let prepend = if delivered_to {
+            trace::delivered_to(&address)
+        } else {
+            Bytes::new()
+        };
+        self.targets.push(Target {
+            account,
+            address,
+            detail,
+            prepend,
+        });
+        if self.targets.len() > LINEAR_MAX && self.by_account.is_empty() {
+            let all = self.targets.iter().enumerate();
+            self.by_account = all.map(|(place, target)| (target.account.id(), place)).collect();
+        }
+        place
+    }
+
+    fn place(&self, id: AccountUuid) -> Option<usize> {
+        if self.by_account.is_empty() {
+            return self.targets.iter().position(|target| target.account.id() == id);
+        }
+        self.by_account.get(&id).copied()
+    }
+
+    /// The accounts.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// The accounts, given away.
+    pub(super) fn take_targets(&mut self) -> Vec<Target> {
+        std::mem::take(&mut self.targets)
+    }
+
+    /// For each accepted RCPT in its order the places of its accounts.
+    pub(super) fn links(&self) -> impl Iterator<Item = &[usize]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let links = &self.links[start..*end];
+            start = *end;
+            links
+        })
+    }
+
+    /// The address in RCPT, when only one was accepted.
+    pub(super) fn only(&self) -> Option<&Address> {
+        match (self.ends.len(), self.targets.first()) {
+            (1, Some(target)) => Some(&target.address),
+            _ => None,
+        }
+    }
+
+    /// The largest message that every account takes, where any has a bound.
+    pub(super) fn size_max(&self) -> Option<u64> {
+        self.size_max
+    }
+}

@@ -1,0 +1,240 @@
+//! The lines that are put in front of a message: Return-Path and Received (RFC 5321 section 4.4), Delivered-To, and in
+//! submission Date and Message-ID where they are missing (RFC 6409 section 8). Nothing that a client said gets into them
+//! without being checked or made harmless.
+
+use crate::mail_store::MessageId;
+use bytes::Bytes;
+use pigeon_engine::stream::TlsInfo;
+use pigeon_proto::address::{Address, check_domain};
+use pigeon_proto::smtp::Mode;
+use std::fmt::{self, Write as _};
+use std::net::IpAddr;
+
+/// What a Received line says.
+pub(super) struct Received<'a> {
+    pub(super) mode: Mode,
+    pub(super) extended: bool,
+    pub(super) smtp_utf8: bool,
+    pub(super) authenticated: bool,
+    pub(super) client_name: &'a str,
+    pub(super) client: IpAddr,
+    pub(super) host_name: &'a str,
+    pub(super) tls: Option<&'a TlsInfo>,
+    pub(super) id: MessageId,
+    /// The recipient, when there is one only: nobody reads here who else got it.
+    pub(super) recipient: Option<&'a Address>,
+    /// Seconds since the Unix epoch.
+    pub(super) time: i64,
+}
+
+impl Received<'_> {
+    /// RFC 3848, and RFC 6531 section 4.3.
+    fn protocol(&self) -> &'static str {
+        if !self.extended {
+            return "SMTP";
+        }
+        let names = match (self.mode, self.smtp_utf8) {
+            (Mode::Lmtp, false) => ["LMTP", "LMTPA", "LMTPS", "LMTPSA"],
+            (Mode::Lmtp, true) => ["UTF8LMTP", "UTF8LMTPA", "UTF8LMTPS", "UTF8LMTPSA"],
+            (_, false) => ["ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA"],
+            (_, true) => ["UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"],
+        };
+        names[usize::from(self.authenticated) + 2 * usize::from(self.tls.is_some())]
+    }
+}
+
+impl fmt::Display for Received<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client = Literal(self.client);
+        if self.client_name.is_ascii() && check_domain(self.client_name).is_ok() {
+            write!(f, "Received: from {} ({client})", self.client_name)?;
+        } else {
+            write!(f, "Received: from {client} (said ")?;
+            for byte in self.client_name.bytes() {
+                let harmless = byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+                f.write_char(if harmless { char::from(byte) } else { '?' })?;
+            }
+            f.write_str(")")?;
+        }
+        write!(f, "\r\n\tby {} (PigeonAir) with {}", self.host_name, self.protocol())?;
+        if let Some(tls) = self.tls {
+            write!(f, "\r\n\t({} {})", tls.version, tls.cipher)?;
+        }
+        write!(f, "\r\n\tid {}", self.id)?;
+        if let Some(recipient) = self.recipient {
+            write!(f, "\r\n\tfor <{recipient}>")?;
+        }
+        write!(f, "; {}\r\n", Date(self.time))
+    }
+}
+
+/// `<>` is the null sender.
+pub(super) fn return_path(buffer: &mut String, reverse_path: Option<&Address>) {
+    let written = match reverse_path {
+        Some(address) => write!(buffer, "Return-Path: <{address}>\r\n"),
+        None => write!(buffer, "Return-Path: <>\r\n"),
+    };
+    written.expect("writing to a string does not fail");
+}
+
+/// The line of one recipient.
+pub(super) fn delivered_to(address: &Address) -> Bytes {
+    Bytes::from(format!("Delivered-To: {address}\r\n"))
+}
+
+/// Date and Message-ID, as far as they are missing.
+pub(super) fn completion(has_date: bool, has_message_id: bool, id: MessageId, host_name: &str, time: i64) -> String {
+    let mut lines = String::new();
+    if !has_date {
+        lines.push_str(&format!("Date: {}\r\n", Date(time)));
+    }
+    if !has_message_id {
+        lines.push_str(&format!("Message-ID: <{id}@{host_name}>\r\n"));
+    }
+    lines
+}
+
+/// An address literal (RFC 5321 section 4.1.3).
+struct Literal(IpAddr);
+
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.to_canonical() {
+            IpAddr::V4(address) => write!(f, "[{address}]"),
+            IpAddr::V6(address) => write!(f, "[IPv6:{address}]"),
+        }
+    }
+}
+
+/// Seconds since the Unix epoch as RFC 5322 section 3.3 writes them, in UTC.
+pub(super) struct Date(pub(super) i64);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        // Years 0 to 9999: what four digits can say.
+        let time = self.0.clamp(-62_167_219_200, 253_402_300_799);
+        let (days, seconds) = (time.div_euclid(86_400), time.rem_euclid(86_400));
+        // Days to date by eras of 400 years that begin on 1 March of year 0 (146,097 days each).
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = (month_from_march + 2) % 12;
+        let year = year_of_era + era * 400 + i64::from(month < 2);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let weekday = DAYS[usize::try_from(days.rem_euclid(7)).unwrap_or(0)];
+        let month = MONTHS[usize::try_from(month).unwrap_or(0)];
+        write!(
+            f,
+            "{weekday}, {day} {month} {year:04} {hour:02}:{minute:02}:{second:02} +0000"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session_id::SessionId;
+
+    #[test]
+    fn dates_of_all_times() {
+        // The expectations are those of `date -u -R -d @...`.
+        for (time, expected) in [
+            (0, "Thu, 1 Jan 1970 00:00:00 +0000"),
+            (951_782_399, "Mon, 28 Feb 2000 23:59:59 +0000"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 +0000"),
+            (951_868_800, "Wed, 1 Mar 2000 00:00:00 +0000"),
+            (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 +0000"),
+            (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 +0000"),
+            (1_763_773_251, "Sat, 22 Nov 2025 01:00:51 +0000"),
+            (4_102_444_800, "Fri, 1 Jan 2100 00:00:00 +0000"),
+            (-1, "Wed, 31 Dec 1969 23:59:59 +0000"),
+            (i64::MAX, "Fri, 31 Dec 9999 23:59:59 +0000"),
+            (i64::MIN, "Sat, 1 Jan 0000 00:00:00 +0000"),
+        ] {
+            assert_eq!(Date(time).to_string(), expected);
+        }
+    }
+
+    fn received<'a>(client_name: &'a str, recipient: Option<&'a Address>, tls: Option<&'a TlsInfo>) -> Received<'a> {
+        Received {
+            mode: Mode::Smtp,
+            extended: true,
+            smtp_utf8: false,
+            authenticated: false,
+            client_name,
+            client: "203.0.113.7".parse().unwrap(),
+            host_name: "mx.example.org",
+            tls,
+            id: MessageId {
+                session: SessionId(0x1234),
+                transaction: 2,
+            },
+            recipient,
+            time: 0,
+        }
+    }
+
+    #[test]
+    fn a_received_line_says_how_it_came() {
+        let recipient: Address = "\"a b\"@example.org".parse().unwrap();
+        let tls = TlsInfo {
+            version: "TLSv1.3".to_owned(),
+            cipher: "TLS_AES_128_GCM_SHA256".to_owned(),
+            server_name: None,
+        };
+        assert_eq!(
+            received("client.example.net", Some(&recipient), Some(&tls)).to_string(),
+            "Received: from client.example.net ([203.0.113.7])\r\n\tby mx.example.org (PigeonAir) with ESMTPS\r\n\t\
+             (TLSv1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 0000000000001234.2\r\n\tfor <\"a b\"@example.org>; \
+             Thu, 1 Jan 1970 00:00:00 +0000\r\n"
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_none_does_no_harm() {
+        for (name, from) in [
+            ("[192.0.2.1]", "from [192.0.2.1] ([203.0.113.7])"),
+            ("a b\"(\\)", "from [203.0.113.7] (said a?b????)"),
+            ("bücher.example", "from [203.0.113.7] (said b??cher.example)"),
+            ("x)\tby evil", "from [203.0.113.7] (said x??by?evil)"),
+        ] {
+            let line = received(name, None, None).to_string();
+            assert!(
+                line.starts_with(&format!("Received: {from}\r\n\tby mx.example.org")),
+                "{line}"
+            );
+        }
+        let mut line = received("x", None, None);
+        line.client = "2001:db8::7".parse().unwrap();
+        assert!(line.to_string().contains("x ([IPv6:2001:db8::7])"));
+    }
+
+    #[test]
+    fn protocols_have_their_registered_names() {
+        let tls = TlsInfo {
+            version: String::new(),
+            cipher: String::new(),
+            server_name: None,
+        };
+        for (mode, extended, utf8, authenticated, encrypted, expected) in [
+            (Mode::Smtp, false, false, false, false, "SMTP"),
+            (Mode::Smtp, true, false, false, false, "ESMTP"),
+            (Mode::Submission, true, false, true, true, "ESMTPSA"),
+            (Mode::Submission, true, true, true, false, "UTF8SMTPA"),
+            (Mode::Smtp, true, true, false, true, "UTF8SMTPS"),
+            (Mode::Lmtp, true, false, false, false, "LMTP"),
+            (Mode::Lmtp, true, true, false, true, "UTF8LMTPS"),
+        ] {
+            let mut line = received("x", None, encrypted.then_some(&tls));
+            (line.mode, line.extended, line.smtp_utf8, line.authenticated) = (mode, extended, utf8, authenticated);
+            assert_eq!(line.protocol(), expected);
+        }
+    }
+}
