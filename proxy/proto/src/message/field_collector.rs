@@ -190,6 +190,11 @@ impl FieldCollector {
         self.value(name).map(Text::from)
     }
 
+    /// Memory held, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.kept.iter().map(|(_, value)| value.capacity()).sum::<usize>() + self.kept.capacity() * 32
+    }
+
     /// Whether it was asked for the fields of ENVELOPE.
     pub(crate) fn is_of_message(&self) -> bool {
         self.wanted != Wanted::Content

@@ -105,6 +105,23 @@ impl StructureScanner {
         }
     }
 
+    /// About how many bytes of memory this holds now; bounded whatever was pushed.
+    pub fn held_bytes(&self) -> usize {
+        let boundaries: usize = self
+            .open
+            .iter()
+            .filter_map(|open| open.boundary.as_ref())
+            .map(|boundary| boundary.len())
+            .sum();
+        size_of::<Self>()
+            + self.held.capacity()
+            + self.header.as_ref().map_or(0, FieldCollector::held_bytes)
+            + self.parts.capacity() * size_of::<Part>()
+            + self.parts.iter().map(Part::text_bytes).sum::<usize>()
+            + boundaries
+            + self.open.capacity() * size_of::<Open>()
+    }
+
     /// The structure of what was read.
     pub fn finish(mut self) -> Structure {
         if self.line == Line::Start && !self.held.is_empty() {

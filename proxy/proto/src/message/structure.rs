@@ -81,6 +81,17 @@ impl Part {
             .map_or(!self.in_digest, |content_type| content_type.is_kind("text"))
     }
 
+    /// About how many bytes its fields take, beside the part itself.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.content
+            .as_ref()
+            .map_or(0, |content| size_of::<Content>() + content.text_bytes())
+            + self
+                .envelope
+                .as_ref()
+                .map_or(0, |envelope| size_of::<Envelope>() + envelope.text_bytes())
+    }
+
     /// Content-Transfer-Encoding, as it stands.
     pub fn encoding(&self) -> Option<&Text> {
         self.content.as_ref().and_then(|content| content.encoding.as_ref())
@@ -148,18 +159,12 @@ impl Structure {
 
     /// About how many bytes of memory this takes, for a cache's bound.
     pub fn memory_bytes(&self) -> usize {
-        let part = |part: &Part| {
-            size_of::<Part>()
-                + part
-                    .content
-                    .as_ref()
-                    .map_or(0, |content| size_of::<Content>() + content.text_bytes())
-                + part
-                    .envelope
-                    .as_ref()
-                    .map_or(0, |envelope| size_of::<Envelope>() + envelope.text_bytes())
-        };
-        size_of::<Self>() + self.parts.iter().map(part).sum::<usize>()
+        size_of::<Self>()
+            + self
+                .parts
+                .iter()
+                .map(|part| size_of::<Part>() + part.text_bytes())
+                .sum::<usize>()
     }
 
     /// A compact form for a cache: about 15 bytes a part and the text. Read back by [`Structure::from_bytes`].
