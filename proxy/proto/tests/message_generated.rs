@@ -330,7 +330,9 @@ proptest! {
 fn what_is_held_is_bounded() {
     const MIB: usize = 1 << 20;
     let start = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n".as_slice();
-    let repeated: [(&str, &[u8], Vec<u8>, usize, usize); 6] = [
+    // What, what starts it, what is repeated, up to which size, and what may be held.
+    type Repeated = (&'static str, &'static [u8], Vec<u8>, usize, usize);
+    let repeated: [Repeated; 6] = [
         ("a body of lines", b"\r\n", b"some words of text in a line\r\n".repeat(2048), 64 * MIB, 8 * 1024),
         ("a body without lines", b"\r\n", vec![b'x'; 65_536], 64 * MIB, 8 * 1024),
         ("dashes", b"\r\n", vec![b'-'; 65_536], 64 * MIB, 8 * 1024),
