@@ -65,7 +65,7 @@ impl Copy {
     /// A handle for the calling core.
     pub fn for_core(&self) -> CoreCopy {
         let version = self.cell.version.load(Ordering::Acquire);
-        let held = RefCell::new((version, Current(Rc::new(self.current()))));
+        let held = RefCell::new((version, Current::of(self.current())));
         CoreCopy {
             copy: self.clone(),
             held,
@@ -86,7 +86,7 @@ impl CoreCopy {
         let mut held = self.held.borrow_mut();
         let version = self.copy.cell.version.load(Ordering::Acquire);
         if held.0 != version {
-            *held = (version, Current(Rc::new(self.copy.current())));
+            *held = (version, Current::of(self.copy.current()));
         }
         held.1.clone()
     }
@@ -99,12 +99,21 @@ impl CoreCopy {
 
 /// A snapshot as one core holds it; cloning it touches no memory that another core writes.
 #[derive(Clone)]
-pub struct Current(Rc<Arc<Snapshot>>);
+pub struct Current(Rc<Held>);
+
+/// One reference to the shared snapshot, counted by the core alone from there on.
+struct Held {
+    snapshot: Arc<Snapshot>,
+}
 
 impl Current {
+    fn of(snapshot: Arc<Snapshot>) -> Current {
+        Current(Rc::new(Held { snapshot }))
+    }
+
     /// The snapshot as other threads can hold it.
     pub fn shared(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.0.snapshot)
     }
 }
 
@@ -112,6 +121,6 @@ impl Deref for Current {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
-        &self.0
+        &self.0.snapshot
     }
 }

@@ -9,6 +9,8 @@
 
 mod address;
 mod copy;
+mod dn;
+mod entry;
 pub mod ldif;
 mod mistake;
 pub mod password;
@@ -20,8 +22,11 @@ pub mod source;
 
 pub use address::{Address, AddressError, LOCAL_PART_BYTES_MAX, MAILBOX_BYTES_MAX, canonical_domain};
 pub use copy::{Copy, CoreCopy, Current};
+pub use entry::{Attribute, Entry};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use record::{Account, AccountStatus, AccountUuid, DeliveryMode, Domain, Group, Quota, Service, ServiceSet, Value};
-pub use schema::AttributeMap;
+pub use schema::{AttributeMap, AttributeMapError, Purpose};
 pub use slowing::{FailureSlowing, SlowingOptions};
-pub use snapshot::{CopyState, Difference, Expansion, Recipient, Snapshot};
+pub use snapshot::{
+    Changed, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, Recipient, Snapshot,
+};

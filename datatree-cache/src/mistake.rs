@@ -11,6 +11,17 @@ pub struct Position {
     pub column: u32,
 }
 
+impl Position {
+    /// The position `bytes` further on the same line.
+    #[must_use]
+    pub fn after(self, bytes: usize) -> Position {
+        Position {
+            column: self.column.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX)),
+            ..self
+        }
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
@@ -28,6 +39,18 @@ pub struct Mistake {
     pub attribute: Option<String>,
     /// What was found and what was expected.
     pub message: String,
+}
+
+impl Mistake {
+    /// A mistake of syntax at a place.
+    pub(crate) fn at(position: Position, message: impl Into<String>) -> Mistake {
+        Mistake {
+            position: Some(position),
+            dn: None,
+            attribute: None,
+            message: message.into(),
+        }
+    }
 }
 
 impl fmt::Display for Mistake {
@@ -61,6 +84,30 @@ impl Mistakes {
     /// No mistake.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// How many there were, those left out counted.
+    pub fn count(&self) -> u64 {
+        self.list.len() as u64 + self.left_out
+    }
+
+    pub(crate) fn push(&mut self, mistake: Mistake) {
+        if self.list.len() < Self::KEPT_MAX {
+            self.list.push(mistake);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    pub(crate) fn extend(&mut self, others: Mistakes) {
+        others.list.into_iter().for_each(|mistake| self.push(mistake));
+        self.left_out += others.left_out;
+    }
+
+    /// Puts them in the order of the file, those without a place last.
+    pub(crate) fn sort(&mut self) {
+        self.list
+            .sort_by_key(|mistake| (mistake.position.is_none(), mistake.position));
     }
 }
 

@@ -7,8 +7,10 @@ mod account;
 mod cluster;
 mod domain;
 mod group;
+mod packed;
 
 pub use account::Account;
+pub(crate) use account::AccountFields;
 pub use cluster::{ModuleService, Server, Volume};
 pub use domain::Domain;
 pub use group::{Group, Member};
@@ -16,7 +18,7 @@ pub use group::{Group, Member};
 use std::fmt;
 
 /// The entryUUID (RFC 4530) of a record: the key of an account's mail, so that a rename never moves mail.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountUuid(pub [u8; 16]);
 
 impl fmt::Display for AccountUuid {
@@ -150,4 +152,13 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Anything else.
     Bytes(&'a [u8]),
+}
+
+impl Value<'_> {
+    fn of(bytes: &[u8]) -> Value<'_> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !text.chars().any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r')) => Value::Text(text),
+            _ => Value::Bytes(bytes),
+        }
+    }
 }

@@ -1,8 +1,30 @@
-//! One coherent copy of the whole tree.
+//! One coherent copy of the whole tree: records, and the tables that find them.
+//!
+//! Invariants: a snapshot never changes; every address, login name, DN and UUID has at most one owner in it; records
+//! whose content did not change are the same `Arc` as in the snapshot before.
+//!
+//! [`build`] makes snapshots, [`lookup`] reads them, [`expand`] resolves groups, [`table`] is the hash table.
+
+mod build;
+mod expand;
+mod lookup;
+mod table;
+
+pub use build::Changed;
+pub(crate) use build::{Problem, whole};
+pub use expand::{Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX};
+pub use lookup::Recipient;
 
 use crate::mistake::Mistakes;
+use crate::password::{Decoy, fresh_seed};
 use crate::record::{Account, AccountUuid, Domain, Group, ModuleService, Server, Volume};
-use std::sync::Arc;
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, OnceLock};
+use table::Table;
 
 /// How current a copy is. Only while `Live` is an unknown address really unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,45 +39,10 @@ pub enum CopyState {
     Lost,
 }
 
-/// What a recipient address means.
-#[derive(Clone, Debug)]
-pub enum Recipient<'a> {
-    /// One account. `detail` is what follows the plus-delimiter (`news` in `alice+news@...`), as it was written.
-    Account {
-        /// The account; its status allows it to receive.
-        account: &'a Arc<Account>,
-        /// The part after the plus-delimiter.
-        detail: Option<&'a str>,
-    },
-    /// A list: [`Snapshot::expand`] gives its members.
-    Group(&'a Arc<Group>),
-    /// Known, but its status or that of its domain, or its services, let it receive nothing: 550 5.2.1.
-    Disabled,
-    /// Our domain, nobody there, and the copy is current: 550 5.1.1.
-    UnknownUser,
-    /// Not a domain of ours, and the copy is current: relaying.
-    UnknownDomain,
-    /// Not found, but the copy is not current: 451 4.3.0, never 550.
-    Uncertain,
-}
-
-/// A group with its members resolved.
-#[derive(Clone, Debug, Default)]
-pub struct Expansion {
-    /// Accounts of this tree that can receive, each once.
-    pub accounts: Vec<Arc<Account>>,
-    /// Addresses elsewhere, each once.
-    pub outside: Vec<String>,
-    /// Members that are disabled, unknown, or of a deleted entry: skipped.
-    pub skipped: u32,
-    /// The group is larger or deeper than the bounds: not all members are here, so the message must not be accepted.
-    pub truncated: bool,
-}
-
 /// What changed between two snapshots.
 #[derive(Clone, Debug, Default)]
 pub struct Difference {
-    /// Accounts that are new or whose content changed (their record as it is now).
+    /// Accounts that are new or whose content changed, their domain's record counted (their record as it is now).
     pub changed: Vec<Arc<Account>>,
     /// Accounts that are gone (their record as it was).
     pub removed: Vec<Arc<Account>>,
@@ -65,24 +52,87 @@ pub struct Difference {
 pub struct Snapshot {
     generation: u64,
     state: CopyState,
+    key: SeedableRandomState,
+    accounts_by_id: Table<Account>,
+    accounts_by_dn: Table<Account>,
+    accounts_by_address: Table<Account>,
+    accounts_by_login: Table<Account>,
+    groups_by_id: Table<Group>,
+    groups_by_dn: Table<Group>,
+    groups_by_address: Table<Group>,
+    domains_by_name: Table<Domain>,
+    domains: Arc<BTreeMap<String, Arc<Domain>>>,
+    servers: Arc<BTreeMap<String, Arc<Server>>>,
+    module_services: Arc<BTreeMap<String, Arc<ModuleService>>>,
+    volumes: Arc<BTreeMap<String, Arc<Volume>>>,
+    decoy: Decoy,
+    bare_postmaster: OnceLock<Option<Arc<Domain>>>,
 }
 
 impl Snapshot {
     /// No data yet: generation 0, state `Boot`.
     pub fn empty() -> Snapshot {
+        Snapshot::sized(0, hash_key(), 0)
+    }
+
+    fn sized(generation: u64, key: SeedableRandomState, accounts: usize) -> Snapshot {
         Snapshot {
-            generation: 0,
+            generation,
             state: CopyState::Boot,
+            key,
+            accounts_by_id: Table::for_entries(accounts),
+            accounts_by_dn: Table::for_entries(accounts),
+            accounts_by_address: Table::for_entries(accounts.saturating_mul(2)),
+            accounts_by_login: Table::for_entries(accounts),
+            groups_by_id: Table::for_entries(0),
+            groups_by_dn: Table::for_entries(0),
+            groups_by_address: Table::for_entries(0),
+            domains_by_name: Table::for_entries(0),
+            domains: Arc::default(),
+            servers: Arc::default(),
+            module_services: Arc::default(),
+            volumes: Arc::default(),
+            decoy: Decoy::default(),
+            bare_postmaster: OnceLock::new(),
+        }
+    }
+
+    /// The same records in another state, as the next generation.
+    #[must_use]
+    pub fn in_state(&self, state: CopyState) -> Snapshot {
+        Snapshot {
+            state,
+            ..self.successor()
+        }
+    }
+
+    /// The same records as the next generation; tables are shared until they are changed.
+    fn successor(&self) -> Snapshot {
+        Snapshot {
+            generation: self.generation + 1,
+            state: self.state,
+            key: self.key.clone(),
+            accounts_by_id: self.accounts_by_id.clone(),
+            accounts_by_dn: self.accounts_by_dn.clone(),
+            accounts_by_address: self.accounts_by_address.clone(),
+            accounts_by_login: self.accounts_by_login.clone(),
+            groups_by_id: self.groups_by_id.clone(),
+            groups_by_dn: self.groups_by_dn.clone(),
+            groups_by_address: self.groups_by_address.clone(),
+            domains_by_name: self.domains_by_name.clone(),
+            domains: Arc::clone(&self.domains),
+            servers: Arc::clone(&self.servers),
+            module_services: Arc::clone(&self.module_services),
+            volumes: Arc::clone(&self.volumes),
+            decoy: self.decoy.clone(),
+            bare_postmaster: OnceLock::new(),
         }
     }
 
     /// A tree from LDIF text with the default attribute map, state `Live`, generation 1. For tests and tools.
     pub fn from_ldif(text: &str) -> Result<Snapshot, Mistakes> {
-        let _ = text;
-        Ok(Snapshot {
-            generation: 1,
-            state: CopyState::Live,
-        })
+        crate::ldif::snapshot(text.as_bytes(), &crate::AttributeMap::default(), &Snapshot::empty())
+            .map(|loaded| loaded.snapshot)
     }
 
     /// Strictly larger than that of the snapshot published before.
@@ -95,90 +145,123 @@ impl Snapshot {
         self.state
     }
 
-    /// Looks up a recipient. `local` is the local part without quotes, in any case; `domain` is in any case, A-label
-    /// or U-label, and empty for a bare `postmaster`. No allocation and no lock for ASCII addresses.
-    ///
-    /// The order is: the address itself, the address without detail (plus-addressing), postmaster, catch-all.
-    pub fn recipient<'a>(&'a self, local: &'a str, domain: &str) -> Recipient<'a> {
-        let _ = (local, domain);
-        if self.state == CopyState::Live {
-            Recipient::UnknownDomain
-        } else {
-            Recipient::Uncertain
-        }
-    }
-
-    /// The members of a group, groups inside it included.
-    pub fn expand(&self, group: &Group) -> Expansion {
-        let _ = group;
-        Expansion::default()
-    }
-
-    /// Whether mail for `domain` is ours (an active alias domain is, a deleted domain is not).
-    pub fn is_local_domain(&self, domain: &str) -> bool {
-        self.domain(domain).is_some()
-    }
-
-    /// The record of a domain, by any of its spellings; an alias domain gives its own record.
-    pub fn domain(&self, name: &str) -> Option<&Arc<Domain>> {
-        let _ = name;
-        None
-    }
-
-    /// The account that logs in as `name`: one of its addresses, or its uid. Deleted accounts are not found; whether
-    /// it may log in is [`Account::may`].
-    pub fn login(&self, name: &str) -> Option<&Arc<Account>> {
-        let _ = name;
-        None
-    }
-
     /// The account of an entryUUID, whatever its status.
     pub fn account(&self, id: AccountUuid) -> Option<&Arc<Account>> {
-        let _ = id;
-        None
+        self.accounts_by_id.find(self.hash(&id.0), |account| account.id() == id)
+    }
+
+    /// How many accounts there are.
+    pub fn account_count(&self) -> usize {
+        self.accounts_by_id.len()
     }
 
     /// All accounts, in no order.
     pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
-        [].iter()
+        self.accounts_by_id.iter()
+    }
+
+    /// All groups, in no order.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups_by_id.iter()
     }
 
     /// All domains, by name.
     pub fn domains(&self) -> impl Iterator<Item = &Arc<Domain>> {
-        [].iter()
+        self.domains.values()
     }
 
     /// The node of that id.
     pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
-        let _ = name;
-        None
+        self.servers.get(name)
     }
 
     /// All nodes, by id.
     pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
-        [].iter()
+        self.servers.values()
     }
 
     /// Where a module runs.
     pub fn module_service(&self, name: &str) -> Option<&Arc<ModuleService>> {
-        let _ = name;
-        None
+        self.module_services.get(name)
+    }
+
+    /// The service_map, by module.
+    pub fn module_services(&self) -> impl Iterator<Item = &Arc<ModuleService>> {
+        self.module_services.values()
     }
 
     /// The volume of that id.
     pub fn volume(&self, name: &str) -> Option<&Arc<Volume>> {
-        let _ = name;
-        None
+        self.volumes.get(name)
     }
 
     /// All volumes, by id.
     pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
-        [].iter()
+        self.volumes.values()
     }
 
-    /// What changed from `old` to `self`.
+    /// What to check a password against when nobody has that name: as dear as most accounts' secrets.
+    pub fn decoy(&self) -> Decoy {
+        self.decoy.clone()
+    }
+
+    /// What changed from `old` to `self`. Costs time by what changed where one was made from the other, else by the
+    /// number of accounts.
     pub fn difference(&self, old: &Snapshot) -> Difference {
-        let _ = old;
-        Difference::default()
+        let changed = self
+            .accounts_by_id
+            .iter_unshared(&old.accounts_by_id)
+            .filter(|account| {
+                !old.account(account.id())
+                    .is_some_and(|before| Arc::ptr_eq(account, before))
+            });
+        let removed = old
+            .accounts_by_id
+            .iter_unshared(&self.accounts_by_id)
+            .filter(|before| self.account(before.id()).is_none());
+        Difference {
+            changed: changed.cloned().collect(),
+            removed: removed.cloned().collect(),
+        }
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = self.key.build_hasher();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// The group of an entryUUID.
+    fn group(&self, id: AccountUuid) -> Option<&Arc<Group>> {
+        self.groups_by_id.find(self.hash(&id.0), |group| group.id() == id)
+    }
+
+    /// The account with this folded login name (`uid`).
+    fn account_by_login(&self, name: &str) -> Option<&Arc<Account>> {
+        self.accounts_by_login.find(self.hash(name.as_bytes()), |account| {
+            account.login_names().any(|found| found == name)
+        })
     }
 }
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("generation", &self.generation)
+            .field("state", &self.state)
+            .field("accounts", &self.accounts_by_id.len())
+            .field("groups", &self.groups_by_id.len())
+            .field("domains", &self.domains.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The key of the tables' hash, one for the process, so that nobody outside can choose names that collide.
+fn hash_key() -> SeedableRandomState {
+    static KEY: OnceLock<SharedSeed> = OnceLock::new();
+    let shared = KEY.get_or_init(|| SharedSeed::from_u64(fresh_seed()));
+    SeedableRandomState::with_seed(fresh_seed(), shared)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,33 +1,127 @@
 //! One person's mail as control data describes it.
 
+use super::packed::{self, Packed, Writer};
 use super::{AccountStatus, AccountUuid, DeliveryMode, Domain, Quota, Service, ServiceSet, Value};
+use std::fmt;
 use std::sync::Arc;
 
-/// An account. Where the entry says nothing, the defaults of its domain (that of its first `mail` value) hold; the
-/// methods answer with both taken together.
-#[derive(Debug)]
+/// Tags of the packed fields. Addresses come first, because lookups compare them.
+mod tag {
+    pub(super) const ADDRESS: u8 = 1;
+    pub(super) const LOGIN_NAME: u8 = 2;
+    pub(super) const DN: u8 = 3;
+    pub(super) const SECRET: u8 = 4;
+    pub(super) const NODE: u8 = 5;
+    pub(super) const VOLUME: u8 = 6;
+    pub(super) const HOME_DIRECTORY: u8 = 7;
+    pub(super) const FORWARD: u8 = 8;
+    pub(super) const ROUTING: u8 = 9;
+    pub(super) const REPLY_TEXT: u8 = 10;
+    pub(super) const UID_NUMBER: u8 = 11;
+    pub(super) const GID_NUMBER: u8 = 12;
+    pub(super) const SIZE_MAX: u8 = 13;
+    pub(super) const OTHER_NAME: u8 = 14;
+    pub(super) const OTHER_VALUE: u8 = 15;
+}
+
+/// A number that the entry does not say; 0 is "no limit".
+const NOT_SAID: u64 = u64::MAX;
+
+/// An account. Where the entry says nothing, the defaults of its domain hold; the methods answer with both taken
+/// together.
 pub struct Account {
+    id: AccountUuid,
+    generation: u64,
+    packed: Packed,
+    domain: Option<Arc<Domain>>,
+    quota_bytes: u64,
+    quota_messages: u64,
+    status: AccountStatus,
+    services: Option<ServiceSet>,
+    delivery_mode: DeliveryMode,
+}
+
+/// What an entry says of an account, before it is packed.
+#[derive(Default)]
+pub(crate) struct AccountFields {
     pub(crate) id: AccountUuid,
-    pub(crate) generation: u64,
     pub(crate) dn: String,
-    pub(crate) uid: Vec<String>,
     pub(crate) addresses: Vec<String>,
+    pub(crate) login_names: Vec<String>,
     pub(crate) node: Option<String>,
     pub(crate) volume: Option<String>,
     pub(crate) home_directory: Option<String>,
     pub(crate) forward: Vec<String>,
     pub(crate) routing: Option<String>,
-    pub(crate) quota: Quota,
+    /// `Some(0)` is no limit, whatever the domain says.
+    pub(crate) quota_bytes: Option<u64>,
+    pub(crate) quota_messages: Option<u64>,
     pub(crate) message_size_max: Option<u64>,
     pub(crate) status: AccountStatus,
     pub(crate) services: Option<ServiceSet>,
     pub(crate) secrets: Vec<String>,
     pub(crate) delivery_mode: DeliveryMode,
     pub(crate) reply_text: Option<String>,
-    pub(crate) uid_number: Option<u32>,
-    pub(crate) gid_number: Option<u32>,
+    pub(crate) uid_number: Option<u64>,
+    pub(crate) gid_number: Option<u64>,
+    /// Names in lower case.
     pub(crate) other: Vec<(String, Vec<u8>)>,
-    pub(crate) domain: Option<Arc<Domain>>,
+}
+
+impl AccountFields {
+    /// Packs the fields; generation and domain are set when the record is put into a snapshot.
+    pub(crate) fn pack(mut self) -> Account {
+        let mut writer = Writer::default();
+        for (tag, texts) in [
+            (tag::ADDRESS, &self.addresses),
+            (tag::LOGIN_NAME, &self.login_names),
+            (tag::SECRET, &self.secrets),
+            (tag::FORWARD, &self.forward),
+        ] {
+            texts.iter().for_each(|text| writer.text(tag, text));
+        }
+        for (tag, text) in [
+            (tag::DN, Some(&self.dn)),
+            (tag::NODE, self.node.as_ref()),
+            (tag::VOLUME, self.volume.as_ref()),
+            (tag::HOME_DIRECTORY, self.home_directory.as_ref()),
+            (tag::ROUTING, self.routing.as_ref()),
+            (tag::REPLY_TEXT, self.reply_text.as_ref()),
+        ] {
+            text.into_iter().for_each(|text| writer.text(tag, text));
+        }
+        for (tag, number) in [
+            (tag::UID_NUMBER, self.uid_number),
+            (tag::GID_NUMBER, self.gid_number),
+            (tag::SIZE_MAX, self.message_size_max),
+        ] {
+            number
+                .into_iter()
+                .for_each(|number| writer.bytes(tag, &number.to_le_bytes()));
+        }
+        // In one order, so that the same entry is the same record however a server orders attributes.
+        self.other.sort();
+        for (name, value) in &self.other {
+            writer.text(tag::OTHER_NAME, name);
+            writer.bytes(tag::OTHER_VALUE, value);
+        }
+        Account {
+            id: self.id,
+            generation: 0,
+            packed: writer.finish(),
+            domain: None,
+            quota_bytes: self.quota_bytes.unwrap_or(NOT_SAID),
+            quota_messages: self.quota_messages.unwrap_or(NOT_SAID),
+            status: self.status,
+            services: self.services,
+            delivery_mode: self.delivery_mode,
+        }
+    }
+}
+
+/// A limit: what the entry says, else what the domain says; 0 is none.
+fn limit(own: u64, default: Option<u64>) -> Option<u64> {
+    if own == NOT_SAID { default } else { Some(own) }.filter(|limit| *limit != 0)
 }
 
 impl Account {
@@ -36,24 +130,24 @@ impl Account {
         self.id
     }
 
-    /// The generation in which this record last changed (its domain's defaults count as part of it).
+    /// The generation in which this record last changed (its domain's record counts as part of it).
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Distinguished name of the entry.
+    /// Distinguished name of the entry, as it was written.
     pub fn dn(&self) -> &str {
-        &self.dn
+        self.packed.text(tag::DN).unwrap_or_default()
     }
 
     /// The names besides addresses by which it logs in (`uid`), folded to lower case.
     pub fn login_names(&self) -> impl Iterator<Item = &str> {
-        self.uid.iter().map(String::as_str)
+        self.packed.texts(tag::LOGIN_NAME)
     }
 
-    /// Its addresses as `local@domain`, folded as in [`crate::Address`], the first `mail` value first.
+    /// Its addresses as `local@domain` in the form of [`crate::Address`], the main address first.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
-        self.addresses.iter().map(String::as_str)
+        self.packed.texts(tag::ADDRESS)
     }
 
     /// The first `mail` value: the name under which it is logged and greeted.
@@ -61,44 +155,63 @@ impl Account {
         self.addresses().next()
     }
 
-    /// Its main domain, if that is one of this tree.
+    /// The main address, else a login name, else the DN: for logs.
+    pub fn name(&self) -> &str {
+        self.main_address()
+            .or_else(|| self.login_names().next())
+            .unwrap_or_else(|| self.dn())
+    }
+
+    /// Its domain: that of its first address in a domain of this tree, or the one behind it if that is an alias.
     pub fn domain(&self) -> Option<&Arc<Domain>> {
         self.domain.as_ref()
     }
 
     /// The node that owns it (mailHost): an id of the server_map.
     pub fn node(&self) -> Option<&str> {
-        self.node.as_deref()
+        self.packed
+            .text(tag::NODE)
+            .or_else(|| self.domain.as_deref().and_then(Domain::default_node))
     }
 
     /// The volume that holds its mail (mailMessageStore).
     pub fn volume(&self) -> Option<&str> {
-        self.volume.as_deref()
+        self.packed
+            .text(tag::VOLUME)
+            .or_else(|| self.domain.as_deref().and_then(Domain::default_volume))
     }
 
     /// homeDirectory, for Maildir volumes.
     pub fn home_directory(&self) -> Option<&str> {
-        self.home_directory.as_deref()
+        self.packed.text(tag::HOME_DIRECTORY)
     }
 
     /// What it may hold.
     pub fn quota(&self) -> Quota {
-        self.quota
+        let default = self.domain.as_deref().map(Domain::default_quota).unwrap_or_default();
+        Quota {
+            bytes: limit(self.quota_bytes, default.bytes),
+            messages: limit(self.quota_messages, default.messages),
+        }
     }
 
     /// The largest message it accepts, in bytes.
     pub fn message_size_max(&self) -> Option<u64> {
-        self.message_size_max
+        let own = self.packed.number(tag::SIZE_MAX).unwrap_or(NOT_SAID);
+        limit(own, self.domain.as_deref().and_then(Domain::default_message_size_max))
     }
 
-    /// Its status, or its domain's if that allows less.
+    /// Its status, or its domain's if that allows less. A deleted domain has no accounts.
     pub fn status(&self) -> AccountStatus {
-        self.status
+        self.domain
+            .as_deref()
+            .map_or(self.status, |domain| self.status.max(domain.status()))
     }
 
     /// Services that its entry (or its domain's default) enables, whatever the status.
     pub fn services(&self) -> ServiceSet {
-        self.services.unwrap_or(ServiceSet::ALL)
+        self.services
+            .unwrap_or_else(|| self.domain.as_deref().map_or(ServiceSet::ALL, Domain::default_services))
     }
 
     /// Whether it may use `service` now: enabled, and its status allows it. Receiving (`Smtp`, `Lmtp`) needs `Active`
@@ -113,17 +226,17 @@ impl Account {
 
     /// The stored secrets (userPassword, authPassword) in their directory form, for [`crate::password`].
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.secrets.iter().map(String::as_str)
+        self.packed.texts(tag::SECRET)
     }
 
     /// Addresses that a copy goes to (mailForwardingAddress). Kept for the mailForward module.
     pub fn forward_addresses(&self) -> impl Iterator<Item = &str> {
-        self.forward.iter().map(String::as_str)
+        self.packed.texts(tag::FORWARD)
     }
 
     /// The address that envelope addresses are rewritten to (mailRoutingAddress). Kept for later.
     pub fn routing_address(&self) -> Option<&str> {
-        self.routing.as_deref()
+        self.packed.text(tag::ROUTING)
     }
 
     /// How mail is delivered.
@@ -133,28 +246,121 @@ impl Account {
 
     /// Text of the automatic answer (mailReplyText).
     pub fn reply_text(&self) -> Option<&str> {
-        self.reply_text.as_deref()
+        self.packed.text(tag::REPLY_TEXT)
     }
 
     /// uidNumber.
     pub fn uid_number(&self) -> Option<u32> {
-        self.uid_number
+        self.packed
+            .number(tag::UID_NUMBER)
+            .and_then(|number| u32::try_from(number).ok())
     }
 
     /// gidNumber.
     pub fn gid_number(&self) -> Option<u32> {
-        self.gid_number
+        self.packed
+            .number(tag::GID_NUMBER)
+            .and_then(|number| u32::try_from(number).ok())
     }
 
-    /// Values of an attribute that the schema does not know (name in any case).
-    pub fn other(&self, name: &str) -> impl Iterator<Item = Value<'_>> {
+    /// Values of an attribute that the schema does not know (its name in any case).
+    pub fn other<'a>(&'a self, name: &str) -> impl Iterator<Item = Value<'a>> {
         let name = name.to_ascii_lowercase();
-        self.other
-            .iter()
-            .filter(move |(key, _)| *key == name)
-            .map(|(_, value)| match std::str::from_utf8(value) {
-                Ok(text) => Value::Text(text),
-                Err(_) => Value::Bytes(value),
-            })
+        self.others()
+            .filter(move |(found, _)| *found == name)
+            .map(|(_, value)| value)
+    }
+
+    /// All attributes that the schema does not know, names in lower case.
+    pub fn others(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        let mut name = "";
+        self.packed.fields().filter_map(move |(tag, bytes)| match tag {
+            tag::OTHER_NAME => {
+                name = packed::text(bytes);
+                None
+            }
+            tag::OTHER_VALUE => Some((name, Value::of(bytes))),
+            _ => None,
+        })
+    }
+
+    /// Bytes of memory that the record takes, without its places in the tables.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Account>() + self.packed.len()
+    }
+
+    /// Whether `address` (canonical) is one of its addresses.
+    #[inline]
+    pub(crate) fn has_address(&self, address: &[u8]) -> bool {
+        self.packed
+            .fields()
+            .take_while(|(tag, _)| *tag == tag::ADDRESS)
+            .any(|(_, found)| found == address)
+    }
+
+    /// The node that the entry itself names.
+    pub(crate) fn own_node(&self) -> Option<&str> {
+        self.packed.text(tag::NODE)
+    }
+
+    /// The volume that the entry itself names.
+    pub(crate) fn own_volume(&self) -> Option<&str> {
+        self.packed.text(tag::VOLUME)
+    }
+
+    /// Sets what only the snapshot knows.
+    pub(crate) fn place(&mut self, generation: u64, domain: Option<Arc<Domain>>) {
+        self.generation = generation;
+        self.domain = domain;
+    }
+
+    /// The same record in another domain record.
+    pub(crate) fn in_domain(&self, generation: u64, domain: Option<Arc<Domain>>) -> Account {
+        Account {
+            id: self.id,
+            generation,
+            packed: self.packed.clone(),
+            domain,
+            quota_bytes: self.quota_bytes,
+            quota_messages: self.quota_messages,
+            status: self.status,
+            services: self.services,
+            delivery_mode: self.delivery_mode,
+        }
+    }
+
+    /// Whether everything but the generation is the same.
+    pub(crate) fn same_content(&self, other: &Account) -> bool {
+        let same_domain = match (&self.domain, &other.domain) {
+            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
+            (None, None) => true,
+            _ => false,
+        };
+        same_domain
+            && self.id == other.id
+            && self.packed == other.packed
+            && self.quota_bytes == other.quota_bytes
+            && self.quota_messages == other.quota_messages
+            && self.status == other.status
+            && self.services == other.services
+            && self.delivery_mode == other.delivery_mode
+    }
+}
+
+/// Secrets are left out.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account")
+            .field("id", &self.id)
+            .field("generation", &self.generation)
+            .field("dn", &self.dn())
+            .field("addresses", &self.addresses().collect::<Vec<_>>())
+            .field("login_names", &self.login_names().collect::<Vec<_>>())
+            .field("node", &self.node())
+            .field("volume", &self.volume())
+            .field("quota", &self.quota())
+            .field("status", &self.status())
+            .field("services", &self.services())
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use super::AccountUuid;
 
 /// An entry of the server_map (pigeonServer): a node.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     pub(crate) id: AccountUuid,
     pub(crate) generation: u64,
@@ -51,7 +51,7 @@ impl Server {
 }
 
 /// An entry of the service_map (pigeonService): where a module runs.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleService {
     pub(crate) id: AccountUuid,
     pub(crate) generation: u64,
@@ -84,7 +84,7 @@ impl ModuleService {
 }
 
 /// A volume (pigeonVolume): a directory on one file system, owned by one node.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
     pub(crate) id: AccountUuid,
     pub(crate) generation: u64,

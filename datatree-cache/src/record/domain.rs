@@ -3,12 +3,14 @@
 use super::{AccountStatus, AccountUuid, Quota, ServiceSet};
 
 /// A domain of this tree (pigeonDomain).
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain {
     pub(crate) id: AccountUuid,
     pub(crate) generation: u64,
     pub(crate) dn: String,
     pub(crate) name: String,
+    /// The U-label form, where it differs.
+    pub(crate) unicode_name: Option<String>,
     pub(crate) status: AccountStatus,
     pub(crate) alias_of: Option<String>,
     pub(crate) catch_all: Option<String>,
@@ -42,6 +44,11 @@ impl Domain {
     /// Its name in lower case, A-label form (`xn--...` for international names).
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its name with U-labels (`bücher.example`), for people.
+    pub fn display_name(&self) -> &str {
+        self.unicode_name.as_deref().unwrap_or(&self.name)
     }
 
     /// Its status, which bounds that of all its accounts.
@@ -102,5 +109,11 @@ impl Domain {
     /// Features that are switched on for the domain, in lower case.
     pub fn features(&self) -> impl Iterator<Item = &str> {
         self.features.iter().map(String::as_str)
+    }
+
+    /// Whether everything but the generation is the same; takes over `self`'s generation to compare.
+    pub(crate) fn same_content(&self, other: &mut Domain) -> bool {
+        other.generation = self.generation;
+        self == other
     }
 }

@@ -7,12 +7,12 @@ use super::{AccountStatus, AccountUuid};
 pub enum Member<'a> {
     /// An address (rfc822member), of this tree or outside.
     Address(&'a str),
-    /// The DN of an account or group of this tree (dnmember).
+    /// The DN of an account or group of this tree (dnmember), in canonical form.
     Dn(&'a str),
 }
 
 /// A group (an entry with rfc822member or dnmember).
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     pub(crate) id: AccountUuid,
     pub(crate) generation: u64,
@@ -44,6 +44,11 @@ impl Group {
         self.addresses.iter().map(String::as_str)
     }
 
+    /// Whether `address` (canonical) is one of its addresses.
+    pub(crate) fn has_address(&self, address: &[u8]) -> bool {
+        self.addresses.iter().any(|found| found.as_bytes() == address)
+    }
+
     /// Its status.
     pub fn status(&self) -> AccountStatus {
         self.status
@@ -53,5 +58,11 @@ impl Group {
     pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
         let addresses = self.member_addresses.iter().map(|address| Member::Address(address));
         addresses.chain(self.member_dns.iter().map(|dn| Member::Dn(dn)))
+    }
+
+    /// Whether everything but the generation is the same; takes over `self`'s generation to compare.
+    pub(crate) fn same_content(&self, other: &mut Group) -> bool {
+        other.generation = self.generation;
+        self == other
     }
 }

@@ -1,0 +1,468 @@
+//! From an entry to a typed record.
+//!
+//! Every mistake is collected with its place, and what was good in the entry is used all the same, so that one
+//! mistake does not call forth others; whoever asked decides what becomes of a record that had mistakes. What needs
+//! other records (owners of an address, targets of an alias) is checked where a snapshot is built.
+
+use super::values::{self, ValueResult};
+use super::{AttributeMap, Purpose};
+use crate::dn::canonical_dn;
+use crate::entry::{Attribute, Entry};
+use crate::mistake::{Mistake, Mistakes};
+use crate::password;
+use crate::record::{
+    Account, AccountFields, AccountStatus, AccountUuid, Domain, Group, ModuleService, Quota, Server, ServiceSet, Volume,
+};
+
+/// Bytes of one unknown value that is kept. Larger ones are pictures and certificates.
+const OTHER_VALUE_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of all unknown values of one record.
+const OTHER_BYTES_MAX: usize = 16 * 1024;
+/// Operational attributes (RFC 4512, 3.4) and the like: they say nothing of mail, and change when it does not.
+const UNINTERESTING: &[&str] = &[
+    "createtimestamp",
+    "creatorsname",
+    "entrycsn",
+    "entrydn",
+    "entryuuid",
+    "governingstructurerule",
+    "hassubordinates",
+    "modifiersname",
+    "modifytimestamp",
+    "numsubordinates",
+    "objectclass",
+    "structuralobjectclass",
+    "subordinatecount",
+    "subschemasubentry",
+    "contextcsn",
+    "pwdchangedtime",
+    "pwdfailuretime",
+    "authtimestamp",
+    "pwdlastsuccess",
+];
+/// Classes that make an entry a group though it has no member yet.
+const GROUP_CLASSES: &[&str] = &["pigeongroup", "qmailgroup", "mailgroup", "nismailalias"];
+
+/// A typed record that is in no snapshot yet.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Account(Account),
+    // Boxed: a tree has a million accounts and few of the others.
+    Domain(Box<Domain>),
+    Group(Box<Group>),
+    Server(Box<Server>),
+    ModuleService(Box<ModuleService>),
+    Volume(Box<Volume>),
+}
+
+impl Record {
+    pub(crate) fn id(&self) -> AccountUuid {
+        match self {
+            Record::Account(account) => account.id(),
+            Record::Domain(domain) => domain.id(),
+            Record::Group(group) => group.id(),
+            Record::Server(server) => server.id(),
+            Record::ModuleService(service) => service.id(),
+            Record::Volume(volume) => volume.id(),
+        }
+    }
+}
+
+/// The UUID of an entry's record, whether or not it has one: its own, or one made of its DN.
+pub(crate) fn identity(entry: &Entry<'_>, map: &AttributeMap) -> Option<AccountUuid> {
+    let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
+    let dn = canonical_dn(&entry.dn).ok()?;
+    let mut reader = Reader {
+        entry,
+        map,
+        mistakes: &mut mistakes,
+        warnings: &mut warnings,
+    };
+    Some(reader.identity(&dn))
+}
+
+/// The record of an entry, or `None` if the entry is none of ours (an organisational unit, a person without mail).
+pub(crate) fn record(
+    entry: &Entry<'_>,
+    map: &AttributeMap,
+    mistakes: &mut Mistakes,
+    warnings: &mut Mistakes,
+) -> Option<Record> {
+    let dn = match canonical_dn(&entry.dn) {
+        Ok(dn) => dn,
+        Err(error) => {
+            let position = entry.dn_position.map(|position| position.after(error.at));
+            let dn = Some(entry.dn.chars().take(200).collect());
+            mistakes.push(Mistake {
+                position,
+                dn,
+                attribute: Some("dn".into()),
+                message: error.message.into(),
+            });
+            return None;
+        }
+    };
+    let mut reader = Reader {
+        entry,
+        map,
+        mistakes,
+        warnings,
+    };
+    let id = reader.identity(&dn);
+    let classes: Vec<String> = reader
+        .values(Purpose::ObjectClass)
+        .map(|attribute| String::from_utf8_lossy(&attribute.value).trim().to_ascii_lowercase())
+        .collect();
+    let is = |class: &str| classes.iter().any(|found| found == class);
+    if is("pigeondomain") {
+        return reader.domain(id).map(|domain| Record::Domain(Box::new(domain)));
+    }
+    if is("pigeonserver") {
+        return reader.server(id).map(|server| Record::Server(Box::new(server)));
+    }
+    if is("pigeonservice") {
+        return reader
+            .module_service(id)
+            .map(|service| Record::ModuleService(Box::new(service)));
+    }
+    if is("pigeonvolume") {
+        return reader.volume(id).map(|volume| Record::Volume(Box::new(volume)));
+    }
+    let has = |purpose| reader.values(purpose).next().is_some();
+    if has(Purpose::MemberAddress) || has(Purpose::MemberDn) || GROUP_CLASSES.iter().any(|class| is(class)) {
+        return Some(Record::Group(Box::new(reader.group(id))));
+    }
+    if has(Purpose::Address) || (has(Purpose::LoginName) && (has(Purpose::Password) || has(Purpose::AuthPassword))) {
+        return Some(Record::Account(reader.account(id)));
+    }
+    None
+}
+
+struct Reader<'a, 'b> {
+    entry: &'a Entry<'b>,
+    map: &'a AttributeMap,
+    mistakes: &'a mut Mistakes,
+    warnings: &'a mut Mistakes,
+}
+
+impl<'a, 'b> Reader<'a, 'b> {
+    /// The values of a purpose, the most important attribute first.
+    fn values(&self, purpose: Purpose) -> impl Iterator<Item = &'a Attribute<'b>> + use<'a, 'b> {
+        let entry = self.entry;
+        self.map.attributes(purpose).iter().flat_map(move |name| {
+            entry
+                .attributes
+                .iter()
+                .filter(move |attribute| attribute.name.eq_ignore_ascii_case(name))
+        })
+    }
+
+    fn identity(&mut self, dn: &str) -> AccountUuid {
+        AccountUuid(self.one(Purpose::Uuid, values::uuid).unwrap_or_else(|| {
+            // RFC 9562, 5.5: the same DN gives the same UUID on every node and after every restart.
+            uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_X500, dn.as_bytes()).into_bytes()
+        }))
+    }
+
+    fn mistake(&self, attribute: &Attribute<'_>, at: usize, message: String) -> Mistake {
+        Mistake {
+            position: attribute.position_of(at),
+            dn: Some(self.entry.dn.to_string()),
+            attribute: Some(attribute.name.to_string()),
+            message,
+        }
+    }
+
+    fn read<T>(&mut self, attribute: &Attribute<'_>, parse: impl FnOnce(&str) -> ValueResult<T>) -> Option<T> {
+        let result = values::text(&attribute.value).and_then(|text| {
+            // Spaces in front were cut off: places count from the value as it stands.
+            let cut = attribute.value.iter().take_while(|byte| **byte == b' ').count();
+            parse(text).map_err(|error| values::ValueError {
+                at: error.at + cut,
+                ..error
+            })
+        });
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.mistakes.push(self.mistake(attribute, error.at, error.message));
+                None
+            }
+        }
+    }
+
+    /// The only value of a purpose; a second one is a mistake.
+    fn one<T>(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<T>) -> Option<T> {
+        let mut values = self.values(purpose);
+        let first = values.next()?;
+        if let Some(second) = values.next() {
+            let message = format!("expected one value, found a second one beside that of {}", first.name);
+            self.mistakes.push(self.mistake(second, 0, message));
+        }
+        self.read(first, parse)
+    }
+
+    /// All values of a purpose, each once.
+    fn all(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<String>) -> Vec<String> {
+        let mut list: Vec<String> = Vec::new();
+        for attribute in self.values(purpose) {
+            if let Some(value) = self.read(attribute, &parse).filter(|value| !list.contains(value)) {
+                list.push(value);
+            }
+        }
+        list
+    }
+
+    /// A purpose without which the entry is no record.
+    fn required<T>(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<T>) -> Option<T> {
+        if self.values(purpose).next().is_none() {
+            let name = self
+                .map
+                .attributes(purpose)
+                .first()
+                .map_or("an attribute", String::as_str);
+            self.mistakes.push(Mistake {
+                position: self.entry.dn_position,
+                dn: Some(self.entry.dn.to_string()),
+                attribute: None,
+                message: format!("expected a value of {name}, found none"),
+            });
+            return None;
+        }
+        self.one(purpose, parse)
+    }
+
+    fn account(&mut self, id: AccountUuid) -> Account {
+        let (courier_bytes, courier_messages) = self.one(Purpose::Quota, values::courier_quota).unwrap_or_default();
+        let fields = AccountFields {
+            id,
+            dn: self.entry.dn.to_string(),
+            addresses: self.all(Purpose::Address, values::address),
+            login_names: self.all(Purpose::LoginName, values::login_name),
+            node: self.one(Purpose::Node, |text| values::component(text, "the id of a node")),
+            volume: self.one(Purpose::Volume, |text| values::component(text, "the id of a volume")),
+            home_directory: self.one(Purpose::HomeDirectory, values::path),
+            forward: self.all(Purpose::Forward, values::address),
+            routing: self.one(Purpose::Routing, values::address),
+            quota_bytes: self
+                .one(Purpose::QuotaSize, |text| values::number(text, "a number of bytes"))
+                .or(courier_bytes),
+            quota_messages: self
+                .one(Purpose::QuotaCount, |text| values::number(text, "a number of messages"))
+                .or(courier_messages),
+            message_size_max: self.one(Purpose::SizeMax, |text| values::number(text, "a number of bytes")),
+            status: self.one(Purpose::Status, values::status).unwrap_or_default(),
+            services: self.services(Purpose::Service),
+            secrets: self.secrets(),
+            delivery_mode: self.delivery_mode(),
+            reply_text: self.one(Purpose::ReplyText, values::reply_text),
+            uid_number: self.one(Purpose::UidNumber, |text| values::number_32(text, "a user id")),
+            gid_number: self.one(Purpose::GidNumber, |text| values::number_32(text, "a group id")),
+            other: self.other(),
+        };
+        fields.pack()
+    }
+
+    fn delivery_mode(&mut self) -> crate::record::DeliveryMode {
+        let mut mode = crate::record::DeliveryMode::default();
+        for attribute in self.values(Purpose::DeliveryMode) {
+            self.read(attribute, |text| values::delivery_mode(&mut mode, text));
+        }
+        mode
+    }
+
+    fn services(&mut self, purpose: Purpose) -> Option<ServiceSet> {
+        let mut set = None;
+        for attribute in self.values(purpose) {
+            let Some(text) = self.read(attribute, |text| Ok(text.to_owned())) else {
+                continue;
+            };
+            let services = values::services(&text).unwrap_or_else(|| {
+                let message = format!("{text:?} is none of mail, smtp, lmtp, submission, pop3, imap: ignored");
+                self.warnings.push(self.mistake(attribute, 0, message));
+                &[]
+            });
+            let before = set.unwrap_or(ServiceSet::NONE);
+            set = Some(services.iter().fold(before, |set, service| set.with(*service)));
+        }
+        set
+    }
+
+    fn secrets(&mut self) -> Vec<String> {
+        let mut secrets = Vec::new();
+        let attributes = self
+            .values(Purpose::Password)
+            .map(|attribute| (attribute, password::Form::UserPassword));
+        for (attribute, form) in attributes.chain(
+            self.values(Purpose::AuthPassword)
+                .map(|attribute| (attribute, password::Form::AuthPassword)),
+        ) {
+            // Not trimmed: a space is part of a clear-text password.
+            let Ok(text) = std::str::from_utf8(&attribute.value) else {
+                self.mistakes
+                    .push(self.mistake(attribute, 0, "expected UTF-8 text, found other bytes".into()));
+                continue;
+            };
+            match password::inspect(text, form) {
+                password::Inspection::Good => {}
+                password::Inspection::Doubtful(why) => self.warnings.push(self.mistake(attribute, 0, why)),
+                password::Inspection::Damaged(why) => {
+                    self.mistakes.push(self.mistake(attribute, 0, why));
+                    continue;
+                }
+            }
+            secrets.push(text.to_owned());
+        }
+        secrets
+    }
+
+    /// What the schema does not know, within bounds.
+    fn other(&mut self) -> Vec<(String, Vec<u8>)> {
+        let mut other = Vec::new();
+        let mut bytes = 0_usize;
+        let entry = self.entry;
+        for attribute in &entry.attributes {
+            let name = attribute.name.to_ascii_lowercase();
+            // `cn` has a purpose only for the cluster's own entries.
+            let known = self
+                .map
+                .purposes(&name)
+                .iter()
+                .any(|(purpose, _)| *purpose != Purpose::ComponentName);
+            if known || UNINTERESTING.contains(&name.as_str()) {
+                continue;
+            }
+            let size = name.len() + attribute.value.len();
+            if attribute.value.len() > OTHER_VALUE_BYTES_MAX || bytes + size > OTHER_BYTES_MAX {
+                let message = format!(
+                    "not kept: {} bytes (at most {OTHER_VALUE_BYTES_MAX} a value and {OTHER_BYTES_MAX} an entry are)",
+                    attribute.value.len()
+                );
+                self.warnings.push(self.mistake(attribute, 0, message));
+                continue;
+            }
+            bytes += size;
+            other.push((name, attribute.value.to_vec()));
+        }
+        other
+    }
+
+    fn domain(&mut self, id: AccountUuid) -> Option<Domain> {
+        let name = self.required(Purpose::DomainName, values::domain);
+        let number = |text: &str| values::number(text, "a number");
+        let limit = |limit: Option<u64>| limit.filter(|limit| *limit != 0);
+        let domain = Domain {
+            id,
+            generation: 0,
+            dn: self.entry.dn.to_string(),
+            unicode_name: name.as_deref().and_then(crate::address::unicode_domain),
+            name: name.clone().unwrap_or_default(),
+            status: self.one(Purpose::DomainStatus, values::status).unwrap_or_default(),
+            alias_of: self.one(Purpose::AliasOf, values::domain),
+            catch_all: self.one(Purpose::CatchAll, values::address),
+            postmaster: self.one(Purpose::Postmaster, values::address),
+            plus_delimiter: self
+                .one(Purpose::AddressDelimiter, values::delimiter)
+                .unwrap_or(Some('+')),
+            default_quota: Quota {
+                bytes: limit(self.one(Purpose::DefaultQuotaSize, |text| {
+                    values::number(text, "a number of bytes")
+                })),
+                messages: limit(self.one(Purpose::DefaultQuotaCount, |text| {
+                    values::number(text, "a number of messages")
+                })),
+            },
+            default_message_size_max: limit(self.one(Purpose::DefaultSizeMax, |text| {
+                values::number(text, "a number of bytes")
+            })),
+            default_services: self.services(Purpose::DefaultService),
+            default_node: self.one(Purpose::DefaultNode, |text| values::component(text, "the id of a node")),
+            default_volume: self.one(Purpose::DefaultVolume, |text| {
+                values::component(text, "the id of a volume")
+            }),
+            accounts_max: self.one(Purpose::AccountsMax, number),
+            features: self.all(Purpose::Feature, |text| Ok(text.to_ascii_lowercase())),
+        };
+        name.map(|_| domain)
+    }
+
+    fn group(&mut self, id: AccountUuid) -> Group {
+        let dn_value = |text: &str| {
+            canonical_dn(text).map_err(|error| values::ValueError {
+                at: error.at,
+                message: error.message.into(),
+            })
+        };
+        Group {
+            id,
+            generation: 0,
+            dn: self.entry.dn.to_string(),
+            addresses: self.all(Purpose::Address, values::address),
+            status: self
+                .one(Purpose::Status, values::status)
+                .unwrap_or(AccountStatus::Active),
+            member_addresses: self.members(Purpose::MemberAddress, values::address),
+            member_dns: self.members(Purpose::MemberDn, dn_value),
+        }
+    }
+
+    /// As `all`, for lists that can be long.
+    fn members(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<String>) -> Vec<String> {
+        let mut seen = std::collections::HashSet::new();
+        let mut list = Vec::new();
+        for attribute in self.values(purpose) {
+            if let Some(value) = self.read(attribute, &parse).filter(|value| seen.insert(value.clone())) {
+                list.push(value);
+            }
+        }
+        list
+    }
+
+    fn server(&mut self, id: AccountUuid) -> Option<Server> {
+        let name = self.required(Purpose::ComponentName, |text| {
+            values::component(text, "the id of a node")
+        });
+        let weight = self.one(Purpose::Weight, |text| values::number_32(text, "a weight"));
+        let server = Server {
+            id,
+            generation: 0,
+            dn: self.entry.dn.to_string(),
+            name: name.clone().unwrap_or_default(),
+            public_addresses: self.all(Purpose::PublicAddress, values::host),
+            private_addresses: self.all(Purpose::PrivateAddress, values::host),
+            keys: self.all(Purpose::NodeKey, |text| Ok(text.to_owned())),
+            weight: weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+        };
+        name.map(|_| server)
+    }
+
+    fn module_service(&mut self, id: AccountUuid) -> Option<ModuleService> {
+        let name = self.required(Purpose::ComponentName, |text| {
+            values::component(text, "the name of a module")
+        });
+        let locations = self.all(Purpose::Location, values::location);
+        Some(ModuleService {
+            id,
+            generation: 0,
+            dn: self.entry.dn.to_string(),
+            name: name?,
+            locations,
+        })
+    }
+
+    fn volume(&mut self, id: AccountUuid) -> Option<Volume> {
+        let name = self.required(Purpose::ComponentName, |text| {
+            values::component(text, "the id of a volume")
+        });
+        let node = self.one(Purpose::Node, |text| values::component(text, "the id of a node"));
+        let path = self.one(Purpose::Path, values::path);
+        Some(Volume {
+            id,
+            generation: 0,
+            dn: self.entry.dn.to_string(),
+            name: name?,
+            node,
+            path,
+        })
+    }
+}
