@@ -2,8 +2,8 @@
 
 use super::refusal::{self, Refusal, refusal};
 use super::summary::{Summary, SummaryCache, SummaryKey};
-use super::targets::pause;
 use bytes::Bytes;
+use pigeon_engine::runtime::yield_now;
 use pigeon_proto::message::{EnvelopeScanner, Structure, StructureScanner, write_envelope};
 use pigeon_store::{BodyReader, Mailbox, Message, READ_MAX, StoreError, Volume};
 use std::ops::Range;
@@ -117,7 +117,7 @@ impl OpenMessage {
             if take(&piece) {
                 break;
             }
-            pause().await;
+            yield_now().await;
         }
         Ok(())
     }

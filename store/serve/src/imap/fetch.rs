@@ -5,9 +5,10 @@ use super::changes::told_keywords;
 use super::refusal::Refusal;
 use super::select::OUT_OF_RANGE;
 use super::session::{NOT_SELECTED, Reply, Session};
-use super::targets::{BATCH, Target, Targets, pause};
+use super::targets::{BATCH, Target, Targets};
 use super::wire::{Outcome, Stop};
 use pigeon_engine::byte_stream::ByteStream;
+use pigeon_engine::runtime::yield_now;
 use pigeon_proto::imap::{FetchItem, SequenceSet, date, write};
 use pigeon_store::{FlagChange, FlagOperation, FlagOutcome, Flags};
 
@@ -104,7 +105,7 @@ impl<S: ByteStream> Session<S> {
                 }
                 self.wire.flush_if_full().await?;
             }
-            pause().await;
+            yield_now().await;
         }
         if targets.some_gone {
             failure.get_or_insert(super::refusal::SOME_GONE);

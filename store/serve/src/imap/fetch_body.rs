@@ -12,7 +12,7 @@ use bytes::Bytes;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::imap::fetch::SectionLabel;
 use pigeon_proto::imap::{FetchItem, Section, SectionFetch, SectionText, write};
-use pigeon_proto::message::{self, FieldFilter, SectionPath, write_body, write_body_structure};
+use pigeon_proto::message::{FieldFilter, SectionPath, partial, write_body, write_body_structure};
 use std::ops::Range;
 
 /// Filtered header fields that are held, bytes; more are filtered a second time while they are sent.
@@ -55,7 +55,7 @@ impl<S: ByteStream> Session<S> {
             }
             _ => {
                 let structure = open.structure(&self.config.summaries).await?;
-                structure.section(&path(&fetch.section))
+                structure.section(&SectionPath::from(&fetch.section))
             }
         };
         write_label(&mut self.wire.out, fetch);
@@ -153,28 +153,6 @@ impl<S: ByteStream> Session<S> {
         }
         self.wire.literal_open = false;
         Ok(())
-    }
-}
-
-/// The window of `BODY[...]<offset.length>` within a range; beyond its end there is nothing.
-fn partial(range: Range<u64>, window: Option<(u32, u32)>) -> Range<u64> {
-    let Some((offset, length)) = window else { return range };
-    let start = range.start.saturating_add(u64::from(offset)).min(range.end);
-    start..start.saturating_add(u64::from(length)).min(range.end)
-}
-
-fn path(section: &Section) -> SectionPath {
-    let text = match section.text {
-        SectionText::All => message::SectionText::Whole,
-        SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_) => {
-            message::SectionText::Header
-        }
-        SectionText::Text => message::SectionText::Text,
-        SectionText::Mime => message::SectionText::Mime,
-    };
-    SectionPath {
-        parts: section.part.clone(),
-        text,
     }
 }
 

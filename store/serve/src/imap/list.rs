@@ -3,9 +3,9 @@
 //! Matching takes time in proportion to the names; every so many names other sessions get a turn.
 
 use super::session::{Reply, Session};
-use super::targets::pause;
 use super::wire::Outcome;
 use pigeon_engine::byte_stream::ByteStream;
+use pigeon_engine::runtime::yield_now;
 use pigeon_proto::imap::list::{List, ListSelect};
 use pigeon_proto::imap::mailbox_name::SEPARATOR;
 use pigeon_proto::imap::pattern::Pattern;
@@ -91,7 +91,7 @@ impl<S: ByteStream> Session<S> {
         for (index, (name, entry)) in names.iter().enumerate() {
             if index % NAMES_A_TURN == NAMES_A_TURN - 1 {
                 self.wire.flush_if_full().await?;
-                pause().await;
+                yield_now().await;
             }
             let chosen = if restricted {
                 entry.is_chosen(&select)
@@ -155,7 +155,7 @@ impl<S: ByteStream> Session<S> {
         for (index, (name, entry)) in names.iter().enumerate() {
             if index % NAMES_A_TURN == NAMES_A_TURN - 1 {
                 self.wire.flush_if_full().await?;
-                pause().await;
+                yield_now().await;
             }
             if !pattern.matches(name) {
                 continue;

@@ -23,7 +23,6 @@ mod mailboxes;
 mod quota;
 mod refusal;
 mod search;
-mod search_plan;
 mod select;
 mod selected;
 mod session;

@@ -5,16 +5,17 @@
 //! sessions get their turns in between.
 
 use super::body::{OpenMessage, Unreadable};
-use super::search_plan::{Content, Facts, Plan};
 use super::select::OUT_OF_RANGE;
+use super::selected::{Selected, system_bits};
 use super::session::{NOT_SELECTED, Reply, Session};
-use super::targets::{BATCH, Target, Targets, pause};
+use super::targets::{BATCH, Target, Targets};
 use super::wire::Outcome;
 use pigeon_engine::byte_stream::ByteStream;
+use pigeon_engine::runtime::yield_now;
 use pigeon_proto::imap::search::SearchReturn;
 use pigeon_proto::imap::write::SequenceSetWriter;
 use pigeon_proto::imap::{Search, Tag, write};
-use pigeon_proto::message::{DateTime, EnvelopeScanner, HeaderMatcher, TextMatcher};
+use pigeon_proto::message::{MessageFacts, Outcome as Known, SearchPlan};
 
 /// What was found: runs of numbers, ascending, both ends included.
 #[derive(Default)]
@@ -25,6 +26,52 @@ struct Found {
     mod_seq_first: u64,
     mod_seq_last: u64,
     mod_seq_highest: u64,
+}
+
+/// What the index and this session know of a message.
+struct Facts<'a> {
+    target: &'a Target,
+    selected: &'a Selected,
+    keywords: &'a [String],
+}
+
+impl MessageFacts for Facts<'_> {
+    fn sequence(&self) -> u32 {
+        self.target.sequence
+    }
+
+    fn uid(&self) -> u32 {
+        self.target.message.uid.0
+    }
+
+    fn has_flag(&self, bit: u8) -> bool {
+        system_bits(self.target.message.flags) & bit != 0
+    }
+
+    fn is_recent(&self) -> bool {
+        self.selected.is_recent(self.target.message.uid)
+    }
+
+    fn has_keyword(&self, keyword: &str) -> bool {
+        let mut indices = self.target.message.flags.keyword_indices();
+        indices.any(|index| {
+            self.keywords
+                .get(index)
+                .is_some_and(|name| name.eq_ignore_ascii_case(keyword))
+        })
+    }
+
+    fn internal_date(&self) -> i64 {
+        self.target.message.internal_date
+    }
+
+    fn size(&self) -> u64 {
+        u64::from(self.target.message.size)
+    }
+
+    fn mod_seq(&self) -> u64 {
+        self.target.message.mod_seq.0
+    }
 }
 
 impl Found {
@@ -52,9 +99,13 @@ impl<S: ByteStream> Session<S> {
         let Some(selected) = &self.selected else {
             return Ok(NOT_SELECTED);
         };
-        let Some(plan) = Plan::new(selected, keys) else {
+        let count = selected.view.count();
+        if keys.iter().any(|key| key.exceeds(count)) {
             return Ok(OUT_OF_RANGE);
-        };
+        }
+        let plan = SearchPlan::new(&keys, count, selected.view.last_uid().0);
+        drop(keys);
+        let keywords = selected.mailbox().keywords();
         if uses_mod_seq {
             self.enable_condstore();
         }
@@ -73,7 +124,7 @@ impl<S: ByteStream> Session<S> {
                 return Ok(NOT_SELECTED);
             };
             for target in targets.batch(selected, BATCH) {
-                if self.matches(&plan, &target).await? {
+                if self.matches(&plan, &target, &keywords).await {
                     found.add(
                         if uid { target.message.uid.0 } else { target.sequence },
                         target.message.mod_seq.0,
@@ -83,7 +134,7 @@ impl<S: ByteStream> Session<S> {
                     }
                 }
             }
-            pause().await;
+            yield_now().await;
         }
         match returns {
             None => self.answer_search(&found, uses_mod_seq).await?,
@@ -92,67 +143,52 @@ impl<S: ByteStream> Session<S> {
         Ok(Reply::ok("SEARCH completed"))
     }
 
-    async fn matches(&self, plan: &Plan, target: &Target) -> Outcome<bool> {
-        let Some(selected) = &self.selected else {
-            return Ok(false);
-        };
+    async fn matches(&self, plan: &SearchPlan, target: &Target, keywords: &[String]) -> bool {
+        let Some(selected) = &self.selected else { return false };
         let facts = Facts {
             target,
-            is_recent: selected.is_recent(target.message.uid),
+            selected,
+            keywords,
         };
-        if let Some(decided) = plan.decide(&facts, None) {
-            return Ok(decided);
+        let known = plan.by_facts(&facts);
+        if let Known::Known(matches) = known {
+            return matches;
         }
-        match Box::pin(self.read_and_decide(plan, &facts)).await {
-            Ok(decided) => Ok(decided),
-            Err(Unreadable::Gone) => Ok(false),
+        match Box::pin(self.read_and_match(plan, &facts, known)).await {
+            Ok(matches) => matches,
+            Err(Unreadable::Gone) => false,
             Err(Unreadable::Failed(error)) => {
                 self.warn("message cannot be searched", &error);
-                Ok(false)
+                false
             }
         }
     }
 
-    async fn read_and_decide(&self, plan: &Plan, facts: &Facts<'_>) -> Result<bool, Unreadable> {
-        let Some(selected) = &self.selected else {
-            return Ok(false);
-        };
+    async fn read_and_match(&self, plan: &SearchPlan, facts: &Facts<'_>, known: Known) -> Result<bool, Unreadable> {
         let cache = &self.config.summaries;
-        let mut open = OpenMessage::open(&self.volume, selected.mailbox(), &facts.target.message, cache).await?;
-        let mut content = Content::unknown(plan);
-        if plan.reads_header() {
-            let mut matcher = HeaderMatcher::new(&plan.texts);
-            let mut envelope = plan.reads_date.then(|| Box::new(EnvelopeScanner::new()));
-            open.scan(open.header(), |piece| {
-                let matched = matcher.push(piece);
-                let read = envelope.as_mut().is_none_or(|envelope| envelope.push(piece));
-                matched && read
-            })
-            .await?;
-            content.header_read(plan, &matcher.finish());
-            if let Some(envelope) = envelope {
-                let date = envelope.finish().date;
-                content.sent_day(
-                    date.and_then(|date| DateTime::parse_rfc5322(&date))
-                        .map(|date| date.date.days()),
-                );
+        let message = &facts.target.message;
+        let mut open = OpenMessage::open(&self.volume, facts.selected.mailbox(), message, cache).await?;
+        let mut header_read = None;
+        if known == Known::NeedsHeader {
+            let mut reading = plan.read_header();
+            open.scan(open.header(), |piece| reading.push(piece)).await?;
+            let read = reading.finish();
+            if let Known::Known(matches) = read.outcome(facts) {
+                return Ok(matches);
             }
-            if let Some(decided) = plan.decide(facts, Some(&content)) {
-                return Ok(decided);
-            }
+            header_read = Some(read);
         }
         let structure = open.structure(cache).await?;
-        let mut matcher = TextMatcher::new(&plan.texts, &structure);
-        while let Some(range) = matcher.wanted() {
+        let mut reading = match header_read {
+            Some(read) => read.read_body(&structure),
+            None => plan.read_body(&structure),
+        };
+        while let Some(range) = reading.wanted() {
             let piece = open.read(&range).await?;
-            if piece.is_empty() {
-                break;
-            }
-            matcher.push(range.start, &piece);
-            pause().await;
+            reading.push(range.start, &piece);
+            yield_now().await;
         }
-        content.text_read(matcher.finish());
-        Ok(plan.decide(facts, Some(&content)).unwrap_or(false))
+        Ok(reading.finish(facts))
     }
 
     /// `* SEARCH 1 2 3 (MODSEQ 4)`.

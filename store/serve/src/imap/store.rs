@@ -4,9 +4,10 @@ use super::changes::{FlagsResponse, Tell, told_keywords, write_flags_response};
 use super::refusal::{self, Refusal, refusal};
 use super::select::OUT_OF_RANGE;
 use super::session::{NOT_SELECTED, Reply, Session};
-use super::targets::{Targets, pause};
+use super::targets::Targets;
 use super::wire::Outcome;
 use pigeon_engine::byte_stream::ByteStream;
+use pigeon_engine::runtime::yield_now;
 use pigeon_proto::imap::command::{Store, StoreOperation};
 use pigeon_proto::imap::write;
 use pigeon_store::{FlagChange, FlagOperation, FlagOutcome, Flags, ModSeq};
@@ -87,7 +88,7 @@ impl<S: ByteStream> Session<S> {
                     FlagOutcome::Changed | FlagOutcome::Unchanged => {}
                 }
             }
-            pause().await;
+            yield_now().await;
         }
         let modified = modified_code(&modified);
         if (some_gone || targets.some_gone) && !store.uid {

@@ -2,10 +2,9 @@
 //! turns in between.
 
 use super::selected::{Selected, known};
+use pigeon_engine::runtime::yield_now;
 use pigeon_proto::imap::SequenceSet;
 use pigeon_store::{Message, Uid};
-use std::future::poll_fn;
-use std::task::Poll;
 
 /// Messages looked at in one turn.
 pub(super) const BATCH: usize = 512;
@@ -150,7 +149,7 @@ impl Targets {
             if done {
                 return (uids, self.some_gone);
             }
-            pause().await;
+            yield_now().await;
         }
     }
 
@@ -158,17 +157,4 @@ impl Targets {
     pub(super) fn is_done(&self) -> bool {
         self.index >= self.ranges.len()
     }
-}
-
-/// Gives the other tasks of this core a turn.
-pub(super) async fn pause() {
-    let mut paused = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
