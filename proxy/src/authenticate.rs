@@ -3,6 +3,8 @@
 //! The lookup is in the core's own copy, the hash is verified off the cores. A name that does not exist costs the same
 //! time as one that does. Failures are slowed per address and per account. What the client is told is the caller's part.
 
+mod verified;
+
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::{self, Verdict};
@@ -14,6 +16,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use verified::Verified;
 
 /// A login to be checked.
 #[derive(Clone, Debug)]
@@ -60,6 +63,7 @@ struct Inner {
     pool: BlockingPool,
     /// Each core counts by itself: what is slowed is many attempts over few connections.
     failures: RefCell<FailureSlowing>,
+    verified: RefCell<Verified>,
     start: Instant,
 }
 
@@ -73,6 +77,7 @@ impl Authenticator {
                 copy,
                 pool,
                 failures,
+                verified: RefCell::new(Verified::new()),
                 start,
             }),
         }
@@ -150,6 +155,13 @@ impl Inner {
                 _ => Outcome::Unavailable,
             };
         };
+        if self
+            .verified
+            .borrow()
+            .contains(&account, password.as_bytes(), self.now())
+        {
+            return self.admit(account, attempt.service);
+        }
         let checked = {
             let account = account.clone();
             self.pool
@@ -172,7 +184,11 @@ impl Inner {
                 tracing::warn!(session = %attempt.session, dn, scheme, "the secret's scheme cannot be checked here");
                 Outcome::Unavailable
             }
-            Checked::Verdict(Verdict::Match) => self.admit(account, attempt.service),
+            Checked::Verdict(Verdict::Match) => {
+                let password = attempt.credentials.password.as_bytes();
+                self.verified.borrow_mut().insert(&account, password, self.now());
+                self.admit(account, attempt.service)
+            }
         }
     }
 

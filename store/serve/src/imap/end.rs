@@ -50,7 +50,7 @@ impl SessionEnd {
     }
 
     /// Waits for the end.
-    pub(super) async fn ended(&self) -> EndReason {
+    pub(crate) async fn ended(&self) -> EndReason {
         loop {
             if let Some(reason) = self.reason.get() {
                 return reason;

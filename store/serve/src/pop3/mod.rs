@@ -10,4 +10,4 @@
 
 mod session;
 
-pub use session::{Opening, serve};
+pub use session::{Pop3Login, run};

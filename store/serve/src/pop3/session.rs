@@ -1,10 +1,14 @@
 //! Drives `pigeon_proto::pop3::Transaction` over a stream and a mailbox.
 
+use crate::imap::{EndReason, SessionEnd};
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::pop3::{Listing, Maildrop, MessageText, Transaction, TransactionEvent};
-use pigeon_store::{Account, AccountId, BodyReader, BodyTraits, Mailbox, Message, Pop3Lock, StoreError, Uid, Volume};
+use pigeon_store::{Account, BodyReader, BodyTraits, Mailbox, Message, Pop3Lock, StoreError, Uid, Volume};
 use std::io;
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// RFC 1939 section 3: at least ten minutes.
@@ -20,14 +24,16 @@ const GATHER_BYTES: usize = 16 * 1024;
 /// Messages in one expunge; far below what one atomic record of the store holds.
 const EXPUNGE_MAX: usize = 1_000;
 
-/// What a session begins with.
-pub struct Opening {
-    /// Where the account's mail is.
+/// One login, as the proxy has verified it. The session sends the answer to PASS or AUTH.
+pub struct Pop3Login {
+    /// The account's mail.
+    pub account: Account,
+    /// The volume that holds it.
     pub volume: Volume,
-    /// Who has logged in.
-    pub account: AccountId,
-    /// The session, for its log lines.
-    pub session: u64,
+    /// In every log line.
+    pub session_id: u64,
+    /// With which the node ends the session.
+    pub end: Rc<SessionEnd>,
 }
 
 struct Session {
@@ -36,18 +42,21 @@ struct Session {
     mailbox: Mailbox,
     /// Keeps the account in memory and to this session alone.
     _lock: (Account, Pop3Lock),
-    session: u64,
+    session_id: u64,
+    end: Rc<SessionEnd>,
 }
 
-/// Serves a client that has logged in, from the answer to its login to the end of the connection.
-pub async fn serve<S: ByteStream>(stream: S, opening: Opening) {
-    let Some((mut stream, mut session)) = Box::pin(open(stream, opening)).await else {
+/// Serves one login over `stream` until the client quits, goes, or is sent away. Bytes that came behind the login's command
+/// must have been put back into the stream.
+pub async fn run<S: ByteStream>(stream: S, login: Pop3Login) {
+    let Some((mut stream, mut session)) = Box::pin(open(stream, login)).await else {
         return;
     };
     loop {
         stream.set_timeout(Some(IDLE_TIMEOUT));
-        // The end of the session without QUIT, by the peer or by time, deletes nothing (RFC 1939 section 3) and needs no word.
-        let Ok(Some(chunk)) = stream.receive().await else {
+        // The end of a session without QUIT, by the peer, by time or by the node, deletes nothing and needs no word (RFC
+        // 1939 section 3).
+        let Some(chunk) = receive(&mut stream, &session.end).await else {
             return;
         };
         let mut rest = &chunk[..];
@@ -70,45 +79,50 @@ pub async fn serve<S: ByteStream>(stream: S, opening: Opening) {
     }
 }
 
+/// The client's next bytes; `None` when the session is over.
+async fn receive<S: ByteStream>(stream: &mut S, end: &SessionEnd) -> Option<S::Chunk> {
+    match select(pin!(stream.receive()), pin!(end.ended())).await {
+        Either::Left((received, _)) => received.ok().flatten(),
+        Either::Right(_) => None,
+    }
+}
+
 /// Takes the lock and the snapshot, and answers the login.
-async fn open<S: ByteStream>(mut stream: S, opening: Opening) -> Option<(S, Session)> {
-    let Opening {
+async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<(S, Session)> {
+    let Pop3Login {
+        account,
         volume,
-        account: id,
-        session,
-    } = opening;
+        session_id,
+        end,
+    } = login;
     stream.set_timeout(Some(IDLE_TIMEOUT));
-    let refusal: &'static [u8] = match volume.account(id).await {
-        Err(error) => {
-            tracing::warn!(session = %hex(session), account = %id, %error, "account cannot be opened");
-            b"-ERR [SYS/TEMP] Your mail is out of reach for now, try again later\r\n"
+    let refusal: &'static [u8] = match (account.lock_pop3(), account.mailbox("INBOX")) {
+        (None, _) => b"-ERR [IN-USE] Another POP3 session is using this maildrop\r\n",
+        (Some(_), None) => b"-ERR [SYS/PERM] There is no INBOX\r\n",
+        (Some(lock), Some(mailbox)) => {
+            let messages = |messages: &[Message]| {
+                Maildrop::new(
+                    mailbox.uid_validity().0,
+                    messages.iter().map(|message| (message.uid.0, message.size)),
+                )
+            };
+            let mut out = Vec::new();
+            let core = Transaction::new(mailbox.with_messages(messages), &mut out);
+            send(&mut stream, out).await.ok()?;
+            return Some((
+                stream,
+                Session {
+                    core,
+                    volume,
+                    mailbox,
+                    _lock: (account, lock),
+                    session_id,
+                    end,
+                },
+            ));
         }
-        Ok(account) => match (account.lock_pop3(), account.mailbox("INBOX")) {
-            (None, _) => b"-ERR [IN-USE] Another POP3 session is using this maildrop\r\n",
-            (Some(_), None) => b"-ERR [SYS/PERM] There is no INBOX\r\n",
-            (Some(lock), Some(mailbox)) => {
-                let messages = |messages: &[Message]| {
-                    Maildrop::new(
-                        mailbox.uid_validity().0,
-                        messages.iter().map(|message| (message.uid.0, message.size)),
-                    )
-                };
-                let mut out = Vec::new();
-                let core = Transaction::new(mailbox.with_messages(messages), &mut out);
-                send(&mut stream, out).await.ok()?;
-                return Some((
-                    stream,
-                    Session {
-                        core,
-                        volume,
-                        mailbox,
-                        _lock: (account, lock),
-                        session,
-                    },
-                ));
-            }
-        },
     };
+    tracing::info!(session = %hex(session_id), "login refused: {}", String::from_utf8_lossy(refusal).trim_end());
     if stream.send(Bytes::from_static(refusal)).await.is_ok() {
         stream.close().await;
     }
@@ -194,6 +208,9 @@ impl Session {
             if offset >= reader.info().size {
                 break;
             }
+            if self.end.reason() == Some(EndReason::AccessEnded) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
             piece = reader.read(offset, READ_BYTES).await.map_err(|error| {
                 // The answer has begun: only a broken connection tells the client that it is not whole.
                 self.log_unreadable(uid, &error);
@@ -221,18 +238,18 @@ impl Session {
         let uids: Vec<Uid> = self.core.maildrop().deleted_uids().map(Uid).collect();
         for uids in uids.chunks(EXPUNGE_MAX) {
             if let Err(error) = self.mailbox.expunge(uids).await {
-                tracing::warn!(session = %hex(self.session), %error, "deleted messages were not removed");
+                tracing::warn!(session = %hex(self.session_id), %error, "deleted messages were not removed");
                 return false;
             }
         }
         if !uids.is_empty() {
-            tracing::info!(session = %hex(self.session), messages = uids.len(), "messages deleted");
+            tracing::info!(session = %hex(self.session_id), messages = uids.len(), "messages deleted");
         }
         true
     }
 
     fn log_unreadable(&self, uid: Uid, error: &StoreError) {
-        tracing::error!(session = %hex(self.session), uid = uid.0, %error, "message cannot be read");
+        tracing::error!(session = %hex(self.session_id), uid = uid.0, %error, "message cannot be read");
     }
 }
 
