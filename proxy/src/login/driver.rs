@@ -3,12 +3,16 @@
 use super::LoginContext;
 use crate::authenticate::{Attempt, Outcome};
 use crate::backend::{Login, Opening};
+use crate::drain::DrainHandle;
 use crate::session_id::SessionId;
+use futures_util::future::{Either, select};
 use pigeon_datatree_cache::Service;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::sasl::Credentials;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What a core asks of the driver. Output written before the event is sent first.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +35,15 @@ pub(super) enum Refusal {
     Temporary,
 }
 
+/// Why a client is sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// It took too long to log in.
+    TimedOut,
+    /// The node stops.
+    Draining,
+}
+
 /// A protocol up to the login, as a value.
 pub(super) trait LoginCore: 'static {
     const SERVICE: Service;
@@ -47,124 +60,166 @@ pub(super) trait LoginCore: 'static {
     /// TLS is on.
     fn tls_started(&mut self);
 
-    /// Writes what is said to a client that took too long.
-    fn timed_out(&self, out: &mut Vec<u8>);
+    /// Writes what is said to a client that is sent away.
+    fn farewell(&self, reason: Farewell, out: &mut Vec<u8>);
+}
+
+/// A connection before its login. It is moved about in its box, which keeps the future of a silent client small.
+struct Session<S, C> {
+    stream: S,
+    core: C,
+    id: SessionId,
+    context: Rc<LoginContext<S>>,
+    drain: DrainHandle,
 }
 
 /// From the greeting, which is in `greeting`, to the end of the connection or its hand-over.
-pub(super) async fn serve<S: ByteStream, C: LoginCore>(
-    mut stream: S,
-    mut core: C,
+pub(super) fn serve<S: ByteStream, C: LoginCore>(
+    stream: S,
+    core: C,
     greeting: Vec<u8>,
-    session: SessionId,
+    id: SessionId,
     context: Rc<LoginContext<S>>,
-) {
-    stream.set_timeout(Some(context.timeout));
-    if send(&mut stream, greeting).await.is_err() {
-        return;
-    }
-    loop {
-        let chunk = match stream.receive().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => return Box::pin(stream.close()).await,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                return Box::pin(time_out(stream, core)).await;
-            }
-            Err(_) => return,
-        };
-        let mut rest = &chunk[..];
-        let mut out = Vec::new();
-        let event = core.next_event(&mut rest, &mut out);
-        if !rest.is_empty() {
-            stream.put_back(rest);
-        }
-        drop(chunk);
-        if send(&mut stream, out).await.is_err() {
+) -> impl Future<Output = ()> {
+    let drain = context.drain.register();
+    Box::new(Session {
+        stream,
+        core,
+        id,
+        context,
+        drain,
+    })
+    .run(greeting)
+}
+
+impl<S: ByteStream, C: LoginCore> Session<S, C> {
+    async fn run(mut self: Box<Self>, greeting: Vec<u8>) {
+        self.stream.set_timeout(Some(self.context.timeout));
+        if self.send(greeting).await.is_err() {
             return;
         }
-        match event {
-            None | Some(Event::Flush) => {}
-            Some(event) => match Box::pin(act(event, stream, core, session, context.clone())).await {
-                Some((next_stream, next_core)) => (stream, core) = (next_stream, next_core),
-                None => return,
-            },
-        }
-    }
-}
-
-/// Does what the core asks for; gives both back when the session goes on.
-async fn act<S: ByteStream, C: LoginCore>(
-    event: Event,
-    mut stream: S,
-    mut core: C,
-    session: SessionId,
-    context: Rc<LoginContext<S>>,
-) -> Option<(S, C)> {
-    match event {
-        Event::Flush => Some((stream, core)),
-        Event::Close => {
-            stream.close().await;
-            None
-        }
-        Event::StartTls => {
-            let acceptor = context
-                .tls
-                .as_ref()
-                .expect("STARTTLS is on offer only where there is a certificate");
-            stream = match stream.start_tls(acceptor).await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::debug!(%session, %error, "TLS handshake failed");
-                    return None;
+        loop {
+            let received = match select(pin!(self.stream.receive()), pin!(self.drain.begun())).await {
+                Either::Left((received, _)) => Some(received),
+                Either::Right(_) => None,
+            };
+            let chunk = match received {
+                Some(Ok(Some(chunk))) => chunk,
+                Some(Ok(None)) => return Box::pin(self.stream.close()).await,
+                Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Box::pin(self.send_away(Farewell::TimedOut)).await;
                 }
+                Some(Err(_)) => return,
+                None => return Box::pin(self.send_away(Farewell::Draining)).await,
             };
-            core.tls_started();
-            stream.set_timeout(Some(context.timeout));
-            Some((stream, core))
-        }
-        Event::Check(credentials) => {
-            let attempt = Attempt {
-                session,
-                credentials,
-                peer: stream.peer_address().ip(),
-                service: C::SERVICE,
-            };
-            let refusal = match context.authenticate.check(attempt).await {
-                Outcome::Accepted(account) => {
-                    stream.set_timeout(None);
-                    let login = Login {
-                        account,
-                        session,
-                        opening: core.opening(),
-                    };
-                    context.backend.hand_over(login, stream).await;
-                    return None;
-                }
-                Outcome::Refused => Refusal::Credentials,
-                Outcome::NotAllowed => Refusal::NotAllowed,
-                Outcome::Unavailable => Refusal::Temporary,
-            };
+            let mut rest = &chunk[..];
             let mut out = Vec::new();
-            core.refused(refusal, &mut out);
-            send(&mut stream, out).await.ok()?;
-            Some((stream, core))
+            let event = self.core.next_event(&mut rest, &mut out);
+            if !rest.is_empty() {
+                self.stream.put_back(rest);
+            }
+            drop(chunk);
+            self = match Box::pin(self.act(out, event)).await {
+                Some(session) => session,
+                None => return,
+            };
         }
     }
-}
 
-async fn time_out<S: ByteStream>(mut stream: S, core: impl LoginCore) {
-    let mut out = Vec::new();
-    core.timed_out(&mut out);
-    // The deadline has passed for sending, too: give the farewell a second.
-    stream.set_timeout(Some(std::time::Duration::from_secs(1)));
-    if send(&mut stream, out).await.is_ok() {
-        stream.close().await;
+    /// Sends the output and does what the core asks for; gives the session back when it goes on.
+    async fn act(mut self: Box<Self>, out: Vec<u8>, event: Option<Event>) -> Option<Box<Self>> {
+        self.send(out).await.ok()?;
+        match event {
+            None | Some(Event::Flush) => Some(self),
+            Some(Event::Close) => {
+                self.stream.close().await;
+                None
+            }
+            Some(Event::StartTls) => self.start_tls().await,
+            Some(Event::Check(credentials)) => self.check(credentials).await,
+        }
     }
-}
 
-async fn send<S: ByteStream>(stream: &mut S, out: Vec<u8>) -> io::Result<()> {
-    if out.is_empty() {
-        return Ok(());
+    async fn start_tls(self: Box<Self>) -> Option<Box<Self>> {
+        let Session {
+            stream,
+            mut core,
+            id,
+            context,
+            drain,
+        } = *self;
+        let acceptor = context
+            .tls
+            .as_ref()
+            .expect("STARTTLS is on offer only where there is a certificate");
+        let stream = match stream.start_tls(acceptor).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(session = %id, %error, "TLS handshake failed");
+                return None;
+            }
+        };
+        core.tls_started();
+        stream.set_timeout(Some(context.timeout));
+        Some(Box::new(Session {
+            stream,
+            core,
+            id,
+            context,
+            drain,
+        }))
     }
-    Box::pin(stream.send(out.into())).await
+
+    async fn check(mut self: Box<Self>, credentials: Credentials) -> Option<Box<Self>> {
+        let peer = self.stream.peer_address().ip();
+        let attempt = Attempt {
+            session: self.id,
+            credentials,
+            peer,
+            service: C::SERVICE,
+        };
+        let refusal = match self.context.authenticate.check(attempt).await {
+            Outcome::Accepted(account) => {
+                let Session {
+                    stream,
+                    mut core,
+                    id,
+                    context,
+                    ..
+                } = *self;
+                stream.set_timeout(None);
+                let login = Login {
+                    account,
+                    session: id,
+                    opening: core.opening(),
+                };
+                context.backend.hand_over(login, stream).await;
+                return None;
+            }
+            Outcome::Refused => Refusal::Credentials,
+            Outcome::NotAllowed => Refusal::NotAllowed,
+            Outcome::Unavailable => Refusal::Temporary,
+        };
+        let mut out = Vec::new();
+        self.core.refused(refusal, &mut out);
+        self.send(out).await.ok()?;
+        Some(self)
+    }
+
+    async fn send_away(mut self: Box<Self>, farewell: Farewell) {
+        let mut out = Vec::new();
+        self.core.farewell(farewell, &mut out);
+        // The deadline may have passed, for sending too: give the farewell a second.
+        self.stream.set_timeout(Some(Duration::from_secs(1)));
+        if self.send(out).await.is_ok() {
+            self.stream.close().await;
+        }
+    }
+
+    async fn send(&mut self, out: Vec<u8>) -> io::Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        Box::pin(self.stream.send(out.into())).await
+    }
 }

@@ -11,6 +11,7 @@ pub mod pop3;
 
 use crate::authenticate::CheckCredentials;
 use crate::backend::Backend;
+use crate::drain::Drain;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_engine::stream::Stream;
 use pigeon_engine::tls::TlsAcceptor;
@@ -30,6 +31,8 @@ pub struct LoginContext<S = Stream> {
     pub authenticate: Rc<dyn CheckCredentials>,
     /// Takes over after the login.
     pub backend: Rc<dyn Backend<S>>,
+    /// When it begins, whoever has not logged in is sent away.
+    pub drain: Drain,
 }
 
 impl<S: ByteStream> LoginContext<S> {
@@ -52,3 +55,6 @@ pub struct Offer {
     /// Passwords may travel: TLS is on, or the client is trusted.
     pub passwords: bool,
 }
+
+#[cfg(test)]
+mod tests;

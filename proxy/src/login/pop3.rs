@@ -1,6 +1,6 @@
 //! POP3 up to the login.
 
-use super::driver::{self, Event, LoginCore};
+use super::driver::{self, Event, Farewell, LoginCore};
 use super::{LoginContext, Offer};
 use crate::backend::Opening;
 use crate::session_id::SessionId;
@@ -10,7 +10,7 @@ use pigeon_proto::pop3::{Authorization, AuthorizationEvent, Refusal};
 use std::rc::Rc;
 
 /// Serves a connection from the greeting to its end or its hand-over. On port 995 the handshake has been done before.
-pub async fn serve<S: ByteStream>(stream: S, session: SessionId, context: Rc<LoginContext<S>>) {
+pub fn serve<S: ByteStream>(stream: S, session: SessionId, context: Rc<LoginContext<S>>) -> impl Future<Output = ()> {
     let Offer { starttls, passwords } = context.offer(&stream);
     let mut greeting = Vec::new();
     let core = Authorization::new(
@@ -20,7 +20,7 @@ pub async fn serve<S: ByteStream>(stream: S, session: SessionId, context: Rc<Log
         },
         &mut greeting,
     );
-    driver::serve(stream, core, greeting, session, context).await;
+    driver::serve(stream, core, greeting, session, context)
 }
 
 impl LoginCore for Authorization {
@@ -53,5 +53,9 @@ impl LoginCore for Authorization {
     }
 
     /// RFC 1939 section 3: a session that timed out is closed without a word.
-    fn timed_out(&self, _: &mut Vec<u8>) {}
+    fn farewell(&self, reason: Farewell, out: &mut Vec<u8>) {
+        if reason == Farewell::Draining {
+            out.extend_from_slice(b"-ERR [SYS/TEMP] Server shutting down, come again soon\r\n");
+        }
+    }
 }

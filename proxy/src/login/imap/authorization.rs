@@ -2,7 +2,7 @@
 
 use crate::backend::Opening;
 use crate::login::Offer;
-use crate::login::driver::{Event, LoginCore, Refusal};
+use crate::login::driver::{Event, Farewell, LoginCore, Refusal};
 use pigeon_datatree_cache::Service;
 use pigeon_proto::imap::capability::{BeforeLogin, before_login, greeting};
 use pigeon_proto::imap::write::{CONTINUE, bad, tagged, untagged};
@@ -264,8 +264,12 @@ impl LoginCore for Authorization {
         };
     }
 
-    fn timed_out(&self, out: &mut Vec<u8>) {
-        untagged(out, "BYE", "No login in time");
+    fn farewell(&self, reason: Farewell, out: &mut Vec<u8>) {
+        let text = match reason {
+            Farewell::TimedOut => "No login in time",
+            Farewell::Draining => "[UNAVAILABLE] Server shutting down, come again soon",
+        };
+        untagged(out, "BYE", text);
     }
 }
 
