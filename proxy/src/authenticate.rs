@@ -112,23 +112,19 @@ impl CheckCredentials for Authenticator {
     }
 }
 
-/// What the hash pool said.
-enum Checked {
-    Verdict(Verdict),
-    NotChecked,
-}
-
 impl Inner {
     async fn check(&self, attempt: &Attempt) -> Outcome {
-        let Credentials { name, .. } = &attempt.credentials;
-        self.wait(attempt.peer, name).await;
+        let (peer, name) = (attempt.peer, attempt.credentials.name.as_str());
+        // Everybody at an address from which many failures came waits before the answer, so that an answer that does not
+        // come tells nothing. What failed elsewhere with the name slows failures alone: nobody is locked out by others.
+        let waited = self.wait(peer, "", Duration::ZERO).await;
         let outcome = self.verify(attempt).await;
         let now = self.now();
         match &outcome {
-            Outcome::Accepted(_) => self.failures.borrow_mut().succeeded(attempt.peer, name, now),
+            Outcome::Accepted(_) => self.failures.borrow_mut().succeeded(peer, name, now),
             Outcome::Refused => {
-                self.failures.borrow_mut().failed(attempt.peer, name, now);
-                self.wait(attempt.peer, name).await;
+                self.failures.borrow_mut().failed(peer, name, now);
+                self.wait(peer, name, waited).await;
             }
             Outcome::NotAllowed | Outcome::Unavailable => {}
         }
@@ -137,57 +133,54 @@ impl Inner {
 
     async fn verify(&self, attempt: &Attempt) -> Outcome {
         let credentials = &attempt.credentials;
-        let (account, state) = {
+        let (account, state, decoy) = {
             let snapshot = self.copy.snapshot();
             // Acting as someone else is not offered to clients, and is refused as slowly as everything else.
             let account = match credentials.authorization {
                 None => snapshot.login(&credentials.name).cloned(),
                 Some(_) => None,
             };
-            (account, snapshot.state())
+            (account, snapshot.state(), snapshot.decoy())
         };
         let password = credentials.password.clone();
         let Some(account) = account else {
-            let checked = self.pool.run(move || password::dummy_verify(password.as_bytes())).await;
+            let checked = self.pool.run(move || decoy.verify(password.as_bytes())).await;
             // A name that is unknown to a copy that is not current may well exist.
-            return match checked {
-                Ok(()) if state == CopyState::Live || credentials.authorization.is_some() => Outcome::Refused,
-                _ => Outcome::Unavailable,
+            let certain = state == CopyState::Live || credentials.authorization.is_some();
+            return if certain && checked.is_ok() {
+                Outcome::Refused
+            } else {
+                Outcome::Unavailable
             };
         };
-        if self
+        let remembered = self
             .verified
             .borrow()
-            .contains(&account, password.as_bytes(), self.now())
-        {
+            .contains(&account, password.as_bytes(), self.now());
+        if remembered {
             return self.admit(account, attempt.service);
         }
-        let checked = {
-            let account = account.clone();
-            self.pool
-                .run(move || password::verify(&account, password.as_bytes()))
-                .await
-        };
-        let checked = match checked {
-            Ok(verdict) => Checked::Verdict(verdict),
-            Err(BlockingError::Full) => Checked::NotChecked,
-            Err(error @ (BlockingError::Panicked | BlockingError::Stopped)) => {
-                tracing::error!(session = %attempt.session, account = %account.id(), ?error, "password check failed");
-                Checked::NotChecked
-            }
-        };
+        let secrets = account.clone();
+        let checked = self
+            .pool
+            .run(move || password::verify(&secrets, password.as_bytes()))
+            .await;
         match checked {
-            Checked::NotChecked => Outcome::Unavailable,
-            Checked::Verdict(Verdict::Mismatch) => Outcome::Refused,
-            Checked::Verdict(Verdict::Unsupported(scheme)) => {
+            Ok(Verdict::Match) => {
+                let password = credentials.password.as_bytes();
+                self.verified.borrow_mut().insert(&account, password, self.now());
+                self.admit(account, attempt.service)
+            }
+            Ok(Verdict::Mismatch) => Outcome::Refused,
+            Ok(Verdict::Unsupported(scheme)) => {
                 let dn = account.dn();
                 tracing::warn!(session = %attempt.session, dn, scheme, "the secret's scheme cannot be checked here");
                 Outcome::Unavailable
             }
-            Checked::Verdict(Verdict::Match) => {
-                let password = attempt.credentials.password.as_bytes();
-                self.verified.borrow_mut().insert(&account, password, self.now());
-                self.admit(account, attempt.service)
+            Err(BlockingError::Full) => Outcome::Unavailable,
+            Err(error @ (BlockingError::Panicked | BlockingError::Stopped)) => {
+                tracing::error!(session = %attempt.session, account = %account.id(), ?error, "password check failed");
+                Outcome::Unavailable
             }
         }
     }
@@ -204,11 +197,14 @@ impl Inner {
         }
     }
 
-    async fn wait(&self, peer: IpAddr, name: &str) {
+    /// Waits for what the failures of this address and name cost, less what has been waited already.
+    async fn wait(&self, peer: IpAddr, name: &str, waited: Duration) -> Duration {
         let delay = self.failures.borrow_mut().delay(peer, name, self.now());
+        let delay = delay.saturating_sub(waited);
         if !delay.is_zero() {
             pigeon_engine::sleep(delay).await;
         }
+        delay
     }
 
     fn now(&self) -> Duration {

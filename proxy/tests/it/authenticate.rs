@@ -1,0 +1,150 @@
+//! Credentials against control data, with the real hash pool.
+
+use crate::{TREE, run};
+use pigeon_datatree_cache::{Copy, CopyState, Service, SlowingOptions, Snapshot};
+use pigeon_engine::blocking::BlockingPool;
+use pigeon_proto::sasl::Credentials;
+use pigeon_proxy::{Attempt, Authenticator, Outcome, SessionId};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+fn attempt(name: &str, password: &str, service: Service) -> Attempt {
+    Attempt {
+        session: SessionId(1),
+        credentials: Credentials::from_login_command(name.as_bytes(), password.as_bytes()).unwrap(),
+        peer: IpAddr::from([192, 0, 2, 1]),
+        service,
+    }
+}
+
+fn authenticator(copy: &Copy, threads: usize, queue_depth: usize) -> Authenticator {
+    let pool = BlockingPool::new("test-hash", threads, queue_depth, None);
+    // Failures cost no time in these tests.
+    let slowing = SlowingOptions {
+        address_free: u32::MAX,
+        account_free: u32::MAX,
+        ..SlowingOptions::default()
+    };
+    Authenticator::new(Rc::new(copy.for_core()), pool, slowing)
+}
+
+async fn word(authenticator: &Authenticator, attempt: Attempt) -> String {
+    match authenticator.check(attempt).await {
+        Outcome::Accepted(account) => account.main_address().unwrap_or_default().to_owned(),
+        Outcome::Refused => "refused".to_owned(),
+        Outcome::NotAllowed => "not allowed".to_owned(),
+        Outcome::Unavailable => "unavailable".to_owned(),
+    }
+}
+
+#[test]
+fn outcomes() {
+    let words = run(|| async {
+        let copy = Copy::new(Snapshot::from_ldif(TREE).unwrap());
+        let authenticator = authenticator(&copy, 2, 16);
+        let mut words = Vec::new();
+        for (name, password, service) in [
+            ("alice@example.org", "pigeon", Service::Pop3),
+            // Remembered.
+            ("ALICE@example.org", "pigeon", Service::Imap),
+            ("alice", "pigeon", Service::Submission),
+            ("alice", "wrong", Service::Imap),
+            ("nobody@example.org", "pigeon", Service::Imap),
+            ("bob@example.org", "pigeon", Service::Imap),
+            ("bob@example.org", "pigeon", Service::Pop3),
+            ("bob@example.org", "wrong", Service::Pop3),
+            ("carol@example.org", "pigeon", Service::Imap),
+        ] {
+            words.push(word(&authenticator, attempt(name, password, service)).await);
+        }
+        let mut acting = attempt("alice", "pigeon", Service::Imap);
+        acting.credentials.authorization = Some("bob".to_owned());
+        words.push(word(&authenticator, acting).await);
+        words
+    });
+    assert_eq!(
+        words,
+        [
+            "alice@example.org",
+            "alice@example.org",
+            "alice@example.org",
+            "refused",
+            "refused",
+            "bob@example.org",
+            "not allowed",
+            "refused",
+            "unavailable",
+            "refused",
+        ]
+    );
+}
+
+#[test]
+fn a_changed_record_counts_at_once() {
+    let words = run(|| async {
+        let first = Snapshot::from_ldif(TREE).unwrap();
+        let changed = |from: &str, to: &str| {
+            let text = TREE.replacen(from, to, 1);
+            pigeon_datatree_cache::ldif::snapshot(text.as_bytes(), &Default::default(), &first)
+                .unwrap()
+                .snapshot
+        };
+        let new_password = changed("userPassword: pigeon", "userPassword: dove");
+        let copy = Copy::new(Snapshot::from_ldif(TREE).unwrap());
+        let authenticator = authenticator(&copy, 1, 16);
+        let mut words = vec![word(&authenticator, attempt("alice", "pigeon", Service::Imap)).await];
+        copy.publish(new_password);
+        words.push(word(&authenticator, attempt("alice", "pigeon", Service::Imap)).await);
+        words.push(word(&authenticator, attempt("alice", "dove", Service::Imap)).await);
+        words
+    });
+    assert_eq!(words, ["alice@example.org", "refused", "alice@example.org"]);
+}
+
+#[test]
+fn unknown_names_are_refused_only_while_the_copy_is_current() {
+    let words = run(|| async {
+        let live = Snapshot::from_ldif(TREE).unwrap();
+        let copy = Copy::new(live.in_state(CopyState::Lost));
+        let authenticator = authenticator(&copy, 1, 16);
+        vec![
+            word(&authenticator, attempt("nobody", "pigeon", Service::Imap)).await,
+            word(&authenticator, attempt("alice", "pigeon", Service::Imap)).await,
+            word(&authenticator, attempt("alice", "wrong", Service::Imap)).await,
+        ]
+    });
+    assert_eq!(words, ["unavailable", "alice@example.org", "refused"]);
+}
+
+#[test]
+fn a_full_pool_is_a_temporary_failure() {
+    let outcome = run(|| async {
+        let copy = Copy::new(Snapshot::from_ldif(TREE).unwrap());
+        let pool = BlockingPool::new("test-hash", 1, 1, None);
+        let authenticator = Authenticator::new(Rc::new(copy.for_core()), pool.clone(), SlowingOptions::default());
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let (started, running) = std::sync::mpsc::channel::<()>();
+        let busy = pool.clone();
+        let busy = pigeon_engine::spawn(async move {
+            let job = move || {
+                started.send(()).unwrap();
+                wait.recv().unwrap();
+            };
+            busy.run(job).await
+        });
+        // One job runs, one waits: there is no room for a third.
+        while running.try_recv().is_err() {
+            pigeon_engine::runtime::yield_now().await;
+        }
+        let waiting = pigeon_engine::spawn({
+            let pool = pool.clone();
+            async move { pool.run(|| ()).await }
+        });
+        pigeon_engine::runtime::yield_now().await;
+        let outcome = word(&authenticator, attempt("alice", "pigeon", Service::Imap)).await;
+        release.send(()).unwrap();
+        (busy.await, waiting.await);
+        outcome
+    });
+    assert_eq!(outcome, "unavailable");
+}
