@@ -143,7 +143,8 @@ fn a_full_pool_is_a_temporary_failure() {
         pigeon_engine::runtime::yield_now().await;
         let outcome = word(&authenticator, attempt("alice", "pigeon", Service::Imap)).await;
         release.send(()).unwrap();
-        (busy.await, waiting.await);
+        busy.await;
+        waiting.await;
         outcome
     });
     assert_eq!(outcome, "unavailable");

@@ -36,7 +36,9 @@ pub struct Pop3Login {
     pub end: Rc<SessionEnd>,
 }
 
-struct Session {
+/// A session after its login. It is moved about in its box, which keeps the future of a silent client small.
+struct Session<S> {
+    stream: S,
     core: Transaction,
     volume: Volume,
     mailbox: Mailbox,
@@ -49,46 +51,34 @@ struct Session {
 /// Serves one login over `stream` until the client quits, goes, or is sent away. Bytes that came behind the login's command
 /// must have been put back into the stream.
 pub async fn run<S: ByteStream>(stream: S, login: Pop3Login) {
-    let Some((mut stream, mut session)) = Box::pin(open(stream, login)).await else {
+    let Some(mut session) = Box::pin(open(stream, login)).await else {
         return;
     };
     loop {
-        stream.set_timeout(Some(IDLE_TIMEOUT));
+        session.stream.set_timeout(Some(IDLE_TIMEOUT));
+        let received = match select(pin!(session.stream.receive()), pin!(session.end.ended())).await {
+            Either::Left((received, _)) => received.ok().flatten(),
+            Either::Right(_) => None,
+        };
         // The end of a session without QUIT, by the peer, by time or by the node, deletes nothing and needs no word (RFC
         // 1939 section 3).
-        let Some(chunk) = receive(&mut stream, &session.end).await else {
-            return;
-        };
+        let Some(chunk) = received else { return };
         let mut rest = &chunk[..];
         let mut out = Vec::new();
         let event = session.core.next_event(&mut rest, &mut out);
         if !rest.is_empty() {
-            stream.put_back(rest);
+            session.stream.put_back(rest);
         }
         drop(chunk);
-        if send(&mut stream, out).await.is_err() {
-            return;
-        }
-        match event {
-            None | Some(TransactionEvent::Flush) => {}
-            Some(event) => match Box::pin(act(event, stream, session)).await {
-                Some((next_stream, next_session)) => (stream, session) = (next_stream, next_session),
-                None => return,
-            },
-        }
-    }
-}
-
-/// The client's next bytes; `None` when the session is over.
-async fn receive<S: ByteStream>(stream: &mut S, end: &SessionEnd) -> Option<S::Chunk> {
-    match select(pin!(stream.receive()), pin!(end.ended())).await {
-        Either::Left((received, _)) => received.ok().flatten(),
-        Either::Right(_) => None,
+        session = match Box::pin(session.act(out, event)).await {
+            Some(session) => session,
+            None => return,
+        };
     }
 }
 
 /// Takes the lock and the snapshot, and answers the login.
-async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<(S, Session)> {
+async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<Box<Session<S>>> {
     let Pop3Login {
         account,
         volume,
@@ -109,17 +99,15 @@ async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<(S, Sess
             let mut out = Vec::new();
             let core = Transaction::new(mailbox.with_messages(messages), &mut out);
             send(&mut stream, out).await.ok()?;
-            return Some((
+            return Some(Box::new(Session {
                 stream,
-                Session {
-                    core,
-                    volume,
-                    mailbox,
-                    _lock: (account, lock),
-                    session_id,
-                    end,
-                },
-            ));
+                core,
+                volume,
+                mailbox,
+                _lock: (account, lock),
+                session_id,
+                end,
+            }));
         }
     };
     tracing::info!(session = %hex(session_id), "login refused: {}", String::from_utf8_lossy(refusal).trim_end());
@@ -127,33 +115,6 @@ async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<(S, Sess
         stream.close().await;
     }
     None
-}
-
-/// Does what the core asks for; gives both back when the session goes on.
-async fn act<S: ByteStream>(event: TransactionEvent, mut stream: S, mut session: Session) -> Option<(S, Session)> {
-    let mut out = Vec::new();
-    match event {
-        TransactionEvent::Flush => {}
-        TransactionEvent::List(listing) => list(&mut stream, session.core.maildrop(), listing).await.ok()?,
-        TransactionEvent::Retrieve { uid, bytes, body_lines } => {
-            session.retrieve(&mut stream, Uid(uid), bytes, body_lines).await.ok()?;
-        }
-        TransactionEvent::Update => {
-            let deleted = session.update().await;
-            session.core.updated(deleted, &mut out);
-            send(&mut stream, out).await.ok()?;
-            // Let the next session in before the connection's orderly end has been waited for.
-            drop(session);
-            stream.close().await;
-            return None;
-        }
-        TransactionEvent::Close => {
-            drop(session);
-            stream.close().await;
-            return None;
-        }
-    }
-    Some((stream, session))
 }
 
 async fn list<S: ByteStream>(stream: &mut S, maildrop: &Maildrop, mut listing: Listing) -> io::Result<()> {
@@ -168,14 +129,42 @@ async fn list<S: ByteStream>(stream: &mut S, maildrop: &Maildrop, mut listing: L
     }
 }
 
-impl Session {
-    async fn retrieve<S: ByteStream>(
-        &self,
-        stream: &mut S,
-        uid: Uid,
-        bytes: u32,
-        body_lines: Option<u64>,
-    ) -> io::Result<()> {
+impl<S: ByteStream> Session<S> {
+    /// Sends the output and does what the core asks for; gives the session back when it goes on.
+    async fn act(mut self: Box<Self>, out: Vec<u8>, event: Option<TransactionEvent>) -> Option<Box<Self>> {
+        send(&mut self.stream, out).await.ok()?;
+        match event {
+            None | Some(TransactionEvent::Flush) => Some(self),
+            Some(TransactionEvent::List(listing)) => {
+                list(&mut self.stream, self.core.maildrop(), listing).await.ok()?;
+                Some(self)
+            }
+            Some(TransactionEvent::Retrieve { uid, bytes, body_lines }) => {
+                self.retrieve(Uid(uid), bytes, body_lines).await.ok()?;
+                Some(self)
+            }
+            Some(TransactionEvent::Update) => {
+                let deleted = self.update().await;
+                let mut out = Vec::new();
+                self.core.updated(deleted, &mut out);
+                send(&mut self.stream, out).await.ok()?;
+                self.close().await;
+                None
+            }
+            Some(TransactionEvent::Close) => {
+                self.close().await;
+                None
+            }
+        }
+    }
+
+    /// Lets the next session in before the connection's orderly end has been waited for.
+    async fn close(self: Box<Self>) {
+        let Session { stream, .. } = *self;
+        stream.close().await;
+    }
+
+    async fn retrieve(&mut self, uid: Uid, bytes: u32, body_lines: Option<u64>) -> io::Result<()> {
         let first = match self.open_body(uid).await {
             Ok(reader) => reader.read(0, READ_BYTES).await.map(|first| (reader, first)),
             Err(error) => Err(error),
@@ -187,17 +176,17 @@ impl Session {
                 match error {
                     StoreError::MessageGone => self.core.message_gone(&mut out),
                     error => {
-                        self.log_unreadable(uid, &error);
+                        log_unreadable(self.session_id, uid, &error);
                         self.core.message_unreadable(&mut out);
                     }
                 }
-                return send(stream, out).await;
+                return send(&mut self.stream, out).await;
             }
         };
         let may_have_dots = reader.info().traits.contains(BodyTraits::DOT_LINE);
         let mut text = MessageText::new(body_lines, may_have_dots);
         let mut sender = Sender {
-            stream,
+            stream: &mut self.stream,
             gathered: format!("+OK {bytes} octets\r\n").into_bytes(),
         };
         let mut offset = 0u64;
@@ -213,7 +202,7 @@ impl Session {
             }
             piece = reader.read(offset, READ_BYTES).await.map_err(|error| {
                 // The answer has begun: only a broken connection tells the client that it is not whole.
-                self.log_unreadable(uid, &error);
+                log_unreadable(self.session_id, uid, &error);
                 io::Error::other(error)
             })?;
         }
@@ -247,10 +236,10 @@ impl Session {
         }
         true
     }
+}
 
-    fn log_unreadable(&self, uid: Uid, error: &StoreError) {
-        tracing::error!(session = %hex(self.session_id), uid = uid.0, %error, "message cannot be read");
-    }
+fn log_unreadable(session_id: u64, uid: Uid, error: &StoreError) {
+    tracing::error!(session = %hex(session_id), uid = uid.0, %error, "message cannot be read");
 }
 
 /// Sends pieces, small ones together.
