@@ -1,0 +1,203 @@
+//! Looks into the files that a configuration names: certificates, keys, control data, volumes.
+//!
+//! Blocking, for the start, for `check`, and for a reload on the control thread's side; never on a core.
+
+use super::mistake::Position;
+use super::{Config, Volume};
+use pigeon_datatree_cache::ldif::{LdifFile, LdifOptions};
+use pigeon_datatree_cache::source::{DataTree, LoadError};
+use pigeon_datatree_cache::{self as control_data, Snapshot};
+use pigeon_engine::tls::{PemIdentity, TlsAcceptor};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The longest certificate chain or key, bytes.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// Where the files are named, so that a mistake in them can say so. No part of what a configuration means: two
+/// configurations are equal whatever it holds.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// The configuration's own file, as it was named.
+    pub(super) file: PathBuf,
+    pub(super) ldif: Position,
+    /// Of each certificate, its chain and its key.
+    pub(super) certificates: Vec<(Position, Position)>,
+    /// Of each volume, its path.
+    pub(super) volumes: Vec<Position>,
+}
+
+impl PartialEq for Written {
+    fn eq(&self, _: &Written) -> bool {
+        true
+    }
+}
+
+/// Something wrong with a file that the configuration names; prints as `FILE:LINE:COLUMN: message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMistake {
+    /// The configuration, or the file that it names where that one has lines.
+    pub file: PathBuf,
+    /// Where in it.
+    pub position: Option<Position>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for FileMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some(Position { line, column }) = self.position {
+            write!(f, "{line}:{column}:")?;
+        }
+        write!(f, " {}", self.message)
+    }
+}
+
+impl Config {
+    fn named_here(&self, position: Option<&Position>, message: String) -> FileMistake {
+        FileMistake {
+            file: self.written.file.clone(),
+            position: position.copied(),
+            message,
+        }
+    }
+}
+
+/// What is found in the files that a configuration names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// With one of these no node starts.
+    pub mistakes: Vec<FileMistake>,
+    /// What a person should look at though it does no harm.
+    pub warnings: Vec<FileMistake>,
+}
+
+/// Everything in the files that `config` names, for `check`.
+pub fn check_files(config: &Config) -> Findings {
+    let mut findings = Findings {
+        mistakes: check_certificates(config),
+        warnings: Vec::new(),
+    };
+    check_control_data(config, &mut findings);
+    let volumes = config.volumes.iter().zip(&config.written.volumes);
+    findings.mistakes.extend(volumes.filter_map(|(volume, place)| {
+        directory_mistake(volume).map(|message| config.named_here(Some(place), message))
+    }));
+    findings
+}
+
+/// Every mistake in certificates and keys.
+pub fn check_certificates(config: &Config) -> Vec<FileMistake> {
+    let identities = match read_identities(config) {
+        Err(mistakes) => return mistakes,
+        Ok(identities) if identities.is_empty() => return Vec::new(),
+        Ok(identities) => identities,
+    };
+    let Err(error) = TlsAcceptor::new(&identities) else {
+        return Vec::new();
+    };
+    // The engine says which pair it is; whether the chain or the key is wrong is in the sentence.
+    let place = error
+        .identity
+        .and_then(|index| config.written.certificates.get(index))
+        .map(|(chain, _)| chain);
+    let named = error.identity.and_then(|index| config.certificates.get(index));
+    let files = named.map(|pair| format!("{} with {}: ", pair.chain.display(), pair.key.display()));
+    vec![config.named_here(place, format!("{}{}", files.unwrap_or_default(), error.message))]
+}
+
+/// The certificates and keys, in the order of the configuration; or what could not be read.
+pub fn read_identities(config: &Config) -> Result<Vec<PemIdentity>, Vec<FileMistake>> {
+    let mut identities = Vec::new();
+    let mut mistakes = Vec::new();
+    for (index, pair) in config.certificates.iter().enumerate() {
+        let places = config.written.certificates.get(index);
+        let mut read = |key: &str, path: &Path, place: Option<&Position>| match read_bounded(path, PEM_BYTES_MAX) {
+            Ok(content) => Some(content),
+            Err(error) => {
+                let message = format!("{key}: {} cannot be read: {error}", path.display());
+                mistakes.push(config.named_here(place, message));
+                None
+            }
+        };
+        let chain = read("chain", &pair.chain, places.map(|(chain, _)| chain));
+        let key = read("key", &pair.key, places.map(|(_, key)| key));
+        if let (Some(certificate_chain), Some(private_key)) = (chain, key) {
+            identities.push(PemIdentity {
+                certificate_chain,
+                private_key,
+            });
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(identities)
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn check_control_data(config: &Config, findings: &mut Findings) {
+    let path = &config.control_data.ldif;
+    let loaded = LdifFile::new(path, LdifOptions::default())
+        .map_err(|error| LoadError::Unreadable(error.to_string()))
+        .and_then(|mut file| file.load(&Snapshot::empty()));
+    match loaded {
+        Ok(loaded) => findings.warnings.extend(in_ldif(path, &loaded.warnings)),
+        Err(LoadError::Wrong { mistakes, .. }) => findings.mistakes.extend(in_ldif(path, &mistakes)),
+        Err(LoadError::Unreadable(why)) => {
+            findings
+                .mistakes
+                .push(config.named_here(Some(&config.written.ldif), format!("ldif: {why}")));
+        }
+    }
+}
+
+/// What the LDIF file's own reader says, with its places.
+fn in_ldif(path: &Path, found: &control_data::Mistakes) -> Vec<FileMistake> {
+    let mistake = |position, message| FileMistake {
+        file: path.to_owned(),
+        position,
+        message,
+    };
+    let mut list: Vec<FileMistake> = found
+        .list
+        .iter()
+        .map(|found| {
+            let position = found.position.map(|at| Position {
+                line: at.line as usize,
+                column: at.column as usize,
+            });
+            // Its words without its place, which is told apart here.
+            let words = control_data::Mistake {
+                position: None,
+                ..found.clone()
+            };
+            mistake(position, words.to_string())
+        })
+        .collect();
+    if found.left_out > 0 {
+        list.push(mistake(None, format!("and {} more", found.left_out)));
+    }
+    list
+}
+
+fn directory_mistake(volume: &Volume) -> Option<String> {
+    match std::fs::metadata(&volume.path) {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some(format!("path: {} is not a directory", volume.path.display())),
+        Err(error) => Some(format!("path: {} cannot be opened: {error}", volume.path.display())),
+    }
+}
+
+/// A file whole, or an error when it is longer than `bytes_max`.
+fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > bytes_max {
+        return Err(io::Error::other(format!("it is longer than {bytes_max} bytes")));
+    }
+    Ok(content)
+}

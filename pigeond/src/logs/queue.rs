@@ -1,0 +1,266 @@
+//! The bounded queue between whoever logs and the thread that writes: a full queue drops the line and counts it, so that a
+//! slow stderr (a stopped terminal, a full pipe) never blocks a core.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that may wait. With lines of 200 bytes this is 1.6 MB; a guess.
+pub const LINES_WAITING_MAX: usize = 8192;
+
+/// A line longer than this is cut. What peers send is bounded before it is logged, so this is a second fence.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// How long the end of the process waits for a stderr that takes nothing.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often the writer looks whether lines were dropped while nothing else came.
+const DROPS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The queue's owner: dropping it writes what waits, for at most two seconds.
+pub struct Queue {
+    shared: Arc<Shared>,
+    sender: SyncSender<Vec<u8>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    dropped: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Queue {
+    /// Writes to `output` on a thread of its own.
+    pub fn start(output: impl Write + Send + 'static) -> io::Result<Queue> {
+        let shared = Arc::new(Shared::default());
+        let (sender, receiver) = sync_channel(LINES_WAITING_MAX);
+        let thread = {
+            let shared = shared.clone();
+            std::thread::Builder::new()
+                .name("log".to_owned())
+                .spawn(move || write_lines(&receiver, output, &shared))?
+        };
+        Ok(Queue {
+            shared,
+            sender,
+            thread: Some(thread),
+        })
+    }
+
+    /// What `tracing_subscriber` writes to.
+    pub fn writer(&self) -> LineMaker {
+        LineMaker {
+            shared: self.shared.clone(),
+            sender: self.sender.clone(),
+        }
+    }
+
+    /// Reads the count of dropped lines, from any thread.
+    pub fn dropped(&self) -> impl Fn() -> u64 + Send + Sync + Clone + use<> {
+        let shared = self.shared.clone();
+        move || shared.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Release);
+        // Wakes the writer; when the queue is full it is awake.
+        let _ = self.sender.try_send(Vec::new());
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        if let Some(thread) = self.thread.take() {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn write_lines(receiver: &Receiver<Vec<u8>>, mut output: impl Write, shared: &Shared) {
+    let mut told = 0;
+    loop {
+        let line = match receiver.recv_timeout(DROPS_INTERVAL) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        // There is nobody left to tell that stderr is gone.
+        let _ = output.write_all(&line);
+        let dropped = shared.dropped.load(Ordering::Relaxed);
+        if dropped > told {
+            let _ = writeln!(
+                output,
+                "{} log lines were dropped, because they were not taken fast enough",
+                dropped - told
+            );
+            told = dropped;
+        }
+        if shared.ended.load(Ordering::Acquire) {
+            // All that came before the end; what other threads log after it has no reader.
+            for line in receiver.try_iter() {
+                let _ = output.write_all(&line);
+            }
+            let _ = output.flush();
+            return;
+        }
+    }
+}
+
+/// Makes a `Line` for each event.
+#[derive(Clone)]
+pub struct LineMaker {
+    shared: Arc<Shared>,
+    sender: SyncSender<Vec<u8>>,
+}
+
+impl<'a> MakeWriter<'a> for LineMaker {
+    type Writer = Line<'a>;
+    fn make_writer(&'a self) -> Line<'a> {
+        Line {
+            maker: self,
+            bytes: Vec::new(),
+        }
+    }
+}
+
+/// One event; it goes into the queue whole when it is dropped.
+pub struct Line<'a> {
+    maker: &'a LineMaker,
+    bytes: Vec<u8>,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = LINE_BYTES_MAX.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if self.bytes.is_empty() {
+            return;
+        }
+        if self.bytes.len() >= LINE_BYTES_MAX {
+            self.bytes.truncate(LINE_BYTES_MAX - 1);
+            self.bytes.push(b'\n');
+        }
+        if self.maker.sender.try_send(std::mem::take(&mut self.bytes)).is_err() {
+            self.maker.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Condvar, Mutex};
+
+    /// An output that can be held up.
+    #[derive(Clone, Default)]
+    struct Output(Arc<(Mutex<State>, Condvar)>);
+
+    #[derive(Default)]
+    struct State {
+        held: bool,
+        waiting: bool,
+        bytes: Vec<u8>,
+    }
+
+    impl Output {
+        fn hold(&self, held: bool) {
+            self.0.0.lock().expect("no test panics with the lock").held = held;
+            self.0.1.notify_all();
+        }
+
+        /// Returns when the writer waits for us.
+        fn until_writer_waits(&self) {
+            let mut state = self.0.0.lock().expect("no test panics with the lock");
+            while !state.waiting {
+                state = self.0.1.wait(state).expect("no test panics with the lock");
+            }
+        }
+
+        fn text(&self) -> String {
+            let state = self.0.0.lock().expect("no test panics with the lock");
+            String::from_utf8(state.bytes.clone()).expect("the tests write text")
+        }
+    }
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut state = self.0.0.lock().expect("no test panics with the lock");
+            while state.held && !bytes.is_empty() {
+                state.waiting = true;
+                self.0.1.notify_all();
+                state = self.0.1.wait(state).expect("no test panics with the lock");
+            }
+            state.bytes.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log(maker: &LineMaker, text: &str) {
+        let mut line = maker.make_writer();
+        // In two pieces, as a formatter may write.
+        let (head, tail) = text.split_at(text.len() / 2);
+        line.write_all(head.as_bytes()).expect("a line takes all");
+        line.write_all(tail.as_bytes()).expect("a line takes all");
+    }
+
+    #[test]
+    fn what_waits_is_written_before_the_end() {
+        let output = Output::default();
+        let queue = Queue::start(output.clone()).expect("threads can be made");
+        let maker = queue.writer();
+        let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
+        lines.iter().for_each(|line| log(&maker, line));
+        drop(queue);
+        assert_eq!(output.text(), lines.concat());
+    }
+
+    #[test]
+    fn a_slow_output_drops_lines_and_counts_them_and_never_blocks() {
+        let output = Output::default();
+        output.hold(true);
+        let queue = Queue::start(output.clone()).expect("threads can be made");
+        let (maker, dropped) = (queue.writer(), queue.dropped());
+        log(&maker, "first\n");
+        output.until_writer_waits();
+        for _ in 0..LINES_WAITING_MAX + 5 {
+            log(&maker, "more\n");
+        }
+        assert_eq!(dropped(), 5);
+        output.hold(false);
+        drop(queue);
+        let text = output.text();
+        assert_eq!(text.matches("more\n").count(), LINES_WAITING_MAX);
+        assert!(text.contains("\n5 log lines were dropped, because they were not taken fast enough\n"));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_stays_a_line() {
+        let output = Output::default();
+        let queue = Queue::start(output.clone()).expect("threads can be made");
+        log(&queue.writer(), &"x".repeat(100_000));
+        drop(queue);
+        let text = output.text();
+        assert_eq!((text.len(), text.ends_with("x\n")), (LINE_BYTES_MAX, true));
+    }
+}

@@ -1,0 +1,145 @@
+//! What a core counts: written by that core alone, read by the status port.
+
+use crate::config::Service;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $help:literal;)*) => {
+        /// Something that is counted from the start of the process on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Counter {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Counter {
+            /// All of them: `counter as usize` is the index.
+            pub const ALL: &[Counter] = &[$(Counter::$variant,)*];
+
+            /// As the metrics spell it, without the prefix `pigeon_` and the suffix `_total`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Counter::$variant => $name,)* }
+            }
+
+            /// What it counts.
+            pub const fn help(self) -> &'static str {
+                match self { $(Counter::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    SessionsRefused = "sessions_refused", "Connections that were turned away because there were too many";
+    SessionPanics = "session_panics", "Sessions that ended by a fault of the program";
+    TlsHandshakes = "tls_handshakes", "TLS handshakes that succeeded";
+    TlsFailures = "tls_failures", "TLS handshakes that failed";
+    Logins = "logins", "Logins that succeeded";
+    LoginFailures = "login_failures", "Logins that failed";
+    RecipientsAccepted = "recipients_accepted", "Recipients that were accepted";
+    RecipientsRefused = "recipients_refused", "Recipients that were refused for good";
+    RecipientsDeferred = "recipients_deferred", "Recipients that were told to come later";
+    MessagesAccepted = "messages_accepted", "Messages acknowledged by SMTP and LMTP, durable for all recipients named in the reply";
+    MessagesRefused = "messages_refused", "Messages that were refused for good";
+    MessagesDeferred = "messages_deferred", "Messages that were told to come later";
+    MessageBytesAccepted = "message_bytes_accepted", "Bytes of the acknowledged messages";
+    Deliveries = "deliveries", "Copies put into mailboxes: messages by recipients";
+}
+
+const COUNTERS: usize = Counter::ALL.len();
+const SERVICES: usize = Service::ALL.len();
+
+/// One core's counters. Apart from other cores' by two cache lines, so that counting costs no core anything but its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CoreCounters {
+    counts: [AtomicU64; COUNTERS],
+    sessions_started: [AtomicU64; SERVICES],
+    sessions_ended: [AtomicU64; SERVICES],
+}
+
+/// What a core's counters said at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By `Counter as usize`.
+    pub counts: [u64; COUNTERS],
+    /// By `Service as usize`.
+    pub sessions_started: [u64; SERVICES],
+    /// By `Service as usize`.
+    pub sessions_open: [u64; SERVICES],
+}
+
+impl CoreCounters {
+    /// All zero.
+    pub fn new() -> CoreCounters {
+        CoreCounters::default()
+    }
+
+    /// Counts one.
+    pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts several.
+    pub fn add(&self, counter: Counter, several: u64) {
+        self.counts[counter as usize].fetch_add(several, Ordering::Relaxed);
+    }
+
+    /// A session began. To be followed by one `session_ended`, on whichever core it ends.
+    pub fn session_started(&self, service: Service) {
+        self.sessions_started[service as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A session ended that began on this core.
+    pub fn session_ended(&self, service: Service) {
+        self.sessions_ended[service as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What they say now. Not one instant: each is read by itself.
+    pub fn read(&self) -> Counts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // The ends are read first, so that a session is never counted as ended before it began.
+        let ended: [u64; SERVICES] = std::array::from_fn(|index| load(&self.sessions_ended[index]));
+        let sessions_started: [u64; SERVICES] = std::array::from_fn(|index| load(&self.sessions_started[index]));
+        Counts {
+            counts: std::array::from_fn(|index| load(&self.counts[index])),
+            sessions_started,
+            sessions_open: std::array::from_fn(|index| sessions_started[index].saturating_sub(ended[index])),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_indexed_by_the_enum() {
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, index);
+            assert!(
+                counter
+                    .name()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_read() {
+        let counters = CoreCounters::new();
+        counters.count(Counter::Logins);
+        counters.add(Counter::MessageBytesAccepted, 4096);
+        counters.session_started(Service::Imaps);
+        counters.session_started(Service::Imaps);
+        counters.session_ended(Service::Imaps);
+        let counts = counters.read();
+        assert_eq!(counts.counts[Counter::Logins as usize], 1);
+        assert_eq!(counts.counts[Counter::MessageBytesAccepted as usize], 4096);
+        assert_eq!(counts.sessions_started[Service::Imaps as usize], 2);
+        assert_eq!(counts.sessions_open[Service::Imaps as usize], 1);
+        // More ends than starts are somebody's mistake, and no panic.
+        counters.session_ended(Service::Pop3);
+        assert_eq!(counters.read().sessions_open[Service::Pop3 as usize], 0);
+    }
+}
