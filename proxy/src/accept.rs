@@ -144,3 +144,6 @@ async fn read_header<S: ByteStream>(stream: &mut S, required: bool) -> Result<()
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
