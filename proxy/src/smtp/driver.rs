@@ -209,7 +209,9 @@ impl Driver {
         if output.is_empty() {
             return Ok(());
         }
-        stream.set_deadline(self.core.deadline());
+        // While an answer is owed the core has no deadline; a client that does not read must not hold the session.
+        let own = || pigeon_engine::now().checked_add(self.context.options.time_outs.command);
+        stream.set_deadline(self.core.deadline().or_else(own));
         Box::pin(stream.send(output.into())).await
     }
 

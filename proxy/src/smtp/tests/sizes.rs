@@ -1,9 +1,7 @@
 //! What a session costs while nothing happens.
 
-use super::super::*;
-use crate::session_id::SessionId;
+use super::*;
 use pigeon_engine::stream::Stream;
-use std::rc::Rc;
 
 fn size_of_future<F>(_: impl FnOnce(Stream, SessionId, Rc<SmtpContext>) -> F) -> usize {
     size_of::<F>()

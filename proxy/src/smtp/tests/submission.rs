@@ -1,0 +1,208 @@
+//! Submission: TLS, passwords, what is added to a header, and what is refused until there is a queue.
+
+use super::*;
+use crate::authenticate::{Attempt, CheckCredentials, Outcome};
+use futures_util::future::LocalBoxFuture;
+use pigeon_engine::tls::{PemIdentity, TlsAcceptor};
+use pigeon_proto::network::NetworkSet;
+
+/// Knows alice's password.
+struct Passwords(Rc<pigeon_datatree_cache::CoreCopy>);
+
+impl CheckCredentials for Passwords {
+    fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome> {
+        let snapshot = self.0.snapshot();
+        Box::pin(async move {
+            match attempt.credentials.password.as_bytes() {
+                b"pigeon" => Outcome::Accepted(snapshot.login(&attempt.credentials.name).expect("known").clone()),
+                b"later" => Outcome::Unavailable,
+                _ => Outcome::Refused,
+            }
+        })
+    }
+}
+
+/// From a client that is trusted, so that there need not be TLS.
+fn node() -> Node {
+    let mut node = Node::new(Mode::Submission);
+    node.context.policy.trusted = NetworkSet::loopback();
+    node.context.authenticate = Some(Rc::new(Passwords(node.context.copy.clone())));
+    node
+}
+
+fn acceptor() -> TlsAcceptor {
+    let certified = rcgen::generate_simple_self_signed(["mx.example.org".to_owned()]).unwrap();
+    let identity = PemIdentity {
+        certificate_chain: certified.cert.pem().into_bytes(),
+        private_key: certified.signing_key.serialize_pem().into_bytes(),
+    };
+    TlsAcceptor::new(&[identity]).unwrap()
+}
+
+/// alice and `pigeon`.
+const AUTH: &str = "AUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHBpZ2Vvbg==";
+
+#[test]
+fn a_user_sends_to_local_recipients_only() {
+    let (mut dialogue, store, context) = node().start();
+    assert!(talk(&mut dialogue, &["EHLO x"]).contains("250-AUTH PLAIN LOGIN\r\n"));
+    assert!(talk(&mut dialogue, &["MAIL FROM:<alice@example.org>"]).starts_with("530 5.7.0 "));
+    assert!(talk(&mut dialogue, &["AUTH PLAIN AGFsaWNlAHdyb25n"]).starts_with("535 5.7.8 "));
+    assert!(talk(&mut dialogue, &["AUTH PLAIN AGFsaWNlAGxhdGVy"]).starts_with("454 4.7.0 "));
+    assert!(talk(&mut dialogue, &[AUTH]).starts_with("235 2.7.0 "));
+    assert!(talk(&mut dialogue, &["MAIL FROM:<alice@example.org>"]).starts_with("250 "));
+    let answer = talk(&mut dialogue, &["RCPT TO:<x@elsewhere.example>"]);
+    assert_eq!(
+        answer,
+        "550 5.7.1 this server delivers to its own domains only; relaying is not available\r\n"
+    );
+    talk(&mut dialogue, &["RCPT TO:<carol@example.org>", "DATA"]);
+    assert!(talk(&mut dialogue, &["Subject: hi", "", "x", "."]).starts_with("250 "));
+    let stored = &store.stored()[0];
+    assert!(stored.text().contains(" with ESMTPA\r\n"), "{}", stored.text());
+    let body = stored.body();
+    let (date, rest) = body.split_once("\r\n").unwrap();
+    assert!(date.starts_with("Date: ") && date.ends_with(" +0000"), "{date}");
+    assert_eq!(
+        rest,
+        "Message-ID: <0000000000000abc.1@mx.example.org>\r\nSubject: hi\r\n\r\nx\r\n"
+    );
+    assert_eq!(context.counters.authentications.get(), 1);
+    assert_eq!(context.counters.authentications_refused.get(), 1);
+}
+
+#[test]
+fn a_complete_header_is_left_alone() {
+    for lines in [1, 3000] {
+        let (mut dialogue, store, _) = node().start();
+        talk(
+            &mut dialogue,
+            &[
+                "EHLO x",
+                AUTH,
+                "MAIL FROM:<alice@example.org>",
+                "RCPT TO:<carol@example.org>",
+                "DATA",
+            ],
+        );
+        let text =
+            "message-id: <1@x>\r\nDATE: today\r\n\r\n".to_owned() + &format!("{}\r\n", "x".repeat(76)).repeat(lines);
+        dialogue.send(text.as_bytes());
+        dialogue.send(b".\r\n");
+        assert_eq!(store.stored()[0].body(), text);
+    }
+    // Completed in the first piece of a long message, too.
+    let (mut dialogue, store, _) = node().start();
+    talk(
+        &mut dialogue,
+        &[
+            "EHLO x",
+            AUTH,
+            "MAIL FROM:<alice@example.org>",
+            "RCPT TO:<carol@example.org>",
+            "DATA",
+        ],
+    );
+    let text = "Date: today\r\n\r\n".to_owned() + &format!("{}\r\n", "x".repeat(76)).repeat(3000);
+    (text.as_bytes().chunks(4096)).for_each(|piece| dialogue.send(piece));
+    dialogue.send(b".\r\n");
+    let body = store.stored()[0].body();
+    assert_eq!(body.matches("Message-ID: ").count(), 1);
+    assert!(body.starts_with("Message-ID: <0000000000000abc.1@mx.example.org>\r\nDate: today\r\n\r\nxx"));
+}
+
+#[test]
+fn a_sender_can_be_held_to_their_own_addresses() {
+    let mut strict = node();
+    strict.context.policy.sender_must_match = true;
+    let (mut dialogue, ..) = strict.start();
+    talk(&mut dialogue, &["EHLO x", AUTH]);
+    for (sender, expected) in [
+        ("carol@example.org", "553 5.7.1 "),
+        ("alice@elsewhere.example", "553 5.7.1 "),
+        ("alice@example.org", "250 "),
+        ("al@example.org", "250 "),
+        ("alice+tag@example.org", "250 "),
+        ("", "250 "),
+    ] {
+        let answer = talk(&mut dialogue, &["RSET", &format!("MAIL FROM:<{sender}>")]);
+        assert!(answer.starts_with(expected), "{sender}: {answer}");
+    }
+}
+
+#[test]
+fn tls_comes_before_the_password() {
+    let mut node = node();
+    node.context.policy.trusted = NetworkSet::default();
+    let context = SmtpContext::new(
+        Options::new(Mode::Submission, "mx.example.org"),
+        node.context.copy.clone(),
+        node.context.store.clone(),
+        Some(acceptor()),
+    );
+    node.context = SmtpContext {
+        authenticate: node.context.authenticate.clone(),
+        ..context
+    };
+    let (mut dialogue, store, _) = node.start();
+    let hello = talk(&mut dialogue, &["EHLO x"]);
+    assert!(hello.contains("250-STARTTLS\r\n") && !hello.contains("AUTH"), "{hello}");
+    assert!(talk(&mut dialogue, &[AUTH]).starts_with("538 5.7.11 "));
+    assert_eq!(talk(&mut dialogue, &["STARTTLS"]), "220 2.0.0 ready to start TLS\r\n");
+    let hello = talk(&mut dialogue, &["EHLO x"]);
+    assert!(!hello.contains("250-STARTTLS\r\n") && hello.contains("AUTH"), "{hello}");
+    talk(
+        &mut dialogue,
+        &[
+            AUTH,
+            "MAIL FROM:<alice@example.org>",
+            "RCPT TO:<carol@example.org>",
+            "DATA",
+        ],
+    );
+    assert!(talk(&mut dialogue, &["Subject: x", "", "."]).starts_with("250 "));
+    let text = store.stored()[0].text();
+    assert!(
+        text.contains(" with ESMTPSA\r\n\t(TLSv1.3 TLS_AES_128_GCM_SHA256)\r\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_pipelined_behind_starttls_closes() {
+    let node = node();
+    let context = SmtpContext::new(
+        Options::new(Mode::Smtp, "mx.example.org"),
+        node.context.copy.clone(),
+        node.context.store.clone(),
+        Some(acceptor()),
+    );
+    for pieces in [
+        vec!["EHLO x\r\nSTARTTLS\r\nMAIL FROM:<evil@x>\r\n"],
+        vec!["EHLO x\r\n", "STARTTLS\r\nM"],
+    ] {
+        let context = Rc::new(SmtpContext {
+            options: context.options.clone(),
+            policy: context.policy.clone(),
+            copy: context.copy.clone(),
+            store: context.store.clone(),
+            authenticate: None,
+            tls: context.tls.clone(),
+            counters: Rc::default(),
+            drain: Default::default(),
+        });
+        let mut dialogue = Dialogue::start(|stream| serve(stream, SessionId(1), context));
+        pieces.iter().for_each(|piece| dialogue.send(piece.as_bytes()));
+        assert!(dialogue.has_ended() && dialogue.peer.is_closed());
+        let text = dialogue.take_text();
+        assert!(!text.contains("250 2.1.0"), "{text}");
+    }
+}
+
+#[test]
+fn without_a_way_to_check_passwords_nobody_gets_in() {
+    let mut node = node();
+    node.context.authenticate = None;
+    let (mut dialogue, ..) = node.start();
+    assert!(talk(&mut dialogue, &["EHLO x", AUTH]).starts_with("454 4.7.0 "));
+}
