@@ -13,3 +13,8 @@ mod watch;
 pub use file::{LdifFile, LdifOptions};
 pub use load::snapshot;
 pub use parse::{Parser, parse};
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod watch_tests;

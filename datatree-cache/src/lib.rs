@@ -11,6 +11,7 @@ mod address;
 mod copy;
 mod dn;
 mod entry;
+mod keyed;
 pub mod ldif;
 mod mistake;
 pub mod password;

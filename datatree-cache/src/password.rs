@@ -11,7 +11,6 @@ mod modern;
 mod scram;
 mod stored;
 
-pub(crate) use fresh::fresh_seed;
 pub use fresh::{Scheme, hash, hash_for_ldif};
 pub use scram::{ScramVerifier, scram_sha_256};
 pub(crate) use stored::cost_class;

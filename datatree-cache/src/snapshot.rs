@@ -15,14 +15,12 @@ pub(crate) use build::{Problem, whole};
 pub use expand::{Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX};
 pub use lookup::Recipient;
 
+use crate::keyed::HashKey;
 use crate::mistake::Mistakes;
-use crate::password::{Decoy, fresh_seed};
+use crate::password::Decoy;
 use crate::record::{Account, AccountUuid, Domain, Group, ModuleService, Server, Volume};
-use foldhash::SharedSeed;
-use foldhash::quality::SeedableRandomState;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, OnceLock};
 use table::Table;
 
@@ -52,7 +50,7 @@ pub struct Difference {
 pub struct Snapshot {
     generation: u64,
     state: CopyState,
-    key: SeedableRandomState,
+    key: HashKey,
     accounts_by_id: Table<Account>,
     accounts_by_dn: Table<Account>,
     accounts_by_address: Table<Account>,
@@ -72,10 +70,10 @@ pub struct Snapshot {
 impl Snapshot {
     /// No data yet: generation 0, state `Boot`.
     pub fn empty() -> Snapshot {
-        Snapshot::sized(0, hash_key(), 0)
+        Snapshot::sized(0, HashKey::new(), 0)
     }
 
-    fn sized(generation: u64, key: SeedableRandomState, accounts: usize) -> Snapshot {
+    fn sized(generation: u64, key: HashKey, accounts: usize) -> Snapshot {
         Snapshot {
             generation,
             state: CopyState::Boot,
@@ -226,9 +224,7 @@ impl Snapshot {
     }
 
     fn hash(&self, bytes: &[u8]) -> u64 {
-        let mut hasher = self.key.build_hasher();
-        hasher.write(bytes);
-        hasher.finish()
+        self.key.hash(bytes)
     }
 
     /// The group of an entryUUID.
@@ -254,13 +250,6 @@ impl fmt::Debug for Snapshot {
             .field("domains", &self.domains.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The key of the tables' hash, one for the process, so that nobody outside can choose names that collide.
-fn hash_key() -> SeedableRandomState {
-    static KEY: OnceLock<SharedSeed> = OnceLock::new();
-    let shared = KEY.get_or_init(|| SharedSeed::from_u64(fresh_seed()));
-    SeedableRandomState::with_seed(fresh_seed(), shared)
 }
 
 #[cfg(test)]

@@ -70,25 +70,6 @@ pub fn hash(password: &str, scheme: Scheme) -> String {
 /// 16 random bytes.
 fn random_salt() -> [u8; 16] {
     let mut salt = [0; 16];
-    fill_random(&mut salt);
+    crate::keyed::fill_random(&mut salt);
     salt
-}
-
-/// Random bytes of the kernel.
-fn fill_random(mut bytes: &mut [u8]) {
-    while !bytes.is_empty() {
-        match rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) {
-            Ok(count) => bytes = &mut bytes[count..],
-            // Only a signal can interrupt it once the kernel's generator is seeded.
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => panic!("getrandom failed: {error}; no secret may be made without it"),
-        }
-    }
-}
-
-/// A random number, for keys of hash tables.
-pub(crate) fn fresh_seed() -> u64 {
-    let mut bytes = [0; 8];
-    fill_random(&mut bytes);
-    u64::from_le_bytes(bytes)
 }

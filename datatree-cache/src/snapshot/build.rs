@@ -265,7 +265,7 @@ impl Draft<'_> {
     fn insert_account(&mut self, account: &Arc<Account>) {
         let snapshot = &mut self.snapshot;
         let key = snapshot.key.clone();
-        let add = |table: &mut Table<Account>, bytes: &[u8]| table.insert(hash_with(&key, bytes), Arc::clone(account));
+        let add = |table: &mut Table<Account>, bytes: &[u8]| table.insert(key.hash(bytes), Arc::clone(account));
         add(&mut snapshot.accounts_by_id, &account.id().0);
         add(&mut snapshot.accounts_by_dn, canonical(account.dn()).as_bytes());
         account
@@ -280,8 +280,7 @@ impl Draft<'_> {
         let snapshot = &mut self.snapshot;
         let key = snapshot.key.clone();
         let id = account.id();
-        let take =
-            |table: &mut Table<Account>, bytes: &[u8]| table.remove(hash_with(&key, bytes), |found| found.id() == id);
+        let take = |table: &mut Table<Account>, bytes: &[u8]| table.remove(key.hash(bytes), |found| found.id() == id);
         take(&mut snapshot.accounts_by_id, &id.0);
         take(&mut snapshot.accounts_by_dn, canonical(account.dn()).as_bytes());
         account
@@ -312,7 +311,7 @@ impl Draft<'_> {
     fn insert_group(&mut self, group: &Arc<Group>) {
         let snapshot = &mut self.snapshot;
         let key = snapshot.key.clone();
-        let add = |table: &mut Table<Group>, bytes: &[u8]| table.insert(hash_with(&key, bytes), Arc::clone(group));
+        let add = |table: &mut Table<Group>, bytes: &[u8]| table.insert(key.hash(bytes), Arc::clone(group));
         add(&mut snapshot.groups_by_id, &group.id().0);
         add(&mut snapshot.groups_by_dn, canonical(group.dn()).as_bytes());
         group
@@ -324,8 +323,7 @@ impl Draft<'_> {
         let snapshot = &mut self.snapshot;
         let key = snapshot.key.clone();
         let id = group.id();
-        let take =
-            |table: &mut Table<Group>, bytes: &[u8]| table.remove(hash_with(&key, bytes), |found| found.id() == id);
+        let take = |table: &mut Table<Group>, bytes: &[u8]| table.remove(key.hash(bytes), |found| found.id() == id);
         take(&mut snapshot.groups_by_id, &id.0);
         take(&mut snapshot.groups_by_dn, canonical(group.dn()).as_bytes());
         group
@@ -393,11 +391,4 @@ impl Draft<'_> {
             Record::Account(_) | Record::Group(_) | Record::Domain(_) => unreachable!("put by their own functions"),
         }
     }
-}
-
-fn hash_with(key: &foldhash::quality::SeedableRandomState, bytes: &[u8]) -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    let mut hasher = key.build_hasher();
-    hasher.write(bytes);
-    hasher.finish()
 }
