@@ -4,6 +4,7 @@ mod across;
 mod files;
 mod network;
 mod tasks;
+mod tls;
 
 use pigeon_engine::runtime::{self, EngineOptions};
 use std::future::Future;
