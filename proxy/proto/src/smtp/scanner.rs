@@ -41,9 +41,9 @@ enum Place {
     Middle,
     /// Behind a CR that has been given out.
     Cr,
-    /// Before a bare LF that is to be replaced.
+    /// Before a bare LF.
     BareLf,
-    /// Behind a bare CR that has been given out and lacks its LF.
+    /// Behind a bare CR that has been given out.
     BareCr,
 }
 
@@ -111,20 +111,8 @@ impl Scanner {
                 }
             }
             (Place::DotCr, _) => self.bare(0, b"\r\n"),
-            (Place::BareCr, _) => {
-                self.place = Place::Middle;
-                Scanned {
-                    consumed: 0,
-                    found: Found::Piece(Piece::Fixed(b"\n")),
-                }
-            }
-            (Place::BareLf, _) => {
-                self.place = Place::Middle;
-                Scanned {
-                    consumed: 1,
-                    found: Found::Piece(Piece::Fixed(b"\r\n")),
-                }
-            }
+            (Place::BareCr, _) => self.bare(0, b"\n"),
+            (Place::BareLf, _) => self.bare(1, b"\r\n"),
             (Place::Cr, byte) if byte != b'\n' => self.bare(0, b"\n"),
             (Place::Cr, _) => self.lines(input, 1),
             (Place::LineStart | Place::Dot | Place::Middle, _) => self.lines(input, 0),
@@ -139,7 +127,7 @@ impl Scanner {
         }
     }
 
-    /// A bare CR whose bytes so far were consumed before.
+    /// A bare CR or LF of which `consumed` bytes are at hand; `replacement` is what has not been given out of a CRLF.
     fn bare(&mut self, consumed: usize, replacement: &'static [u8]) -> Scanned {
         self.place = Place::Middle;
         let found = match self.bare_line_ends {
@@ -201,11 +189,12 @@ impl Scanner {
                     self.place = Place::Cr;
                     return self.piece(input, 0..input.len(), input.len());
                 }
-                (b'\r', Some(_)) if self.bare_line_ends == BareLineEnds::Normalise => {
+                // What comes before is given out first, so that it counts before what is wrong behind it does.
+                (b'\r', Some(_)) => {
                     self.place = Place::BareCr;
                     return self.piece(input, 0..at + 1, at + 1);
                 }
-                (b'\n', _) if self.bare_line_ends == BareLineEnds::Normalise => {
+                _ => {
                     self.place = Place::BareLf;
                     return if at == 0 {
                         self.scan(input)
@@ -213,7 +202,6 @@ impl Scanner {
                         self.piece(input, 0..at, at)
                     };
                 }
-                _ => return self.bare(at + 1, b""),
             }
         }
     }

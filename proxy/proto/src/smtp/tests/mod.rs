@@ -9,6 +9,7 @@ mod bodies;
 mod commands;
 mod limits;
 mod modes;
+mod random;
 mod second_opinion;
 mod smuggling;
 
