@@ -27,6 +27,12 @@ impl CoreHandle {
             .collect()
     }
 
+    /// Ends the engine without waiting for any `main`: their futures are dropped like those of other tasks. For an end in
+    /// order, tell each `main` by `call` instead.
+    pub fn stop(&self) {
+        self.engine.stop();
+    }
+
     /// Runs what `work` returns on `core`; gives its output back to the calling (tokio) task. Waits while the queue towards
     /// that core is full. Once it was handed over the work is done, whether or not the caller still waits. Panics for a core
     /// that does not exist.

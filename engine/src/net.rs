@@ -23,7 +23,6 @@ pub(crate) use self::receive::{rearm_starved, received};
 pub(crate) use self::send::sent;
 
 use self::deadline::Wheel;
-use crate::sync::Notify;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -34,8 +33,6 @@ pub(crate) struct Network {
     /// Connections that found no free receive buffer, first come first served.
     starved: RefCell<VecDeque<Rc<ConnectionState>>>,
     wheel: RefCell<Wheel>,
-    /// The wheel has something to watch again.
-    wheel_filled: Notify,
 }
 
 impl Network {

@@ -37,7 +37,6 @@ pub(super) struct Wheel {
     start: Instant,
     /// The last tick that was handled.
     tick: u64,
-    count: usize,
     buckets: Vec<Vec<Rc<ConnectionState>>>,
 }
 
@@ -46,7 +45,6 @@ impl Default for Wheel {
         Wheel {
             start: runtime::now(),
             tick: 0,
-            count: 0,
             buckets: (0..BUCKETS).map(|_| Vec::new()).collect(),
         }
     }
@@ -72,7 +70,6 @@ impl Wheel {
         let index = u32::try_from(bucket.len()).expect("descriptors end before 2^32 connections");
         bucket.push(state.clone());
         state.place.set(Place { tick, index });
-        self.count += 1;
     }
 
     /// Takes `state` out, wherever it stands.
@@ -89,7 +86,6 @@ impl Wheel {
                 ..moved.place.get()
             });
         }
-        self.count -= 1;
     }
 
     /// Everything that comes up by `now`.
@@ -97,13 +93,12 @@ impl Wheel {
         let elapsed = now.saturating_duration_since(self.start).as_nanos() / TICK.as_nanos();
         let current = u64::try_from(elapsed).unwrap_or(u64::MAX);
         let mut due = Vec::new();
-        // After a long sleep without connections, once around is enough.
+        // After a long sleep, once around is enough.
         self.tick = self.tick.max(current.saturating_sub(BUCKETS));
         while self.tick < current {
             self.tick += 1;
             due.append(&mut self.buckets[bucket_of(self.tick)]);
         }
-        self.count -= due.len();
         due.iter().for_each(|state| state.place.set(Place::NONE));
         due
     }
@@ -117,25 +112,16 @@ fn bucket_of(tick: u64) -> usize {
 pub(super) fn watch(state: &Rc<ConnectionState>, deadline: Instant) {
     runtime::with(|core| {
         let mut wheel = core.network.wheel.borrow_mut();
-        if wheel.count == 0 {
-            // It stood still while it was empty.
-            let moved = wheel.due(runtime::now());
-            debug_assert!(moved.is_empty(), "an empty wheel holds nothing");
-            core.network.wheel_filled.notify_all();
-        }
         wheel.watch(state, deadline);
     });
 }
 
-/// Starts the task that turns the core's wheel; it rests while no connection has a deadline.
+/// Starts the task that turns the core's wheel. It goes on while the wheel is empty: the executor wants to be woken now and
+/// then (see `runtime::driver`), and four times a second costs nothing.
 pub(crate) fn start() {
     let core = runtime::with(Rc::clone);
     drop(runtime::spawn(async move {
         loop {
-            let filled = core.network.wheel_filled.notified();
-            if core.network.wheel.borrow().count == 0 {
-                filled.await;
-            }
             runtime::sleep(TICK).await;
             let now = runtime::now();
             let due = core.network.wheel.borrow_mut().due(now);

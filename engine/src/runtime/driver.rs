@@ -22,21 +22,52 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 /// Completions handled in one turn at most: then the tasks that they woke run first.
 const COMPLETIONS_A_TURN_MAX: usize = 1024;
 
+/// How long tasks may keep the executor from polling its own rings. A poll costs a few system calls; every 2 ms that is
+/// below a percent, and timers are in time.
+const EXECUTOR_POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// See `start_backstop`.
+const BACKSTOP_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The driver's own state.
-#[derive(Default)]
 pub(crate) struct Driver {
     kicked: Cell<bool>,
     asleep: RefCell<Option<Waker>>,
     ending: Cell<bool>,
     stop_seen: Cell<bool>,
     stop: Notify,
+    executor_poll_due: Cell<Instant>,
 }
 
 impl Driver {
+    pub(super) fn new() -> Driver {
+        Driver {
+            kicked: Cell::new(false),
+            asleep: RefCell::new(None),
+            ending: Cell::new(false),
+            stop_seen: Cell::new(false),
+            stop: Notify::new(),
+            executor_poll_due: Cell::new(Instant::now()),
+        }
+    }
+
+    /// Lets other tasks run; every now and then, lets the executor poll its rings as well.
+    pub(super) async fn pass_on(&self) {
+        if Instant::now() < self.executor_poll_due.get() {
+            yield_once().await;
+        } else {
+            // Until its timer fires this task is not runnable. Everyone who would go on for long comes through here and
+            // does the same, so the executor runs out of runnable tasks and polls; it finds the timer due at once.
+            glommio::timer::Timer::new(Duration::ZERO).await;
+            self.executor_poll_due.set(Instant::now() + EXECUTOR_POLL_INTERVAL);
+        }
+    }
+
     /// Has the driver take a turn, if it sleeps.
     pub(crate) fn kick(&self) {
         self.kicked.set(true);
@@ -73,12 +104,34 @@ impl Driver {
     }
 }
 
+/// Goes to the end of the queue of runnable tasks.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Starts a task that wakes the executor now and then, for the one case in which the wheel's task cannot (see the module).
+pub(super) fn start_backstop() {
+    drop(super::spawn(async {
+        loop {
+            super::sleep(BACKSTOP_INTERVAL).await;
+        }
+    }));
+}
+
 /// Takes turns until the core ends.
 pub(super) async fn drive(core: Rc<Core>) {
     loop {
         core.driver.kicked.set(false);
         if turn(&core) || core.driver.kicked.get() {
-            super::time::yield_once().await;
+            core.driver.pass_on().await;
             continue;
         }
         if core.driver.ending.get() {

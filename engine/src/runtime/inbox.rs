@@ -59,7 +59,7 @@ impl EngineShared {
     }
 
     /// Begins the end on all cores.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.cores.iter().for_each(|core| core.wake());
     }

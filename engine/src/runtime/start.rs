@@ -37,10 +37,6 @@ const LOCKED_MEMORY_CORE_BYTES: u64 = 1 << 20;
 /// The executor's own registered memory; the least it takes. Sockets and the journal do not use it.
 const EXECUTOR_IO_MEMORY_BYTES: usize = 64 << 10;
 
-/// How long the executor stays with runnable tasks before it polls its own rings for timers and the event descriptor. A
-/// poll costs a few system calls; 2 ms keeps that below a percent, and timers in time.
-const EXECUTOR_POLL_INTERVAL: Duration = Duration::from_millis(2);
-
 /// Background work gets a tenth of a busy core (the foreground queue has 1000 shares).
 const BACKGROUND_SHARES: usize = 100;
 
@@ -269,7 +265,6 @@ where
     }
     let executor = LocalExecutorBuilder::new(glommio::Placement::Unbound)
         .io_memory(EXECUTOR_IO_MEMORY_BYTES)
-        .preempt_timer(EXECUTOR_POLL_INTERVAL)
         .make();
     match executor {
         Ok(executor) => executor.run(run_core(start, main)),
@@ -312,13 +307,14 @@ where
     let _ = started.send(Ok(()));
     if go.await == Some(true) {
         crate::net::start_deadlines();
+        driver::start_backstop();
         let main = super::spawn(main());
         let root = pin!(async {
             main.await;
             core.engine.main_returned();
             core.driver.stopped().await;
         });
-        // Stopped before its `main` has returned only if another thread of the engine has panicked.
+        // Stopped before its `main` has returned: by `CoreHandle::stop`, or a thread of the engine has panicked.
         select(root, pin!(core.driver.stopped())).await;
     }
     core.tasks.cancel_all().await;
@@ -356,7 +352,7 @@ fn make_core(
         buffers,
         id,
         engine,
-        driver: Driver::default(),
+        driver: Driver::new(),
         tasks: Default::default(),
         waiters: Default::default(),
         network: Network::default(),

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -49,21 +50,8 @@ pub async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> 
 
 /// Gives other tasks of this core a turn; call it in loops whose length a peer decides.
 pub async fn yield_now() {
-    // The driver too: while a task keeps the executor busy, nothing else would look at the ring before the next poll of
-    // the executor's own rings.
-    super::kick();
-    yield_once().await;
-}
-
-/// Goes to the end of the queue of runnable tasks.
-pub(super) async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    let core = super::with(Rc::clone);
+    // The driver too: while a task keeps the executor busy, nothing else would look at the ring.
+    core.driver.kick();
+    core.driver.pass_on().await;
 }
