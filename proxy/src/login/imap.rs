@@ -12,6 +12,6 @@ use std::rc::Rc;
 /// Serves a connection from the greeting to its end or its hand-over. On port 993 the handshake has been done before.
 pub fn serve<S: ByteStream>(stream: S, session: SessionId, context: Rc<LoginContext<S>>) -> impl Future<Output = ()> {
     let mut greeting = Vec::new();
-    let core = Authorization::new(context.offer(&stream), &mut greeting);
+    let core = Authorization::new(context.offer(&stream), context.limits, &mut greeting);
     driver::serve(stream, core, greeting, session, context)
 }

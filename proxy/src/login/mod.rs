@@ -16,6 +16,7 @@ use pigeon_engine::byte_stream::ByteStream;
 use pigeon_engine::stream::Stream;
 use pigeon_engine::tls::TlsAcceptor;
 use pigeon_proto::network::Network;
+pub use pigeon_proto::pop3::Limits;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct LoginContext<S = Stream> {
     pub trusted: Vec<Network>,
     /// From the greeting to the login; a client that has not logged in then is closed. STARTTLS starts it again.
     pub timeout: Duration,
+    /// How much a client may get wrong.
+    pub limits: Limits,
     /// Checks passwords.
     pub authenticate: Rc<dyn CheckCredentials>,
     /// Takes over after the login.

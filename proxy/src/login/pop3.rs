@@ -13,13 +13,11 @@ use std::rc::Rc;
 pub fn serve<S: ByteStream>(stream: S, session: SessionId, context: Rc<LoginContext<S>>) -> impl Future<Output = ()> {
     let Offer { starttls, passwords } = context.offer(&stream);
     let mut greeting = Vec::new();
-    let core = Authorization::new(
-        pigeon_proto::pop3::Offer {
-            stls: starttls,
-            passwords,
-        },
-        &mut greeting,
-    );
+    let offer = pigeon_proto::pop3::Offer {
+        stls: starttls,
+        passwords,
+    };
+    let core = Authorization::new(offer, context.limits, &mut greeting);
     driver::serve(stream, core, greeting, session, context)
 }
 

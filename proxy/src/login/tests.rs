@@ -82,6 +82,10 @@ fn context(tls: Option<TlsAcceptor>, trusted: bool) -> Rc<LoginContext<MemoryStr
             Vec::new()
         },
         timeout: Duration::from_secs(60),
+        limits: Limits {
+            bad_commands_max: 10,
+            failed_logins_max: 3,
+        },
         authenticate: Rc::new(Checker),
         backend: Rc::new(Shower),
         drain: Drain::new(),

@@ -8,7 +8,7 @@ use pigeon_engine::net::{Connection, Listener};
 use pigeon_engine::stream::Stream;
 use pigeon_engine::{CoreId, core_count, on_core, spawn};
 use pigeon_proxy::drain::Drain;
-use pigeon_proxy::login::{self, LoginContext};
+use pigeon_proxy::login::{self, Limits, LoginContext};
 use pigeon_proxy::{Authenticator, Backend, Login, SessionId};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -50,6 +50,10 @@ fn a_login_moves_to_another_core_with_what_was_sent_ahead() {
             tls: None,
             trusted: vec!["127.0.0.1".parse().unwrap()],
             timeout: Duration::from_secs(60),
+            limits: Limits {
+                bad_commands_max: 10,
+                failed_logins_max: 3,
+            },
             authenticate: Rc::new(Authenticator::new(
                 Rc::new(copy.for_core()),
                 pool,

@@ -5,7 +5,7 @@
 use super::capability::write_capabilities;
 use super::command::Command;
 use super::line::{Line, LineBuffer};
-use super::{AUTHENTICATION_LINE_MAX, BAD_COMMANDS_MAX, COMMAND_LINE_MAX, FAILED_LOGINS_MAX, OUTPUT_FLUSH_BYTES};
+use super::{AUTHENTICATION_LINE_MAX, COMMAND_LINE_MAX, OUTPUT_FLUSH_BYTES};
 use crate::sasl::{Credentials, Exchange, Mechanism, Progress, SaslError};
 
 /// What the connection is good for.
@@ -15,6 +15,15 @@ pub struct Offer {
     pub stls: bool,
     /// Passwords may travel: TLS is on, or the client's address is trusted.
     pub passwords: bool,
+}
+
+/// How much a client may get wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bad commands (unknown, malformed, too long) after which the session is closed.
+    pub bad_commands_max: u32,
+    /// Failed logins after which the session is closed.
+    pub failed_logins_max: u32,
 }
 
 /// What the driver has to do. Output written before the event is sent first.
@@ -48,9 +57,10 @@ pub struct Authorization {
     lines: LineBuffer,
     state: State,
     offer: Offer,
+    limits: Limits,
     utf8: bool,
-    bad_commands: u8,
-    failed_logins: u8,
+    bad_commands: u32,
+    failed_logins: u32,
 }
 
 #[derive(Debug)]
@@ -66,12 +76,13 @@ enum State {
 
 impl Authorization {
     /// A session that begins; writes the greeting.
-    pub fn new(offer: Offer, out: &mut Vec<u8>) -> Self {
+    pub fn new(offer: Offer, limits: Limits, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(b"+OK PigeonAir POP3 ready\r\n");
         Self {
             lines: LineBuffer::new(AUTHENTICATION_LINE_MAX),
             state: State::Idle,
             offer,
+            limits,
             utf8: false,
             bad_commands: 0,
             failed_logins: 0,
@@ -118,7 +129,7 @@ impl Authorization {
             Refusal::Temporary => b"-ERR [SYS/TEMP] Cannot check the password now, try again later\r\n",
         });
         self.failed_logins = self.failed_logins.saturating_add(1);
-        if self.failed_logins >= FAILED_LOGINS_MAX {
+        if self.failed_logins >= self.limits.failed_logins_max {
             self.state = State::Closing;
         }
     }
@@ -250,7 +261,7 @@ impl Authorization {
 
     fn bad_command(&mut self, text: &str, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
         self.bad_commands = self.bad_commands.saturating_add(1);
-        if self.bad_commands >= BAD_COMMANDS_MAX {
+        if self.bad_commands >= self.limits.bad_commands_max {
             return self.close("Too many bad commands", out);
         }
         error_line(text, out);

@@ -14,7 +14,7 @@ mod maildrop;
 mod message_text;
 mod transaction;
 
-pub use self::authorization::{Authorization, AuthorizationEvent, Offer, Refusal};
+pub use self::authorization::{Authorization, AuthorizationEvent, Limits, Offer, Refusal};
 pub use self::command::{Command, CommandError, MessageNumber};
 pub use self::line::{Line, LineBuffer};
 pub use self::maildrop::{Listing, Maildrop};
@@ -27,13 +27,6 @@ pub const COMMAND_LINE_MAX: usize = 255;
 /// Longest line of an authentication in octets, CRLF included: an identity, a name and a password at their most (see
 /// `sasl`) are 2 KiB, base64 makes 2.7 KiB of that, and `AUTH PLAIN ` may stand in front.
 pub const AUTHENTICATION_LINE_MAX: usize = 3 * 1024;
-
-/// Bad commands (unknown, malformed, too long) after which a session is closed. A guess: clients that probe for
-/// extensions make two or three, scanners hundreds.
-pub const BAD_COMMANDS_MAX: u8 = 10;
-
-/// Failed logins after which a connection is closed.
-pub const FAILED_LOGINS_MAX: u8 = 3;
 
 /// A core asks for its output to be sent when there is more of it than this, so that pipelined commands cannot make it
 /// grow without bound.

@@ -6,7 +6,7 @@ use super::capability::write_capabilities;
 use super::command::{Command, MessageNumber};
 use super::line::{Line, LineBuffer};
 use super::maildrop::{Kept, Listing, Maildrop};
-use super::{BAD_COMMANDS_MAX, COMMAND_LINE_MAX, OUTPUT_FLUSH_BYTES};
+use super::{COMMAND_LINE_MAX, OUTPUT_FLUSH_BYTES};
 use std::io::Write as _;
 
 /// What the driver has to do. Output written before the event is sent first.
@@ -36,19 +36,21 @@ pub enum TransactionEvent {
 pub struct Transaction {
     lines: LineBuffer,
     maildrop: Maildrop,
-    bad_commands: u8,
+    bad_commands: u32,
+    bad_commands_max: u32,
     closing: bool,
 }
 
 impl Transaction {
-    /// A session over `maildrop`; writes the answer to the login.
-    pub fn new(maildrop: Maildrop, out: &mut Vec<u8>) -> Self {
+    /// A session over `maildrop`, closed after so many bad commands; writes the answer to the login.
+    pub fn new(maildrop: Maildrop, bad_commands_max: u32, out: &mut Vec<u8>) -> Self {
         let (count, bytes) = maildrop.status();
         write!(out, "+OK {count} messages ({bytes} octets)\r\n").expect("writing to memory");
         Self {
             lines: LineBuffer::new(COMMAND_LINE_MAX),
             maildrop,
             bad_commands: 0,
+            bad_commands_max,
             closing: false,
         }
     }
@@ -168,7 +170,7 @@ impl Transaction {
 
     fn bad_command(&mut self, text: &str, out: &mut Vec<u8>) -> Option<TransactionEvent> {
         self.bad_commands = self.bad_commands.saturating_add(1);
-        if self.bad_commands >= BAD_COMMANDS_MAX {
+        if self.bad_commands >= self.bad_commands_max {
             return self.close("Too many bad commands", out);
         }
         error_line(text, out);

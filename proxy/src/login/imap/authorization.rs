@@ -7,13 +7,8 @@ use pigeon_datatree_cache::Service;
 use pigeon_proto::imap::capability::{BeforeLogin, before_login, greeting};
 use pigeon_proto::imap::write::{CONTINUE, bad, tagged, untagged};
 use pigeon_proto::imap::{self, Command, CommandReader, ReaderLimits, Tag};
+use pigeon_proto::pop3::Limits;
 use pigeon_proto::sasl::{Credentials, Exchange, Mechanism, Progress, SaslError};
-
-/// Bad commands after which a connection is closed; as in POP3.
-const BAD_COMMANDS_MAX: u8 = 10;
-
-/// Failed logins after which a connection is closed.
-const FAILED_LOGINS_MAX: u8 = 3;
 
 /// The core asks for its output to be sent when there is more of it than this.
 const OUTPUT_FLUSH_BYTES: usize = 8 * 1024;
@@ -24,8 +19,9 @@ pub(super) struct Authorization {
     reader: CommandReader,
     state: State,
     offer: Offer,
-    bad_commands: u8,
-    failed_logins: u8,
+    limits: Limits,
+    bad_commands: u32,
+    failed_logins: u32,
 }
 
 #[derive(Debug)]
@@ -40,12 +36,13 @@ enum State {
 
 impl Authorization {
     /// A session that begins; writes the greeting.
-    pub(super) fn new(offer: Offer, out: &mut Vec<u8>) -> Self {
+    pub(super) fn new(offer: Offer, limits: Limits, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&greeting(&capabilities(offer), "PigeonAir IMAP ready"));
         Self {
             reader: CommandReader::new(&ReaderLimits::BEFORE_LOGIN),
             state: State::Idle,
             offer,
+            limits,
             bad_commands: 0,
             failed_logins: 0,
         }
@@ -167,7 +164,7 @@ impl Authorization {
 
     fn count_failed_login(&mut self, out: &mut Vec<u8>) {
         self.failed_logins = self.failed_logins.saturating_add(1);
-        if self.failed_logins >= FAILED_LOGINS_MAX {
+        if self.failed_logins >= self.limits.failed_logins_max {
             untagged(out, "BYE", "Too many failed logins");
             self.state = State::Closing;
         }
@@ -180,7 +177,7 @@ impl Authorization {
 
     fn count_bad_command(&mut self, out: &mut Vec<u8>) -> Option<Event> {
         self.bad_commands = self.bad_commands.saturating_add(1);
-        if self.bad_commands < BAD_COMMANDS_MAX {
+        if self.bad_commands < self.limits.bad_commands_max {
             return None;
         }
         untagged(out, "BYE", "Too many bad commands");

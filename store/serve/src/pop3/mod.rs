@@ -10,4 +10,4 @@
 
 mod session;
 
-pub use session::{Pop3Login, run};
+pub use session::{Pop3Limits, Pop3Login, run};

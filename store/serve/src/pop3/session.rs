@@ -11,9 +11,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// RFC 1939 section 3: at least ten minutes.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-
 /// Bytes of a message in memory at a time: large enough that the disk and the socket are busy with bytes and not with
 /// operations. A guess.
 const READ_BYTES: usize = 128 * 1024;
@@ -34,6 +31,19 @@ pub struct Pop3Login {
     pub session_id: u64,
     /// With which the node ends the session.
     pub end: Rc<SessionEnd>,
+    /// How long it waits for the client, and how much it bears.
+    pub limits: Pop3Limits,
+}
+
+/// Bounds of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pop3Limits {
+    /// For the next command; RFC 1939 section 3 asks for at least ten minutes.
+    pub idle_timeout: Duration,
+    /// For a client that does not read what it asked for.
+    pub send_timeout: Duration,
+    /// Bad commands after which the session is closed.
+    pub bad_commands_max: u32,
 }
 
 /// A session after its login. It is moved about in its box, which keeps the future of a silent client small.
@@ -46,6 +56,7 @@ struct Session<S> {
     _lock: (Account, Pop3Lock),
     session_id: u64,
     end: Rc<SessionEnd>,
+    limits: Pop3Limits,
 }
 
 /// Serves one login over `stream` until the client quits, goes, or is sent away. Bytes that came behind the login's command
@@ -55,7 +66,7 @@ pub async fn run<S: ByteStream>(stream: S, login: Pop3Login) {
         return;
     };
     loop {
-        session.stream.set_timeout(Some(IDLE_TIMEOUT));
+        session.stream.set_timeout(Some(session.limits.idle_timeout));
         let received = match select(pin!(session.stream.receive()), pin!(session.end.ended())).await {
             Either::Left((received, _)) => received.ok().flatten(),
             Either::Right(_) => None,
@@ -84,8 +95,8 @@ async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<Box<Sess
         volume,
         session_id,
         end,
+        limits,
     } = login;
-    stream.set_timeout(Some(IDLE_TIMEOUT));
     let refusal: &'static [u8] = match (account.lock_pop3(), account.mailbox("INBOX")) {
         (None, _) => b"-ERR [IN-USE] Another POP3 session is using this maildrop\r\n",
         (Some(_), None) => b"-ERR [SYS/PERM] There is no INBOX\r\n",
@@ -97,8 +108,8 @@ async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<Box<Sess
                 )
             };
             let mut out = Vec::new();
-            let core = Transaction::new(mailbox.with_messages(messages), &mut out);
-            send(&mut stream, out).await.ok()?;
+            let core = Transaction::new(mailbox.with_messages(messages), limits.bad_commands_max, &mut out);
+            send(&mut stream, limits.send_timeout, out.into()).await.ok()?;
             return Some(Box::new(Session {
                 stream,
                 core,
@@ -107,36 +118,28 @@ async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<Box<Sess
                 _lock: (account, lock),
                 session_id,
                 end,
+                limits,
             }));
         }
     };
     tracing::info!(session = %hex(session_id), "login refused: {}", String::from_utf8_lossy(refusal).trim_end());
-    if stream.send(Bytes::from_static(refusal)).await.is_ok() {
+    if send(&mut stream, limits.send_timeout, Bytes::from_static(refusal))
+        .await
+        .is_ok()
+    {
         stream.close().await;
     }
     None
 }
 
-async fn list<S: ByteStream>(stream: &mut S, maildrop: &Maildrop, mut listing: Listing) -> io::Result<()> {
-    loop {
-        let mut out = Vec::with_capacity(GATHER_BYTES + 64);
-        let done = listing.fill(maildrop, &mut out, GATHER_BYTES);
-        stream.set_timeout(Some(IDLE_TIMEOUT));
-        send(stream, out).await?;
-        if done {
-            return Ok(());
-        }
-    }
-}
-
 impl<S: ByteStream> Session<S> {
     /// Sends the output and does what the core asks for; gives the session back when it goes on.
     async fn act(mut self: Box<Self>, out: Vec<u8>, event: Option<TransactionEvent>) -> Option<Box<Self>> {
-        send(&mut self.stream, out).await.ok()?;
+        self.send(out).await.ok()?;
         match event {
             None | Some(TransactionEvent::Flush) => Some(self),
             Some(TransactionEvent::List(listing)) => {
-                list(&mut self.stream, self.core.maildrop(), listing).await.ok()?;
+                self.list(listing).await.ok()?;
                 Some(self)
             }
             Some(TransactionEvent::Retrieve { uid, bytes, body_lines }) => {
@@ -147,7 +150,7 @@ impl<S: ByteStream> Session<S> {
                 let deleted = self.update().await;
                 let mut out = Vec::new();
                 self.core.updated(deleted, &mut out);
-                send(&mut self.stream, out).await.ok()?;
+                self.send(out).await.ok()?;
                 self.close().await;
                 None
             }
@@ -162,6 +165,17 @@ impl<S: ByteStream> Session<S> {
     async fn close(self: Box<Self>) {
         let Session { stream, .. } = *self;
         stream.close().await;
+    }
+
+    async fn list(&mut self, mut listing: Listing) -> io::Result<()> {
+        loop {
+            let mut out = Vec::with_capacity(GATHER_BYTES + 64);
+            let done = listing.fill(self.core.maildrop(), &mut out, GATHER_BYTES);
+            self.send(out).await?;
+            if done {
+                return Ok(());
+            }
+        }
     }
 
     async fn retrieve(&mut self, uid: Uid, bytes: u32, body_lines: Option<u64>) -> io::Result<()> {
@@ -180,13 +194,14 @@ impl<S: ByteStream> Session<S> {
                         self.core.message_unreadable(&mut out);
                     }
                 }
-                return send(&mut self.stream, out).await;
+                return self.send(out).await;
             }
         };
         let may_have_dots = reader.info().traits.contains(BodyTraits::DOT_LINE);
         let mut text = MessageText::new(body_lines, may_have_dots);
         let mut sender = Sender {
             stream: &mut self.stream,
+            timeout: self.limits.send_timeout,
             gathered: format!("+OK {bytes} octets\r\n").into_bytes(),
         };
         let mut offset = 0u64;
@@ -208,6 +223,10 @@ impl<S: ByteStream> Session<S> {
         }
         sender.push(Bytes::from_static(text.finish())).await?;
         sender.flush().await
+    }
+
+    async fn send(&mut self, out: Vec<u8>) -> io::Result<()> {
+        send(&mut self.stream, self.limits.send_timeout, out.into()).await
     }
 
     /// Opens the message's body; compaction may move it between the look-up and the opening, once at the most in practice.
@@ -245,35 +264,34 @@ fn log_unreadable(session_id: u64, uid: Uid, error: &StoreError) {
 /// Sends pieces, small ones together.
 struct Sender<'a, S> {
     stream: &'a mut S,
+    timeout: Duration,
     gathered: Vec<u8>,
 }
 
 impl<S: ByteStream> Sender<'_, S> {
     async fn push(&mut self, piece: Bytes) -> io::Result<()> {
-        if self.gathered.len() + piece.len() <= GATHER_BYTES {
-            self.gathered.extend_from_slice(&piece);
-            return Ok(());
+        if self.gathered.len() + piece.len() > GATHER_BYTES {
+            self.flush().await?;
         }
-        self.flush().await?;
-        if piece.len() <= GATHER_BYTES {
-            self.gathered.extend_from_slice(&piece);
-            return Ok(());
+        if piece.len() > GATHER_BYTES {
+            return send(self.stream, self.timeout, piece).await;
         }
-        self.stream.set_timeout(Some(IDLE_TIMEOUT));
-        self.stream.send(piece).await
+        self.gathered.extend_from_slice(&piece);
+        Ok(())
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.stream.set_timeout(Some(IDLE_TIMEOUT));
-        send(self.stream, std::mem::take(&mut self.gathered)).await
+        let gathered = std::mem::take(&mut self.gathered);
+        send(self.stream, self.timeout, gathered.into()).await
     }
 }
 
-async fn send<S: ByteStream>(stream: &mut S, out: Vec<u8>) -> io::Result<()> {
+async fn send<S: ByteStream>(stream: &mut S, timeout: Duration, out: Bytes) -> io::Result<()> {
     if out.is_empty() {
         return Ok(());
     }
-    Box::pin(stream.send(out.into())).await
+    stream.set_timeout(Some(timeout));
+    Box::pin(stream.send(out)).await
 }
 
 /// A session's name, as every log line spells it.

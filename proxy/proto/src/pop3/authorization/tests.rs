@@ -1,6 +1,10 @@
 use super::*;
 use crate::pop3::transcript::check;
 
+const LIMITS: Limits = Limits {
+    bad_commands_max: 10,
+    failed_logins_max: 3,
+};
 const PLAIN: Offer = Offer {
     stls: true,
     passwords: false,
@@ -13,7 +17,7 @@ const TRUSTED: Offer = Offer {
 /// Feeds `pieces`; alice/pigeon is let in (written as `(in ...)`), bob may not use POP3, the clock is out of order for carol.
 fn run(offer: Offer, pieces: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut session = Authorization::new(offer, &mut out);
+    let mut session = Authorization::new(offer, LIMITS, &mut out);
     for mut piece in pieces.iter().copied() {
         while let Some(event) = session.next_event(&mut piece, &mut out) {
             match event {
@@ -224,7 +228,7 @@ fn quit_closes() {
 #[test]
 fn pipelined_commands_are_flushed_in_pieces() {
     let mut out = Vec::new();
-    let mut session = Authorization::new(TRUSTED, &mut out);
+    let mut session = Authorization::new(TRUSTED, LIMITS, &mut out);
     let input = "CAPA\r\n".repeat(1000);
     let mut rest = input.as_bytes();
     let mut flushes = 0;
