@@ -16,7 +16,7 @@ class DiskFull(unittest.TestCase):
     def test_new_mail_is_refused_and_imap_works(self):
         needs_root("a small file system on a loop device")
         needs("mkfs.ext4", "losetup")
-        with LoopDisk(1_536) as disk:
+        with LoopDisk(768) as disk:
             node = Node(directory=pathlib.Path(disk.mount_point, "data"))
             self.addCleanup(shutil.rmtree, node.log_path.parent, ignore_errors=True)
             try:

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import tempfile
 import unittest
+import uuid
 
 from harness import PASSWORD, Node, pigeond
 from harness.mail import ALICE, BOB, Refused, Smtp, digest, make, stuffed
@@ -27,8 +28,16 @@ def only(directory, *patterns):
 
 def entry(name):
     """An LDIF entry for a new account, in the form of the one of alice."""
-    return (f"\ndn: uid={name},ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\nsn: {name}\n"
-            f"mail: {name}@example.org\nuserPassword: {PASSWORD_HASH}\n")
+    return f"""
+dn: uid={name},ou=people,dc=example,dc=org
+objectClass: inetOrgPerson
+entryUUID: {uuid.uuid4()}
+uid: {name}
+cn: {name}
+sn: {name}
+mail: {name}@example.org
+userPassword: {PASSWORD_HASH}
+"""
 
 
 def ssha256(password, salt=b"salt1234"):
@@ -206,7 +215,7 @@ class Life(unittest.TestCase):
             config = only(node.directory, "*.toml")
             good = subprocess.run([pigeond(), "check", "--config", str(config)], capture_output=True, text=True)
             self.assertEqual(good.returncode, 0, good.stderr)
-            self.assertIn("cores", good.stdout)
+            self.assertIn("hostname", good.stdout)
             broken = pathlib.Path(directory, "broken.toml")
             broken.write_text(config.read_text() + "\nno_such_key_at_all = 1\n")
             bad = subprocess.run([pigeond(), "check", "--config", str(broken)], capture_output=True, text=True)
