@@ -24,6 +24,6 @@ pub struct Start {
     /// Whether a volume whose directory is empty or not there is made. Never without being told to: an unmounted disk looks
     /// like that.
     pub create_volumes: bool,
-    /// For a person at a terminal: printed to stdout once the node serves.
+    /// For a person at a terminal: to be given to [`quickstart::announce`] once the node serves.
     pub announcement: Option<String>,
 }

@@ -4,7 +4,9 @@ use clap::{Parser, Subcommand};
 use pigeond::Start;
 use pigeond::config::{Config, FileMistake, check_certificates, check_files};
 use pigeond::logs::Logs;
+use pigeon_engine::placement::{CpuSet, Placement};
 use pigeond::{node, quickstart};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -76,8 +78,28 @@ fn check(config: &Config) -> Result<(), String> {
         eprintln!("warning: {warning}");
     }
     none(&findings.mistakes)?;
-    print!("{}", config.to_toml());
-    Ok(())
+    let (placement, shown) = (placement(config)?, config.to_toml());
+    for warning in &placement.warnings {
+        eprintln!("warning: {warning}");
+    }
+    print_all(&format!(
+        "# On this machine the cores run on the CPUs {}, the control thread on {}.\n{shown}",
+        CpuSet::of(placement.cores),
+        CpuSet::of(placement.control)
+    ))
+}
+
+fn placement(config: &Config) -> Result<Placement, String> {
+    let available = CpuSet::available().map_err(|error| format!("the CPUs of this process cannot be read: {error}"))?;
+    Ok(Placement::new(config.cores.as_ref(), config.control_cpus.as_ref(), &available))
+}
+
+/// To stdout. Who reads it may leave early.
+fn print_all(text: &str) -> Result<(), String> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("stdout: {error}")),
+        _ => Ok(()),
+    }
 }
 
 fn run(start: Start) -> Result<(), String> {

@@ -40,8 +40,8 @@ use toml::de::DeTable;
 /// Everything a node is told.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
-    /// The node's name in greetings, Received lines and UID prefixes: a host name that the DNS knows, such as
-    /// `mail.example.org`. Required.
+    /// The node's name in greetings and Received lines: a host name that the DNS knows, such as `mail.example.org`.
+    /// Required.
     pub hostname: String,
     /// The CPUs to run one core each on, as in `"0-7"` or `"0-3,8"`. Not set: all that the process may use (taskset and
     /// cpuset cgroups are obeyed), without those of `control_cpus`.
@@ -66,11 +66,12 @@ pub struct Config {
     pub volumes: Vec<Volume>,
     /// Bounds on sizes, counts and memory.
     pub limits: Limits,
-    /// How long the node waits.
+    /// How long the node waits for a peer.
     pub timeouts: Timeouts,
     /// What is decided by taste.
     pub policy: Policy,
-    /// The status port. Not set: none is opened.
+    /// The status port: HTTP, GET only, without any authentication, so it belongs on loopback or on a private network.
+    /// Not set: none is opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
     /// What is logged, and how.
@@ -128,7 +129,7 @@ pub enum OverQuota {
     Defer,
 }
 
-/// The status port: HTTP, read-only, without any authentication, so it belongs on loopback or on a private network.
+/// The status port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Address and port, as in `"127.0.0.1:2080"`. Required in this section.

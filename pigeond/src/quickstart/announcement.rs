@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Lines to be printed once the node serves. Each command works as it is printed.
+/// Lines to be printed once the node serves. The two commands work as they are printed, the second after the first.
 pub(super) fn text(directory: &Path, config: &Config) -> String {
     let address = |service: Service| {
         config
@@ -26,36 +26,29 @@ pub(super) fn text(directory: &Path, config: &Config) -> String {
              curl -sS smtp://{smtp} --mail-from {sender}@{DOMAIN} --mail-rcpt {reader}@{DOMAIN} -T -\n"
         );
     }
-    let user = format!("{reader}@{DOMAIN}:{PASSWORD}");
     if let Some(imap) = address(Service::Imap) {
         let _ = write!(
             text,
-            "\nRead it by IMAP:\n\n  curl -sS 'imap://{imap}/INBOX;MAILINDEX=1' -u {user}\n"
+            "\nRead it:\n\n  curl -sS 'imap://{imap}/INBOX;MAILINDEX=1' -u {reader}@{DOMAIN}:{PASSWORD}\n"
         );
     }
-    if let Some(pop3) = address(Service::Pop3) {
-        let _ = write!(text, "\nOr by POP3:\n\n  curl -sS pop3://{pop3}/1 -u {user}\n");
-    }
-    if let Some(imaps) = address(Service::Imaps) {
-        let certificate = shell_word(&directory.join(CERTIFICATE_FILE).to_string_lossy());
-        let _ = write!(
-            text,
-            "\nOr over TLS:\n\n  curl -sS 'imaps://{imaps}/INBOX;MAILINDEX=1' -u {user} --cacert {certificate}\n"
-        );
-    }
-    for listener in &config.listeners {
-        let lead = if listener.address == config.listeners[0].address {
-            "\nListening: "
-        } else {
-            ", "
-        };
-        let _ = write!(text, "{lead}{} {}", listener.service, listener.address.port());
-    }
-    let accounts: Vec<String> = ACCOUNTS.iter().map(|account| format!("{account}@{DOMAIN}")).collect();
-    let _ = write!(text, "\nAccounts: {}, password {PASSWORD}\n", accounts.join(", "));
+    let ports: Vec<String> = config
+        .listeners
+        .iter()
+        .map(|listener| format!("{} {}", listener.service, listener.address.port()))
+        .collect();
+    let accounts = ACCOUNTS.map(|account| format!("{account}@{DOMAIN}"));
+    let _ = write!(
+        text,
+        "\nAccounts: {}, password {PASSWORD}\nPorts: {}\nCertificate, to be trusted by clients: {}\n",
+        accounts.join(", "),
+        ports.join(", "),
+        directory.join(CERTIFICATE_FILE).display()
+    );
     if let Some(status) = config.status {
         let _ = writeln!(text, "Status: http://{}/", loopback_url(status.address));
     }
+    text.push_str("Ctrl-C ends the node; the same command goes on with what is there.\n");
     text
 }
 
@@ -65,33 +58,5 @@ fn loopback_url(address: SocketAddr) -> String {
         format!("127.0.0.1:{}", address.port())
     } else {
         address.to_string()
-    }
-}
-
-/// A word as a shell takes it.
-fn shell_word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_quoted_for_the_shell() {
-        for (text, expected) in [
-            ("pigeon-data/certificate.pem", "pigeon-data/certificate.pem"),
-            ("my data/c.pem", "'my data/c.pem'"),
-            ("it's/c.pem", "'it'\\''s/c.pem'"),
-            ("$HOME", "'$HOME'"),
-            ("", "''"),
-        ] {
-            assert_eq!(shell_word(text), expected);
-        }
     }
 }

@@ -64,6 +64,12 @@ pub fn prepare(directory: &Path, port_offset: u16) -> Result<Start, String> {
     })
 }
 
+/// Prints an announcement to stdout. Nobody has to be there to read it.
+pub fn announce(text: &str) {
+    let mut output = io::stdout().lock();
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+}
+
 /// Whether the volume is the one made here, with nothing in it yet.
 fn is_own_and_unused(directory: &Path, volume: &Volume) -> bool {
     let own = std::path::absolute(directory.join(VOLUME_DIRECTORY)).is_ok_and(|path| path == volume.path);
