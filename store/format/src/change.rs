@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use crate::cursor::{Malformed, Put, Reader};
 use crate::item::{
-    decode_dead, decode_keywords, decode_messages, decode_starts, encode_dead, encode_keywords, encode_messages,
+    decode_bytes, decode_keywords, decode_messages, decode_starts, encode_bytes, encode_keywords, encode_messages,
     encode_starts,
 };
 use crate::{
-    AccountId, DeadBytes, Flags, LogPosition, MailboxDefinition, MailboxId, Message, ModSeq, NewKeyword, RecordKind,
+    AccountId, Flags, LogPosition, MailboxDefinition, MailboxId, Message, ModSeq, NewKeyword, RecordKind, SegmentBytes,
     StreamedStart, Uid, UidRanges,
 };
 
@@ -109,7 +109,7 @@ pub enum Change<'a> {
         /// Which messages.
         uids: UidRanges,
         /// Space to be given back.
-        dead: Vec<DeadBytes>,
+        dead: Vec<SegmentBytes>,
     },
     /// Messages copied.
     Copy(Transfer),
@@ -132,7 +132,7 @@ pub enum Change<'a> {
         /// The name stays, for its children.
         keep_name: bool,
         /// Space to be given back.
-        dead: Vec<DeadBytes>,
+        dead: Vec<SegmentBytes>,
     },
     /// Mailboxes renamed, after missing parents were made.
     MailboxRename {
@@ -166,6 +166,10 @@ pub enum Change<'a> {
     Moved {
         /// Which bodies.
         bodies: Vec<MovedBody>,
+        /// Space to be given back.
+        dead: Vec<SegmentBytes>,
+        /// Space taken instead.
+        live: Vec<SegmentBytes>,
     },
     /// The account's whole state as of some link before.
     Snapshot(SnapshotEnd<'a>),
@@ -195,58 +199,73 @@ pub struct SnapshotEnd<'a> {
     pub last_part: LogPosition,
     /// Bytes of the whole image.
     pub image_bytes: u64,
-    /// Bytes of links and snapshots that are of no more use. Eight bytes of segment number and of count each, as in
-    /// other records.
-    dead: DeadList<'a>,
+    /// Bytes of links and snapshots that are of no more use; see `dead`.
+    dead: EncodedList<'a>,
+    /// Bytes of the parts; see `live`.
+    live: EncodedList<'a>,
     /// The image's end; all of it without parts.
     pub image: &'a [u8],
 }
 
+/// A list of `SegmentBytes` as it stands in the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct DeadList<'a>(&'a [u8]);
+struct EncodedList<'a>(&'a [u8]);
+
+impl<'a> EncodedList<'a> {
+    fn take(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let before = reader.rest();
+        decode_bytes(reader)?;
+        Ok(Self(&before[..before.len() - reader.remaining()]))
+    }
+
+    fn decode(self) -> Vec<SegmentBytes> {
+        decode_bytes(&mut Reader::new(self.0)).unwrap_or_default()
+    }
+}
+
+/// Where a snapshot stands: the fields of `SnapshotEnd` without the lists and the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPlace {
+    /// See `SnapshotEnd`.
+    pub covers: LogPosition,
+    /// See `SnapshotEnd`.
+    pub base: LogPosition,
+    /// See `SnapshotEnd`.
+    pub parts: u32,
+    /// See `SnapshotEnd`.
+    pub last_part: LogPosition,
+    /// See `SnapshotEnd`.
+    pub image_bytes: u64,
+}
 
 impl<'a> SnapshotEnd<'a> {
-    /// With the space to be given back.
-    pub fn new(
-        covers: LogPosition,
-        base: LogPosition,
-        (parts, last_part): (u32, LogPosition),
-        image_bytes: u64,
-        dead: &'a [u8],
-        image: &'a [u8],
-    ) -> Self {
-        Self {
-            covers,
-            base,
-            parts,
-            last_part,
-            image_bytes,
-            dead: DeadList(dead),
-            image,
-        }
+    /// Writes the fields behind the link.
+    pub fn encode_fields(
+        out: &mut Vec<u8>,
+        place: SnapshotPlace,
+        dead: &[SegmentBytes],
+        live: &[SegmentBytes],
+        image: &[u8],
+    ) {
+        out.put_u64(place.covers.0);
+        out.put_u64(place.base.0);
+        out.put_u32(place.parts);
+        out.put_u32(0);
+        out.put_u64(place.last_part.0);
+        out.put_u64(place.image_bytes);
+        encode_bytes(out, dead);
+        encode_bytes(out, live);
+        out.put_bytes(image);
     }
 
     /// Space to be given back.
-    pub fn dead(&self) -> Vec<DeadBytes> {
-        decode_dead(&mut Reader::new(self.dead.0)).unwrap_or_default()
+    pub fn dead(&self) -> Vec<SegmentBytes> {
+        self.dead.decode()
     }
 
-    /// The list of `dead` as `new` takes it.
-    pub fn encode_dead(dead: &[DeadBytes]) -> Vec<u8> {
-        let mut out = Vec::new();
-        encode_dead(&mut out, dead);
-        out
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u64(self.covers.0);
-        out.put_u64(self.base.0);
-        out.put_u32(self.parts);
-        out.put_u32(0);
-        out.put_u64(self.last_part.0);
-        out.put_u64(self.image_bytes);
-        out.put_bytes(self.dead.0);
-        out.put_bytes(self.image);
+    /// Space that the parts take.
+    pub fn live(&self) -> Vec<SegmentBytes> {
+        self.live.decode()
     }
 
     fn decode(mut reader: Reader<'a>) -> Result<Self, Malformed> {
@@ -256,10 +275,8 @@ impl<'a> SnapshotEnd<'a> {
         reader.u32("snapshot reserved")?;
         let last_part = LogPosition(reader.u64("snapshot part")?);
         let image_bytes = reader.u64("snapshot image bytes")?;
-        let from_dead = reader.rest();
-        decode_dead(&mut reader)?;
-        let dead_bytes = from_dead.len() - reader.remaining();
-        let dead = DeadList(&from_dead[..dead_bytes]);
+        let dead = EncodedList::take(&mut reader)?;
+        let live = EncodedList::take(&mut reader)?;
         Ok(Self {
             covers,
             base,
@@ -267,6 +284,7 @@ impl<'a> SnapshotEnd<'a> {
             last_part,
             image_bytes,
             dead,
+            live,
             image: reader.rest(),
         })
     }
@@ -428,7 +446,7 @@ impl<'a> Change<'a> {
                 out.put_u32(mailbox.0);
                 out.put_u64(mod_seq.0);
                 uids.encode(out);
-                encode_dead(out, dead);
+                encode_bytes(out, dead);
             }
             Change::Copy(transfer) => transfer.encode(out),
             Change::Move {
@@ -446,7 +464,7 @@ impl<'a> Change<'a> {
             } => {
                 out.put_u32(mailbox.0);
                 out.put_u8(u8::from(*keep_name));
-                encode_dead(out, dead);
+                encode_bytes(out, dead);
             }
             Change::MailboxRename { created, renamed } => {
                 MailboxDefinition::encode_all(out, created);
@@ -468,15 +486,34 @@ impl<'a> Change<'a> {
                 out.put_u32(mailbox.0);
                 out.put_u32(first.0);
             }
-            Change::Moved { bodies } => {
+            Change::Moved { bodies, dead, live } => {
                 out.put_count(bodies.len());
                 for body in bodies {
                     out.put_u64(body.from.0);
                     out.put_u64(body.to.0);
                     out.put_u64(body.start.0);
                 }
+                encode_bytes(out, dead);
+                encode_bytes(out, live);
             }
-            Change::Snapshot(end) => end.encode(out),
+            Change::Snapshot(end) => {
+                let SnapshotEnd {
+                    covers,
+                    base,
+                    parts,
+                    last_part,
+                    image_bytes,
+                    ..
+                } = *end;
+                let place = SnapshotPlace {
+                    covers,
+                    base,
+                    parts,
+                    last_part,
+                    image_bytes,
+                };
+                SnapshotEnd::encode_fields(out, place, &end.dead(), &end.live(), end.image);
+            }
         }
     }
 
@@ -522,7 +559,7 @@ impl<'a> Change<'a> {
                 mailbox: MailboxId(reader.u32("expunge mailbox")?),
                 mod_seq: ModSeq(reader.u64("expunge mod-sequence")?),
                 uids: UidRanges::decode(&mut reader)?,
-                dead: decode_dead(&mut reader)?,
+                dead: decode_bytes(&mut reader)?,
             },
             RecordKind::Copy => Change::Copy(Transfer::decode(&mut reader)?),
             RecordKind::Move => Change::Move {
@@ -535,7 +572,7 @@ impl<'a> Change<'a> {
             RecordKind::MailboxDelete => Change::MailboxDelete {
                 mailbox: MailboxId(reader.u32("delete mailbox")?),
                 keep_name: reader.u8("delete flags")? & 1 != 0,
-                dead: decode_dead(&mut reader)?,
+                dead: decode_bytes(&mut reader)?,
             },
             RecordKind::MailboxRename => {
                 let created = MailboxDefinition::decode_all(&mut reader)?;
@@ -570,7 +607,11 @@ impl<'a> Change<'a> {
                         start: LogPosition(items.u64("moved start")?),
                     });
                 }
-                Change::Moved { bodies }
+                Change::Moved {
+                    bodies,
+                    dead: decode_bytes(&mut reader)?,
+                    live: decode_bytes(&mut reader)?,
+                }
             }
             RecordKind::Snapshot => return SnapshotEnd::decode(reader).map(Change::Snapshot),
             RecordKind::Body

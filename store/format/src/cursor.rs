@@ -90,7 +90,6 @@ pub(crate) trait Put {
     fn put_u16(&mut self, value: u16);
     fn put_u32(&mut self, value: u32);
     fn put_u64(&mut self, value: u64);
-    fn put_i64(&mut self, value: i64);
     fn put_bytes(&mut self, value: &[u8]);
 
     /// As `Reader::text` takes it. The caller bounds the length; what is beyond 65,535 bytes would be a mistake of ours.
@@ -117,9 +116,6 @@ impl Put for Vec<u8> {
         self.extend_from_slice(&value.to_le_bytes());
     }
     fn put_u64(&mut self, value: u64) {
-        self.extend_from_slice(&value.to_le_bytes());
-    }
-    fn put_i64(&mut self, value: i64) {
         self.extend_from_slice(&value.to_le_bytes());
     }
     fn put_bytes(&mut self, value: &[u8]) {

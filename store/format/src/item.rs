@@ -121,31 +121,32 @@ pub(crate) fn decode_starts(reader: &mut Reader<'_>) -> Result<Vec<StreamedStart
         .collect()
 }
 
-/// Bytes of a segment that a change makes useless, so that the count of live bytes survives a crash.
+/// Bytes of a segment that a change makes useless (or of use again, elsewhere), so that the count of a segment's live bytes
+/// survives a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeadBytes {
+pub struct SegmentBytes {
     /// The segment's number.
     pub segment: u64,
     /// How many.
     pub bytes: u64,
 }
 
-pub(crate) fn encode_dead(out: &mut Vec<u8>, dead: &[DeadBytes]) {
-    out.put_count(dead.len());
-    for item in dead {
+pub(crate) fn encode_bytes(out: &mut Vec<u8>, list: &[SegmentBytes]) {
+    out.put_count(list.len());
+    for item in list {
         out.put_u64(item.segment);
         out.put_u64(item.bytes);
     }
 }
 
-pub(crate) fn decode_dead(reader: &mut Reader<'_>) -> Result<Vec<DeadBytes>, Malformed> {
-    let count = reader.u32("dead bytes")?;
-    let mut items = Reader::new(reader.items(count, 16, "dead bytes")?);
+pub(crate) fn decode_bytes(reader: &mut Reader<'_>) -> Result<Vec<SegmentBytes>, Malformed> {
+    let count = reader.u32("segment bytes")?;
+    let mut items = Reader::new(reader.items(count, 16, "segment bytes")?);
     (0..count)
         .map(|_| {
-            Ok(DeadBytes {
-                segment: items.u64("dead bytes")?,
-                bytes: items.u64("dead bytes")?,
+            Ok(SegmentBytes {
+                segment: items.u64("segment bytes")?,
+                bytes: items.u64("segment bytes")?,
             })
         })
         .collect()

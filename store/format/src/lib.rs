@@ -23,14 +23,14 @@ pub use body::{
     BODY_END_FIELDS_BYTES, BODY_FIELDS_BYTES, Body, BodyChunk, BodyEnd, BodyEntries, BodyEntry, CHUNK_FIELDS_BYTES,
     ContentInfo, EXTENT_BYTES, Extent, entry_bytes,
 };
-pub use change::{Change, FlagGroup, LINK_BYTES, Link, MovedBody, SnapshotEnd, SnapshotPart, Transfer};
+pub use change::{Change, FlagGroup, LINK_BYTES, Link, MovedBody, SnapshotEnd, SnapshotPart, SnapshotPlace, Transfer};
 pub use checkpoint::{
     ACCOUNT_ENTRY_BYTES, AccountHead, AccountTable, CHECKPOINT_BYTES_MAX, CHECKPOINT_NAME, Checkpoint, SegmentUse,
 };
 pub use checksum::{Checksum, VolumeTag, checksum};
 pub use cursor::Malformed;
 pub use image::{AccountImage, MailboxImage};
-pub use item::{DeadBytes, MESSAGE_BYTES, MailboxDefinition, NewKeyword, StreamedStart};
+pub use item::{MESSAGE_BYTES, MailboxDefinition, NewKeyword, SegmentBytes, StreamedStart};
 pub use marker::{FORMAT_VERSION, KIND_LOG, MARKER_BYTES, MARKER_NAME, Marker};
 pub use ranges::{UID_RANGE_BYTES, UidRanges};
 pub use record::{

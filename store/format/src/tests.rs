@@ -47,7 +47,7 @@ fn transfer() -> Transfer {
 }
 
 fn changes() -> Vec<Change<'static>> {
-    let dead = vec![DeadBytes {
+    let dead = vec![SegmentBytes {
         segment: 3,
         bytes: 4096,
     }];
@@ -159,22 +159,28 @@ fn every_change_goes_there_and_back_and_no_part_of_it_does() {
 
 #[test]
 fn a_snapshot_goes_there_and_back() {
-    let dead = [DeadBytes { segment: 1, bytes: 2 }];
-    let list = SnapshotEnd::encode_dead(&dead);
-    let end = SnapshotEnd::new(
-        LogPosition(9),
-        LogPosition(8),
-        (2, LogPosition(7)),
-        100,
-        &list,
-        b"image",
-    );
-    let bytes = encoded(&Change::Snapshot(end));
+    let dead = [SegmentBytes { segment: 1, bytes: 2 }];
+    let place = SnapshotPlace {
+        covers: LogPosition(9),
+        base: LogPosition(8),
+        parts: 2,
+        last_part: LogPosition(7),
+        image_bytes: 100,
+    };
+    let mut bytes = Vec::new();
+    SnapshotEnd::encode_fields(&mut bytes, place, &dead, &[], b"image");
     let Ok(Change::Snapshot(decoded)) = Change::decode(RecordKind::Snapshot, &bytes) else {
         panic!("not a snapshot");
     };
-    assert_eq!(decoded, end);
-    assert_eq!(decoded.dead(), dead);
+    assert_eq!(
+        (decoded.covers, decoded.base, decoded.parts),
+        (place.covers, place.base, place.parts)
+    );
+    assert_eq!(
+        (decoded.dead(), decoded.live(), decoded.image),
+        (dead.to_vec(), Vec::new(), &b"image"[..])
+    );
+    assert_eq!(encoded(&Change::Snapshot(decoded)), bytes);
 
     let part = SnapshotPart {
         account: AccountId([4; 16]),
