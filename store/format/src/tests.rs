@@ -115,6 +115,8 @@ fn changes() -> Vec<Change<'static>> {
                 to: LogPosition(16),
                 start: LogPosition::NONE,
             }],
+            dead: dead.clone(),
+            live: dead,
         },
     ]
 }
