@@ -10,8 +10,15 @@ mod body;
 mod delivery;
 pub mod disk;
 mod error;
+mod housekeeping;
+mod journal;
 mod mailbox;
 pub mod options;
+mod recovery;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+#[cfg(test)]
+mod tests;
 mod view;
 mod volume;
 
@@ -25,5 +32,6 @@ pub use pigeon_store_format::{
     AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, ModSeq, SpecialUse, Uid, UidValidity,
     VolumeId,
 };
+pub use recovery::Damage;
 pub use view::View;
 pub use volume::{Volume, VolumeState, VolumeStats};

@@ -236,16 +236,16 @@ fn random_bytes_do_not_make_a_parser_panic() {
             bytes[index] = random.next() as u8;
         }
         bytes.truncate((random.next() as usize) % (bytes.len() + 1));
-        drop(Change::decode(kind, &bytes));
-        drop(AccountImage::decode(&bytes));
-        drop(Body::decode(&bytes));
-        drop(BodyChunk::decode(&bytes));
-        drop(BodyEnd::decode(&bytes));
-        drop(AccountTable::decode(&bytes).map(|table| table.accounts().count()));
-        drop(SnapshotPart::decode(&bytes));
-        drop(Marker::decode(&bytes));
-        drop(Checkpoint::decode(&bytes));
-        drop(salvage_records(VolumeTag::new(1), &bytes, LogPosition(0)));
+        let _ = Change::decode(kind, &bytes);
+        let _ = AccountImage::decode(&bytes);
+        let _ = Body::decode(&bytes);
+        let _ = BodyChunk::decode(&bytes);
+        let _ = BodyEnd::decode(&bytes);
+        let _ = AccountTable::decode(&bytes).map(|table| table.accounts().count());
+        let _ = SnapshotPart::decode(&bytes);
+        let _ = Marker::decode(&bytes);
+        let _ = Checkpoint::decode(&bytes);
+        let _ = salvage_records(VolumeTag::new(1), &bytes, LogPosition(0));
     }
 }
 

@@ -3,11 +3,15 @@
 //!
 //! Names are single path components. All futures are local to the core.
 
+mod engine;
+
 use std::io;
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 use pigeon_engine::file::AlignedBuffer;
+
+pub use self::engine::EngineDisk;
 
 /// A directory that holds one volume.
 pub trait Disk {

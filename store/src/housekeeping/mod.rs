@@ -1,0 +1,269 @@
+//! Work behind the scenes: segments ahead, snapshots, checkpoints, compaction, eviction.
+//!
+//! Two loops run beside each other, so that a long compaction never keeps the next segment waiting. Everything here can fail or
+//! be cut off at any point and be done again.
+
+mod checkpoint;
+mod compaction;
+mod compaction_plan;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::{join, select};
+use pigeon_engine::sync::{Notify, Semaphore};
+use pigeon_store_format::{Change, LogPosition, MailboxId, Uid};
+
+use crate::StoreError;
+use crate::account::AccountCell;
+use crate::account::state::AccountState;
+use crate::journal::segments::{Segment, segment_name};
+use crate::journal::{Purpose, Status};
+use crate::volume::VolumeInner;
+
+/// How often housekeeping looks for work without being poked.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Segments made ahead: one to go on with, and one that is the reserve.
+const SEGMENTS_AHEAD: usize = 2;
+
+/// Bytes of the file system left to others when a segment is made: checkpoints and neighbours need some.
+const FREE_BYTES_LEFT: u64 = 4 * 1024 * 1024;
+
+/// What housekeeping remembers.
+pub(crate) struct Housekeeping {
+    wanted: Notify,
+    snapshots: RefCell<Vec<Rc<AccountCell>>>,
+    recents: RefCell<Vec<(Rc<AccountCell>, MailboxId, Uid)>>,
+    /// One checkpoint at a time.
+    checkpointing: Semaphore,
+    last_checkpoint: Cell<LastCheckpoint>,
+    /// Journal bytes after which the next look is due.
+    looked_at: Cell<LogPosition>,
+}
+
+/// Of the last checkpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LastCheckpoint {
+    pub(crate) number: u64,
+    pub(crate) scan_from: LogPosition,
+}
+
+impl Housekeeping {
+    pub(crate) fn new(last_checkpoint: LastCheckpoint) -> Self {
+        Self {
+            wanted: Notify::new(),
+            snapshots: RefCell::default(),
+            recents: RefCell::default(),
+            checkpointing: Semaphore::new(1),
+            last_checkpoint: Cell::new(last_checkpoint),
+            looked_at: Cell::default(),
+        }
+    }
+
+    pub(crate) fn poke(&self) {
+        self.wanted.notify_all();
+    }
+
+    /// A batch is durable: looks for work now and then.
+    pub(crate) fn batch_written(&self, volume: &VolumeInner) {
+        let (durable, _) = volume.journal.durable();
+        let every = (volume.options.checkpoint_bytes / 16).max(1);
+        if durable.0 - self.looked_at.get().0 >= every {
+            self.looked_at.set(durable);
+            self.poke();
+        }
+    }
+
+    /// A link is durable: a snapshot may be due.
+    pub(crate) fn link_durable(&self, account: &Rc<AccountCell>, least: u32) {
+        if account.snapshot_due.get() {
+            return;
+        }
+        let due = {
+            let state = account.state.borrow();
+            // A big image is written less often: a few links' worth of loading against many bytes.
+            let by_size = u32::try_from(state.chain.image_bytes / 4096).unwrap_or(u32::MAX);
+            state.chain.links > least.max(by_size.min(16 * least))
+        };
+        if due {
+            account.snapshot_due.set(true);
+            self.snapshots.borrow_mut().push(account.clone());
+            self.poke();
+        }
+    }
+
+    /// Messages of a mailbox were shown as recent.
+    pub(crate) fn note_recent(&self, account: &Rc<AccountCell>, mailbox: MailboxId, first: Uid) {
+        self.recents.borrow_mut().push((account.clone(), mailbox, first));
+        self.poke();
+    }
+}
+
+/// See `Volume::maintain`.
+pub(crate) async fn maintain(volume: Rc<VolumeInner>) {
+    join(make_segments(&volume), keep_house(&volume)).await;
+}
+
+async fn make_segments(volume: &VolumeInner) {
+    let journal = &volume.journal;
+    loop {
+        let wanted = journal.segments_wanted.notified();
+        match journal.status() {
+            Status::Closed => return,
+            Status::Writable | Status::Closing if volume.segments.ready_count() < SEGMENTS_AHEAD => {
+                match make_segment(volume).await {
+                    Ok(segment) => {
+                        volume.segments.add_ready(segment);
+                        journal.set_full(None);
+                        continue;
+                    }
+                    Err(why) => {
+                        if journal.full().is_none() {
+                            tracing::warn!(volume = %volume.marker.volume, reason = %why, "no further segment can be made");
+                            volume.housekeeping.poke();
+                        }
+                        journal.set_full(Some(why));
+                    }
+                }
+            }
+            Status::Writable | Status::Closing | Status::ReadOnly(_) | Status::Poisoned(_) => {}
+        }
+        wanted.await;
+    }
+}
+
+/// Makes the next segment, or says why not.
+async fn make_segment(volume: &VolumeInner) -> Result<Rc<Segment>, String> {
+    let segment_bytes = volume.segments.segment_bytes();
+    let files = volume.segments.file_count() + 1;
+    if let Some(most) = volume.options.volume_bytes_max
+        && files.saturating_mul(segment_bytes) > most
+    {
+        return Err(format!("the volume may take {most} bytes"));
+    }
+    let free = volume
+        .disk
+        .free_bytes()
+        .await
+        .map_err(|error| format!("asking for free space: {error}"))?;
+    if free < segment_bytes + FREE_BYTES_LEFT.min(segment_bytes) {
+        return Err(format!("{free} bytes are free, a segment takes {segment_bytes}"));
+    }
+    let number = volume.segments.next_number();
+    let name = segment_name(number);
+    match volume.disk.create_zeroed(&name, segment_bytes).await {
+        Ok(file) => Ok(Segment::new(number, file)),
+        Err(error) => {
+            // What is there of it is of no use, and may take the last space. When it cannot be removed, the next opening does.
+            let _ = volume.disk.remove(&name).await;
+            Err(format!("making {name}: {error}"))
+        }
+    }
+}
+
+async fn keep_house(volume: &Rc<VolumeInner>) {
+    loop {
+        let wanted = volume.housekeeping.wanted.notified();
+        if matches!(volume.journal.status(), Status::Closing | Status::Closed) {
+            return;
+        }
+        match once(volume).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(volume = %volume.marker.volume, %error, "housekeeping stopped, and goes on later");
+            }
+        }
+        match &volume.options.sleep {
+            Some(sleep) => drop(select(wanted, sleep(LOOK_EVERY)).await),
+            None => wanted.await,
+        }
+    }
+}
+
+/// Does the most urgent work. True when there may be more.
+async fn once(volume: &Rc<VolumeInner>) -> Result<bool, StoreError> {
+    if volume.journal.status() != Status::Writable {
+        return Ok(false);
+    }
+    let house = &volume.housekeeping;
+    let recents = std::mem::take(&mut *house.recents.borrow_mut());
+    for (account, mailbox, first) in recents {
+        write_recent(volume, account, mailbox, first).await?;
+    }
+    let due = house.snapshots.borrow_mut().pop();
+    if let Some(account) = due {
+        let result = volume.snapshot(&account, Purpose::Change).await;
+        // After a failure the next link says again that it is due.
+        account.snapshot_due.set(false);
+        result?;
+        return Ok(true);
+    }
+    crate::volume::counters::add(&volume.counters.evictions, volume.accounts.evict());
+    let (durable, _) = volume.journal.durable();
+    if durable.0 - house.last_checkpoint.get().scan_from.0 >= volume.options.checkpoint_bytes {
+        checkpoint::write(volume, false).await?;
+        return Ok(true);
+    }
+    compaction::compact_one(volume).await
+}
+
+async fn write_recent(
+    volume: &VolumeInner,
+    account: Rc<AccountCell>,
+    mailbox: MailboxId,
+    first: Uid,
+) -> Result<(), StoreError> {
+    let pass = account.pass_shared().await;
+    let decide = |state: &AccountState| {
+        let there = state.mailboxes.contains_key(&mailbox);
+        Ok(there.then_some((Change::Recent { mailbox, first }, ())))
+    };
+    // Nobody waits for it.
+    volume.change(&account, pass, Purpose::Change, decide).await.map(drop)
+}
+
+/// Gives other work a turn, and pauses.
+pub(crate) async fn pause(volume: &VolumeInner) {
+    match &volume.options.sleep {
+        Some(sleep) => sleep(volume.options.compaction_pause).await,
+        None => yield_once().await,
+    }
+}
+
+/// Ends the turn of this task once.
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+/// See `Volume::close`.
+pub(crate) async fn close(volume: &Rc<VolumeInner>) {
+    let journal = &volume.journal;
+    volume.drop_kept_readers();
+    match journal.status() {
+        Status::Closed => return,
+        Status::Writable => {
+            journal.set_status(Status::Closing);
+            volume.housekeeping.poke();
+            if let Err(error) = journal.flush().await {
+                tracing::warn!(volume = %volume.marker.volume, %error, "closed without all changes");
+            } else if let Err(error) = checkpoint::write(volume, true).await {
+                // The next opening reads more of the journal, nothing else.
+                tracing::warn!(volume = %volume.marker.volume, %error, "closed without a checkpoint");
+            }
+        }
+        Status::Closing | Status::ReadOnly(_) | Status::Poisoned(_) => {}
+    }
+    journal.set_status(Status::Closed);
+    volume.housekeeping.poke();
+}
