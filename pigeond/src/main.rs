@@ -1,10 +1,10 @@
 //! The command line of `pigeond`. What the commands do is in the library.
 
 use clap::{Parser, Subcommand};
+use pigeon_engine::placement::{CpuSet, Placement};
 use pigeond::Start;
 use pigeond::config::{Config, FileMistake, check_certificates, check_files};
 use pigeond::logs::Logs;
-use pigeon_engine::placement::{CpuSet, Placement};
 use pigeond::{node, quickstart};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,11 @@ fn check(config: &Config) -> Result<(), String> {
 
 fn placement(config: &Config) -> Result<Placement, String> {
     let available = CpuSet::available().map_err(|error| format!("the CPUs of this process cannot be read: {error}"))?;
-    Ok(Placement::new(config.cores.as_ref(), config.control_cpus.as_ref(), &available))
+    Ok(Placement::new(
+        config.cores.as_ref(),
+        config.control_cpus.as_ref(),
+        &available,
+    ))
 }
 
 /// To stdout. Who reads it may leave early.
