@@ -53,10 +53,14 @@ impl Queue {
     }
 
     /// What `tracing_subscriber` writes to.
-    pub fn writer(&self) -> LineMaker {
+    ///
+    /// Whatever is logged, one event is told from the next: a line that follows a newline within an event is moved in, and
+    /// control characters are shown and not sent, except those of `colours`.
+    pub fn writer(&self, colours: bool) -> LineMaker {
         LineMaker {
             shared: self.shared.clone(),
             sender: self.sender.clone(),
+            colours,
         }
     }
 
@@ -119,6 +123,7 @@ fn write_lines(receiver: &Receiver<Vec<u8>>, mut output: impl Write, shared: &Sh
 pub struct LineMaker {
     shared: Arc<Shared>,
     sender: SyncSender<Vec<u8>>,
+    colours: bool,
 }
 
 impl<'a> MakeWriter<'a> for LineMaker {
@@ -158,20 +163,45 @@ impl Drop for Line<'_> {
             self.bytes.truncate(LINE_BYTES_MAX - 1);
             self.bytes.push(b'\n');
         }
-        if self.maker.sender.try_send(std::mem::take(&mut self.bytes)).is_err() {
+        if self
+            .maker
+            .sender
+            .try_send(shown(&self.bytes, self.maker.colours))
+            .is_err()
+        {
             self.maker.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
+/// An event with nothing in it that a peer could have put there to look like another one.
+fn shown(event: &[u8], colours: bool) -> Vec<u8> {
+    let (body, newline) = match event {
+        [body @ .., b'\n'] => (body, &b"\n"[..]),
+        body => (body, &b""[..]),
+    };
+    let mut line = Vec::with_capacity(event.len());
+    for &byte in body {
+        match byte {
+            b'\n' => line.extend_from_slice(b"\n    "),
+            b'\t' => line.push(byte),
+            0x1b if colours => line.push(byte),
+            0..0x20 | 0x7f => line.extend(byte.escape_ascii()),
+            _ => line.push(byte),
+        }
+    }
+    line.extend_from_slice(newline);
+    line
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::sync::{Condvar, Mutex};
 
     /// An output that can be held up.
     #[derive(Clone, Default)]
-    struct Output(Arc<(Mutex<State>, Condvar)>);
+    pub(in super::super) struct Output(Arc<(Mutex<State>, Condvar)>);
 
     #[derive(Default)]
     struct State {
@@ -194,7 +224,7 @@ mod tests {
             }
         }
 
-        fn text(&self) -> String {
+        pub(in super::super) fn text(&self) -> String {
             let state = self.0.0.lock().expect("no test panics with the lock");
             String::from_utf8(state.bytes.clone()).expect("the tests write text")
         }
@@ -228,7 +258,7 @@ mod tests {
     fn what_waits_is_written_before_the_end() {
         let output = Output::default();
         let queue = Queue::start(output.clone()).expect("threads can be made");
-        let maker = queue.writer();
+        let maker = queue.writer(false);
         let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
         lines.iter().for_each(|line| log(&maker, line));
         drop(queue);
@@ -240,7 +270,7 @@ mod tests {
         let output = Output::default();
         output.hold(true);
         let queue = Queue::start(output.clone()).expect("threads can be made");
-        let (maker, dropped) = (queue.writer(), queue.dropped());
+        let (maker, dropped) = (queue.writer(false), queue.dropped());
         log(&maker, "first\n");
         output.until_writer_waits();
         for _ in 0..LINES_WAITING_MAX + 5 {
@@ -255,10 +285,29 @@ mod tests {
     }
 
     #[test]
+    fn an_event_cannot_look_like_two() {
+        for (event, colours, expected) in [
+            ("plain \t text, \u{fc}\n", false, "plain \t text, \u{fc}\n"),
+            ("two\nlines\n", false, "two\n    lines\n"),
+            ("return\rover\n", false, "return\\rover\n"),
+            ("\u{1b}[2J\u{7}\0\u{7f}\n", false, "\\x1b[2J\\x07\\x00\\x7f\n"),
+            ("\u{1b}[32mINFO\u{1b}[0m\u{7}\n", true, "\u{1b}[32mINFO\u{1b}[0m\\x07\n"),
+            ("no end", false, "no end"),
+            ("\n", false, "\n"),
+        ] {
+            assert_eq!(
+                String::from_utf8_lossy(&shown(event.as_bytes(), colours)),
+                expected,
+                "{event:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_long_line_is_cut_and_stays_a_line() {
         let output = Output::default();
         let queue = Queue::start(output.clone()).expect("threads can be made");
-        log(&queue.writer(), &"x".repeat(100_000));
+        log(&queue.writer(false), &"x".repeat(100_000));
         drop(queue);
         let text = output.text();
         assert_eq!((text.len(), text.ends_with("x\n")), (LINE_BYTES_MAX, true));
