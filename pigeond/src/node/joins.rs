@@ -1,18 +1,39 @@
 //! The joints between crates that do not know each other: what faces clients asks through its traits, delivery and the
 //! backend servers answer.
 
+use super::core::node;
 use super::shared::Shared;
+use crate::config::Service;
+use crate::status::Counter;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use pigeon_delivery::{DeliveryError, MailStore as Volumes, Recipient};
-use pigeon_proxy::{EnvelopeInfo, MailStore, Target, Transfer, TransferError};
+use pigeon_datatree_cache::Account as Record;
+use pigeon_delivery::{DeliveryError, MailStore as Volumes, Place, Recipient};
+use pigeon_engine::stream::{DetachedStream, Stream};
+use pigeon_engine::{current_core, on_core};
+use pigeon_proxy::{
+    Attempt, Authenticator, Backend, CheckCredentials, EnvelopeInfo, Login, MailStore, Opening, Outcome, Target,
+    Transfer, TransferError,
+};
+use pigeon_serve::{imap, pop3};
+use pigeon_store::{AccountId, Limits};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// For a client that does not read the answer to its login; a guess.
+const REFUSAL_TIME: Duration = Duration::from_secs(10);
 
 /// Mail that was accepted goes into the node's volumes.
 pub(super) struct IntoVolumes {
-    pub(super) volumes: Volumes,
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
+}
+
+impl IntoVolumes {
+    /// Into the volumes of the node's table, which is there before the first listener.
+    pub(super) fn new(shared: Arc<Shared>) -> IntoVolumes {
+        IntoVolumes { shared }
+    }
 }
 
 impl MailStore for IntoVolumes {
@@ -21,35 +42,193 @@ impl MailStore for IntoVolumes {
         envelope: &Rc<EnvelopeInfo>,
         recipients: Vec<Target>,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Transfer>, TransferError>> {
-        let volumes = self.volumes.clone();
-        let envelope = envelope.clone();
+        let table = self.shared.table.get().cloned();
+        let received_at = envelope.received_at;
         Box::pin(async move {
+            let table = table.ok_or_else(|| TransferError::Unavailable("the volumes are not open yet".to_owned()))?;
             let recipients = recipients
                 .into_iter()
-                .map(|target| Recipient { account: target.account, prepend: target.prepend })
+                .map(|target| Recipient {
+                    account: target.account,
+                    prepend: target.prepend,
+                })
                 .collect();
-            match volumes.begin(envelope.received_at, recipients).await {
-                Ok(transfer) => Ok(Box::new(IntoVolumesTransfer { transfer, envelope }) as Box<dyn Transfer>),
-                Err(error) => Err(told(&envelope, error)),
-            }
+            let transfer = Volumes::new(table)
+                .begin(received_at, recipients)
+                .await
+                .map_err(transfer_error)?;
+            Ok(Box::new(VolumeTransfer { transfer }) as Box<dyn Transfer>)
         })
     }
 }
 
-struct IntoVolumesTransfer {
+struct VolumeTransfer {
     transfer: pigeon_delivery::Transfer,
-    envelope: Rc<EnvelopeInfo>,
 }
 
-impl Transfer for IntoVolumesTransfer {
+impl Transfer for VolumeTransfer {
     fn write(&mut self, chunk: Bytes) -> LocalBoxFuture<'_, Result<(), TransferError>> {
-        Box::pin(async move { self.transfer.write(chunk).await.map_err(|error| told(&self.envelope, error)) })
+        Box::pin(async move { self.transfer.write(chunk).await.map_err(transfer_error) })
     }
 
     fn commit(self: Box<Self>) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
         Box::pin(async move {
             let results = self.transfer.commit().await;
-            results.into_iter().map(|result| result.map_err(|error| told(&self.envelope, error))).collect()
+            results
+                .into_iter()
+                .map(|result| result.map_err(transfer_error))
+                .collect()
         })
+    }
+}
+
+fn transfer_error(error: DeliveryError) -> TransferError {
+    match error {
+        DeliveryError::OverQuota => TransferError::OverQuota,
+        DeliveryError::TooLarge => TransferError::TooLarge,
+        DeliveryError::NoSpace => TransferError::NoSpace,
+        DeliveryError::Unavailable(why) => TransferError::Unavailable(why),
+    }
+}
+
+/// Counts logins of all services.
+pub(super) struct CountedLogins {
+    pub(super) check: Authenticator,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl CheckCredentials for CountedLogins {
+    fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome> {
+        let (check, shared) = (self.check.clone(), self.shared.clone());
+        Box::pin(async move {
+            let outcome = check.check(attempt).await;
+            let counters = &shared.counters[usize::from(current_core().0)];
+            match &outcome {
+                Outcome::Accepted(_) => counters.count(Counter::Logins),
+                Outcome::Refused | Outcome::NotAllowed | Outcome::Unavailable => counters.count(Counter::LoginFailures),
+            }
+            outcome
+        })
+    }
+}
+
+/// Sessions that have logged in go to the core that owns their volume.
+pub(super) struct HandOver {
+    pub(super) shared: Arc<Shared>,
+    /// Of the listener.
+    pub(super) service: Service,
+}
+
+impl Backend for HandOver {
+    fn hand_over(&self, login: Login, stream: Stream) -> LocalBoxFuture<'static, ()> {
+        let (service, table) = (self.service, self.shared.table.get().cloned());
+        Box::pin(async move {
+            let record = &login.account;
+            let place = match table.as_ref().map(|table| table.place(&record.id().0, record.volume())) {
+                Some(Ok(place)) => place,
+                failed => {
+                    let why = failed.map(|place| place.map_err(|error| error.to_string()).err());
+                    let why = why
+                        .flatten()
+                        .unwrap_or_else(|| "the volumes are not open yet".to_owned());
+                    tracing::error!(session = %login.session, dn = record.dn(), why, "login without a place");
+                    return refuse(stream, &login.opening).await;
+                }
+            };
+            let session = login.session;
+            let detached = match stream.detach().await {
+                Ok(detached) => detached,
+                Err(error) => {
+                    tracing::debug!(%session, %error, "connection lost at login");
+                    return;
+                }
+            };
+            let arrived = on_core(
+                place.core,
+                move || async move { arrive(place, service, login, detached) },
+            )
+            .await;
+            if arrived.is_err() {
+                tracing::warn!(%session, "the core of the account has ended");
+            }
+        })
+    }
+}
+
+/// A session arrives on the core that owns its volume.
+fn arrive(place: Place, service: Service, login: Login, stream: DetachedStream) {
+    let Some(node) = node() else { return };
+    let session = login.session;
+    node.clone().run_session(service, |key| async move {
+        let stream = stream.attach();
+        let record = &login.account;
+        let client = stream.peer_address().ip();
+        // It counted on the core that it came from; from here on it counts here.
+        let listener = node
+            .shared
+            .config
+            .listeners
+            .iter()
+            .find(|listener| listener.service == service);
+        let unlimited = listener.is_some_and(|listener| listener.trusted_networks.contains(client));
+        let Ok(_permit) = node.limits.admit(client, unlimited) else {
+            node.counters().count(Counter::SessionsRefused);
+            return refuse(stream, &login.opening).await;
+        };
+        let Some(volume) = pigeon_delivery::volume(place.volume) else {
+            return refuse(stream, &login.opening).await;
+        };
+        let account = match volume.account(AccountId(record.id().0)).await {
+            Ok(account) => account,
+            Err(error) => {
+                tracing::warn!(%session, account = %record.id(), %error, "account cannot be opened");
+                return refuse(stream, &login.opening).await;
+            }
+        };
+        let (session_id, end) = (session.0, node.session_end(key));
+        match login.opening {
+            Opening::Pop3 { utf8: _ } => {
+                Box::pin(pop3::run(
+                    stream,
+                    pop3::Pop3Login {
+                        account,
+                        volume,
+                        session_id,
+                        end,
+                    },
+                ))
+                .await;
+            }
+            Opening::Imap { tag } => {
+                let user = record.main_address().unwrap_or_default().to_owned();
+                let login = imap::ImapLogin {
+                    account,
+                    volume,
+                    user,
+                    session_id,
+                    tag,
+                    limits: limits(record),
+                    message_bytes_max: record.message_size_max(),
+                    end,
+                };
+                Box::pin(imap::run(stream, login, node.contexts.imap.clone())).await;
+            }
+        }
+    });
+}
+
+fn limits(record: &Record) -> Limits {
+    let quota = record.quota();
+    Limits {
+        bytes: quota.bytes,
+        messages: quota.messages,
+    }
+}
+
+/// The login was right, but the mail is out of reach.
+async fn refuse(mut stream: Stream, opening: &Opening) {
+    stream.set_deadline(Some(pigeon_engine::now() + REFUSAL_TIME));
+    if stream.send(opening.unavailable()).await.is_ok() {
+        stream.close().await;
     }
 }

@@ -1,10 +1,87 @@
-//! The node: its roles wired together.
+//! The node: its roles wired together. The control thread opens the volumes on their cores, then the listeners on all, then
+//! waits for what the operator wants; at the end it goes the same way back.
+//!
+//! Invariant: nothing is accepted before every volume has been opened or refused, and no volume is closed while a session
+//! of any core may still write to it.
+
+mod contexts;
+mod control;
+mod core;
+mod joins;
+mod listening;
+mod occupancy;
+mod publish;
+mod shared;
+mod view;
+mod volumes;
 
 use crate::Start;
+use crate::config::{Config, read_identities};
 use crate::logs::Logs;
+use control::Control;
+use pigeon_datatree_cache::ldif::{LdifFile, LdifOptions};
+use pigeon_datatree_cache::source::Follower;
+use pigeon_engine::blocking::BlockingPool;
+use pigeon_engine::placement::{CpuSet, Placement};
+use pigeon_engine::runtime::EngineOptions;
+use pigeon_engine::tls::TlsAcceptor;
+use shared::Shared;
+use std::sync::{Arc, Mutex};
 
 /// Runs the node until it is told to end.
 pub fn run(start: Start, logs: Logs) -> Result<(), String> {
-    let _ = (start, logs);
-    Err("the roles of the node are not wired yet".to_owned())
+    let config = &start.config;
+    let follower = load_control_data(config)?;
+    let tls = load_certificates(config)?;
+    let available = CpuSet::available().map_err(|error| format!("the CPUs of this process cannot be read: {error}"))?;
+    let placement = Placement::new(config.cores.as_ref(), config.control_cpus.as_ref(), &available);
+    let cores = u16::try_from(placement.cores.len()).map_err(|_| "more cores than a node can have".to_owned())?;
+    let passwords = BlockingPool::new(
+        "password",
+        usize::from(config.password_threads),
+        config.limits.logins_waiting_max as usize,
+        config.control_cpus.clone(),
+    );
+    let shared = Shared::new(config.clone(), follower.copy(), tls, passwords, cores);
+    let options = engine_options(config);
+    let outcome = Arc::new(Mutex::new(Ok(())));
+    let control = Control::new(start, logs, shared.clone(), follower, placement.cores, outcome.clone());
+    pigeon_engine::runtime::run(
+        options,
+        move || core::main(shared.clone()),
+        move |handle| control.run(handle),
+    )
+    .map_err(|error| error.to_string())?;
+    let mut outcome = outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    std::mem::replace(&mut *outcome, Ok(()))
+}
+
+fn load_control_data(config: &Config) -> Result<Follower, String> {
+    let source = LdifFile::new(&config.control_data.ldif, LdifOptions::default()).map_err(|error| error.to_string())?;
+    let (follower, warnings) = Follower::start(Box::new(source)).map_err(|error| error.to_string())?;
+    for warning in &warnings.list {
+        tracing::warn!("{}:{warning}", config.control_data.ldif.display());
+    }
+    Ok(follower)
+}
+
+fn load_certificates(config: &Config) -> Result<Option<TlsAcceptor>, String> {
+    let identities = read_identities(config)
+        .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    if identities.is_empty() {
+        return Ok(None);
+    }
+    TlsAcceptor::new(&identities)
+        .map(Some)
+        .map_err(|error| error.to_string())
+}
+
+fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions {
+        cores: config.cores.clone(),
+        control_cpus: config.control_cpus.clone(),
+        receive_buffers: config.limits.receive_buffers,
+        receive_buffer_bytes: u32::try_from(config.limits.receive_buffer_bytes.bytes()).unwrap_or(u32::MAX),
+        core_queue_depth: config.limits.core_queue_max as usize,
+    }
 }

@@ -107,7 +107,13 @@ mod tests {
 
     #[test]
     fn volumes_go_around_the_cores_unless_told() {
-        let cases = [(None, 0, 2, 0), (None, 1, 2, 1), (None, 2, 2, 0), (Some(1), 0, 2, 1), (Some(7), 3, 2, 1)];
+        let cases = [
+            (None, 0, 2, 0),
+            (None, 1, 2, 1),
+            (None, 2, 2, 0),
+            (Some(1), 0, 2, 1),
+            (Some(7), 3, 2, 1),
+        ];
         for (configured, index, cores, expected) in cases {
             assert_eq!(owner(configured, index, cores), expected, "{configured:?} {index}");
         }

@@ -23,7 +23,10 @@ impl NodeView for View {
             .counters
             .iter()
             .zip(&self.cpus)
-            .map(|(counters, cpu)| CoreStatus { cpu: *cpu, counts: counters.read() })
+            .map(|(counters, cpu)| CoreStatus {
+                cpu: *cpu,
+                counts: counters.read(),
+            })
             .collect();
         NodeStatus {
             hostname: self.shared.config.hostname.clone(),
@@ -34,7 +37,7 @@ impl NodeView for View {
             control_data: ControlDataStatus {
                 generation: snapshot.generation(),
                 accounts: snapshot.account_count() as u64,
-                domains: snapshot.domain_count() as u64,
+                domains: snapshot.domains().count() as u64,
                 problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             },
             log_lines_dropped: (self.log_lines_dropped)(),

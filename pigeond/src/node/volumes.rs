@@ -1,17 +1,12 @@
-//! The volumes that a core owns: opened before any listener, published for the status port, closed at the end.
+//! The volumes that a core owns: opened before any listener, closed after the last session.
 
 use super::shared::Shared;
 use crate::config::Volume as Configured;
 use pigeon_delivery::{add_volume, take_volumes};
-use pigeon_engine::file::free_space;
 use pigeon_store::disk::{Disk, EngineDisk};
 use pigeon_store::{OpenReason, Volume, VolumeOptions, VolumeStats};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often a core publishes the state of its volumes.
-const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What opening a volume gave: the accounts that have mail in it, or what is wrong with it.
 pub(super) struct Opened {
@@ -22,8 +17,13 @@ pub(super) struct Opened {
 /// Opens the volumes of this core, one after the other. One that does not open leaves the others alone.
 pub(super) async fn open_own(shared: Arc<Shared>, create: bool) -> Vec<Opened> {
     let core = pigeon_engine::current_core().0;
-    let own: Vec<usize> =
-        shared.volumes().iter().enumerate().filter(|(_, seat)| seat.core == core).map(|(index, _)| index).collect();
+    let own: Vec<usize> = shared
+        .volumes()
+        .iter()
+        .enumerate()
+        .filter(|(_, seat)| seat.core == core)
+        .map(|(index, _)| index)
+        .collect();
     let mut opened = Vec::with_capacity(own.len());
     for index in own {
         let configured = &shared.config.volumes[index];
@@ -43,7 +43,6 @@ pub(super) async fn open_own(shared: Arc<Shared>, create: bool) -> Vec<Opened> {
         };
         opened.push(Opened { index, accounts });
     }
-    drop(pigeon_engine::spawn(publish_now_and_then(shared)));
     opened
 }
 
@@ -56,7 +55,9 @@ async fn open(shared: &Shared, configured: &Configured, create: bool) -> Result<
         && is_empty(&disk).await
     {
         disk.create_directory().await.map_err(|error| error.to_string())?;
-        Volume::create(disk.clone(), id, &options(shared, configured)).await.map_err(|error| error.to_string())?;
+        Volume::create(disk.clone(), id, &options(shared, configured))
+            .await
+            .map_err(|error| error.to_string())?;
         tracing::info!(volume = configured.id, path = %configured.path.display(), "volume made");
         outcome = Volume::open(disk, id, options(shared, configured)).await;
     }
@@ -89,22 +90,6 @@ fn options(shared: &Shared, configured: &Configured) -> VolumeOptions {
         ingest_bytes_max: bytes(limits.body_memory_bytes),
         sleep: Some(Rc::new(|duration| Box::pin(pigeon_engine::sleep(duration)))),
         ..VolumeOptions::default()
-    }
-}
-
-async fn publish_now_and_then(shared: Arc<Shared>) {
-    loop {
-        for (index, volume) in pigeon_delivery::own_volumes() {
-            let path = shared.config.volumes[index].path.clone();
-            // A file system that does not answer shows in the volume's own state.
-            let (free, total) = free_space(&path).await.unwrap_or_default();
-            let mut volumes = shared.volumes();
-            let status = &mut volumes[index];
-            status.state = Ok(volume.state());
-            status.stats = volume.stats();
-            (status.free_bytes, status.total_bytes) = (free, total);
-        }
-        pigeon_engine::sleep(PUBLISH_INTERVAL).await;
     }
 }
 

@@ -1,0 +1,130 @@
+//! What the sessions of one core share, by service: built from the configuration once, when the core starts.
+
+use super::joins::{CountedLogins, HandOver, IntoVolumes};
+use super::shared::Shared;
+use crate::config::{BareNewline, Listener, OverQuota, Service};
+use bytes::Bytes;
+use pigeon_datatree_cache::{CoreCopy, SlowingOptions};
+use pigeon_proto::smtp::{self, BareLineEnds, Mode};
+use pigeon_proxy::accept::AcceptPolicy;
+use pigeon_proxy::drain::Drain;
+use pigeon_proxy::login::LoginContext;
+use pigeon_proxy::smtp::{Policy, SmtpContext, SmtpCounters};
+use pigeon_proxy::{Authenticator, CheckCredentials, MailStore};
+use pigeon_serve::imap::{ImapConfig, SummaryCache};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Memory for what is known of messages that IMAP has read: parts, sizes. A guess.
+const SUMMARY_BYTES: usize = 8 << 20;
+
+/// See the module.
+pub(super) struct Contexts {
+    shared: Arc<Shared>,
+    copy: Rc<CoreCopy>,
+    drain: Drain,
+    authenticate: Rc<dyn CheckCredentials>,
+    pub(super) smtp_counters: Rc<SmtpCounters>,
+    pub(super) imap: Rc<ImapConfig>,
+}
+
+impl Contexts {
+    pub(super) fn new(shared: Arc<Shared>, copy: Rc<CoreCopy>, drain: Drain) -> Contexts {
+        let timeouts = &shared.config.timeouts;
+        let imap = ImapConfig {
+            message_bytes_max: shared.config.limits.message_size_max.bytes(),
+            idle_timeout: timeouts.imap_idle.duration(),
+            literal_timeout: timeouts.smtp_data.duration(),
+            send_timeout: timeouts.send.duration(),
+            bad_commands_max: shared.config.limits.errors_max,
+            summaries: SummaryCache::new(SUMMARY_BYTES),
+            ..ImapConfig::default()
+        };
+        let check = Authenticator::new(copy.clone(), shared.passwords.clone(), SlowingOptions::default());
+        Contexts {
+            authenticate: Rc::new(CountedLogins {
+                check,
+                shared: shared.clone(),
+            }),
+            shared,
+            copy,
+            drain,
+            smtp_counters: Rc::default(),
+            imap: Rc::new(imap),
+        }
+    }
+
+    /// How a listener takes connections.
+    pub(super) fn accept_policy(&self, listener: &Listener) -> AcceptPolicy {
+        AcceptPolicy {
+            balancers: listener.proxy_protocol_from.clone(),
+            header_required: true,
+            unlimited: listener.trusted_networks.clone(),
+            implicit_tls: self.shared.tls.clone().filter(|_| listener.service.implicit_tls()),
+            time_out: self.shared.config.timeouts.tls_handshake.duration(),
+            crowded: crowded(listener.service),
+        }
+    }
+
+    /// For SMTP, LMTP and submission.
+    pub(super) fn smtp(&self, listener: &Listener) -> Rc<SmtpContext> {
+        let config = &self.shared.config;
+        let mode = match listener.service {
+            Service::Lmtp => Mode::Lmtp,
+            Service::Submission | Service::Submissions => Mode::Submission,
+            _ => Mode::Smtp,
+        };
+        let mut options = smtp::Options::new(mode, &config.hostname);
+        options.bare_line_ends = match config.policy.bare_newline {
+            BareNewline::Refuse => BareLineEnds::Refuse,
+            BareNewline::Normalise => BareLineEnds::Normalise,
+        };
+        options.limits.message_bytes_max = config.limits.message_size_max.bytes();
+        options.limits.recipients_max = config.limits.recipients_max;
+        options.limits.errors_max = config.limits.errors_max;
+        options.limits.authentication_failures_max = config.limits.login_failures_max;
+        options.limits.transactions_max = config.limits.messages_per_session_max;
+        options.time_outs.command = config.timeouts.smtp_command.duration();
+        options.time_outs.data = config.timeouts.smtp_data.duration();
+        let store: Rc<dyn MailStore> = Rc::new(IntoVolumes::new(self.shared.clone()));
+        let mut context = SmtpContext::new(options, self.copy.clone(), store, self.shared.tls.clone());
+        context.policy = Policy {
+            trusted: listener.trusted_networks.clone(),
+            over_quota: match config.policy.over_quota {
+                OverQuota::Reject => pigeon_proxy::smtp::OverQuota::Refuse,
+                OverQuota::Defer => pigeon_proxy::smtp::OverQuota::Defer,
+            },
+            ..Policy::default()
+        };
+        context.authenticate = Some(self.authenticate.clone());
+        context.counters = self.smtp_counters.clone();
+        context.drain = self.drain.clone();
+        Rc::new(context)
+    }
+
+    /// For POP3 and IMAP up to the login.
+    pub(super) fn login(&self, listener: &Listener) -> Rc<LoginContext> {
+        Rc::new(LoginContext {
+            tls: self.shared.tls.clone(),
+            trusted: listener.trusted_networks.networks().to_vec(),
+            timeout: self.shared.config.timeouts.login.duration(),
+            authenticate: self.authenticate.clone(),
+            drain: self.drain.clone(),
+            backend: Rc::new(HandOver {
+                shared: self.shared.clone(),
+                service: listener.service,
+            }),
+        })
+    }
+}
+
+/// What a client reads when there are too many.
+fn crowded(service: Service) -> Bytes {
+    Bytes::from_static(match service {
+        Service::Smtp | Service::Lmtp | Service::Submission | Service::Submissions => {
+            b"421 4.7.0 Too many connections, try again later\r\n"
+        }
+        Service::Pop3 | Service::Pop3s => b"-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+        Service::Imap | Service::Imaps => b"* BYE [LIMIT] Too many connections, try again later\r\n",
+    })
+}

@@ -1,0 +1,196 @@
+//! One core of the node: its sessions, its listeners, and what they share. Everything here is the core's own; other cores
+//! and the control thread come in through the functions that take no `self`, by the thread.
+
+use super::contexts::Contexts;
+use super::shared::Shared;
+use crate::config::Service;
+use pigeon_datatree_cache::CoreCopy;
+use pigeon_engine::sync::Notify;
+use pigeon_engine::{Task, current_core};
+use pigeon_proxy::SessionIds;
+use pigeon_proxy::connections::ConnectionLimits;
+use pigeon_proxy::drain::Drain;
+use pigeon_serve::imap::{EndReason, SessionEnd};
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a draining core looks whether its sessions are gone.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// See the module.
+pub(super) struct CoreNode {
+    pub(super) shared: Arc<Shared>,
+    pub(super) copy: Rc<CoreCopy>,
+    pub(super) ids: SessionIds,
+    pub(super) limits: ConnectionLimits,
+    pub(super) drain: Drain,
+    pub(super) contexts: Contexts,
+    /// Sessions for as long as they are on this core.
+    sessions: RefCell<Slab<Session>>,
+    listeners: RefCell<Vec<Task<()>>>,
+    ended: Cell<bool>,
+    end: Notify,
+}
+
+/// A session on this core.
+#[derive(Default)]
+struct Session {
+    task: Option<Task<()>>,
+    /// How a session that has logged in is told to end.
+    end: Option<Weak<SessionEnd>>,
+}
+
+thread_local! {
+    static NODE: RefCell<Option<Rc<CoreNode>>> = const { RefCell::new(None) };
+}
+
+/// The node on this core. `None` before `start` and after the end.
+pub(super) fn node() -> Option<Rc<CoreNode>> {
+    NODE.with_borrow(Clone::clone)
+}
+
+/// The root task of a core: lives until `end`.
+pub(super) async fn main(shared: Arc<Shared>) {
+    let core = current_core().0;
+    let limits = &shared.config.limits;
+    let copy = Rc::new(shared.copy.for_core());
+    let drain = Drain::new();
+    let node = Rc::new(CoreNode {
+        ids: SessionIds::new(core, u64::try_from(shared.started_at.as_millis()).unwrap_or(u64::MAX)),
+        limits: ConnectionLimits::new(limits.sessions_per_core_max, limits.sessions_per_address_max),
+        contexts: Contexts::new(shared.clone(), copy.clone(), drain.clone()),
+        copy,
+        drain,
+        sessions: RefCell::default(),
+        listeners: RefCell::default(),
+        ended: Cell::new(false),
+        end: Notify::new(),
+        shared,
+    });
+    NODE.set(Some(node.clone()));
+    let publishing = pigeon_engine::spawn(super::publish::publish(node.clone()));
+    while !node.ended.get() {
+        node.end.notified().await;
+    }
+    publishing.cancel();
+    NODE.set(None);
+}
+
+/// Ends `main` on this core.
+pub(super) async fn end() {
+    if let Some(node) = node() {
+        node.ended.set(true);
+        node.end.notify_all();
+    }
+}
+
+/// Takes no more connections, asks all sessions to end, and ends those that have not after `patience`.
+pub(super) async fn drain(patience: Duration) {
+    let Some(node) = node() else { return };
+    for listener in node.listeners.take() {
+        listener.cancel();
+    }
+    node.drain.begin();
+    for end in node
+        .sessions
+        .borrow()
+        .iter()
+        .filter_map(|(_, session)| session.end.as_ref()?.upgrade())
+    {
+        end.end(EndReason::Draining);
+    }
+    let deadline = pigeon_engine::now() + patience;
+    while !node.sessions.borrow().is_empty() && pigeon_engine::now() < deadline {
+        pigeon_engine::sleep(DRAIN_POLL).await;
+    }
+    node.cancel_sessions();
+}
+
+/// Ends all sessions of this core now.
+pub(super) async fn cut_off() {
+    if let Some(node) = node() {
+        node.cancel_sessions();
+    }
+}
+
+impl CoreNode {
+    /// Keeps a listener's task until the node drains.
+    pub(super) fn keep_listener(&self, task: Task<()>) {
+        self.listeners.borrow_mut().push(task);
+    }
+
+    /// Runs a session as a task of this core, counted from here to its end. A session that is handed over to this same
+    /// core is for a moment there twice.
+    pub(super) fn run_session<F>(self: &Rc<Self>, service: Service, session: impl FnOnce(SessionKey) -> F)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.counters().session_started(service);
+        let key = SessionKey(self.sessions.borrow_mut().insert(Session::default()));
+        let open = OpenSession {
+            node: self.clone(),
+            key,
+            service,
+        };
+        let session = session(key);
+        let task = pigeon_engine::spawn(async move {
+            let _open = open;
+            session.await;
+        });
+        if let Some(session) = self.sessions.borrow_mut().get_mut(key.0) {
+            session.task = Some(task);
+        }
+    }
+
+    /// How a session that has logged in is told to end; at once when the node drains already.
+    pub(super) fn session_end(&self, key: SessionKey) -> Rc<SessionEnd> {
+        let end = Rc::new(SessionEnd::new());
+        if self.drain.has_begun() {
+            end.end(EndReason::Draining);
+        }
+        if let Some(session) = self.sessions.borrow_mut().get_mut(key.0) {
+            session.end = Some(Rc::downgrade(&end));
+        }
+        end
+    }
+
+    /// This core's counters.
+    pub(super) fn counters(&self) -> &crate::status::CoreCounters {
+        &self.shared.counters[usize::from(current_core().0)]
+    }
+
+    fn cancel_sessions(&self) {
+        let tasks: Vec<Task<()>> = self
+            .sessions
+            .borrow_mut()
+            .iter_mut()
+            .filter_map(|(_, session)| session.task.take())
+            .collect();
+        if !tasks.is_empty() {
+            tracing::info!(sessions = tasks.len(), "sessions are closed");
+        }
+        tasks.into_iter().for_each(Task::cancel);
+    }
+}
+
+/// Names a session on its core.
+#[derive(Clone, Copy)]
+pub(super) struct SessionKey(usize);
+
+/// Counts a session's end, however it comes.
+struct OpenSession {
+    node: Rc<CoreNode>,
+    key: SessionKey,
+    service: Service,
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        let session = self.node.sessions.borrow_mut().remove(self.key.0);
+        drop(session);
+        self.node.counters().session_ended(self.service);
+    }
+}

@@ -1,0 +1,102 @@
+//! From a listener to a session of its service.
+
+use super::core::{CoreNode, node};
+use crate::config::{Listener as Configured, Service};
+use crate::status::Counter;
+use pigeon_engine::net::{Connection, Listener};
+use pigeon_engine::stream::Stream;
+use pigeon_proxy::accept::{AcceptError, AcceptPolicy, greet};
+use pigeon_proxy::login::{self, LoginContext};
+use pigeon_proxy::smtp::{self, SmtpContext};
+use std::rc::Rc;
+
+/// What a session of a listener runs with.
+#[derive(Clone)]
+enum Context {
+    Smtp(Rc<SmtpContext>),
+    Pop3(Rc<LoginContext>),
+    Imap(Rc<LoginContext>),
+}
+
+struct Door {
+    node: Rc<CoreNode>,
+    service: Service,
+    policy: AcceptPolicy,
+    context: Context,
+}
+
+/// Opens all configured listeners on this core.
+pub(super) async fn listen() -> Result<(), String> {
+    let Some(node) = node() else {
+        return Err("the core has ended".to_owned());
+    };
+    for configured in &node.shared.config.listeners {
+        let listener = Listener::bind(configured.address)
+            .map_err(|error| format!("listener {} {}: {error}", configured.service, configured.address))?;
+        let door = Rc::new(open_door(&node, configured));
+        node.keep_listener(pigeon_engine::spawn(take_connections(listener, door)));
+    }
+    Ok(())
+}
+
+fn open_door(node: &Rc<CoreNode>, configured: &Configured) -> Door {
+    let contexts = &node.contexts;
+    let context = match configured.service {
+        Service::Smtp | Service::Lmtp | Service::Submission | Service::Submissions => {
+            Context::Smtp(contexts.smtp(configured))
+        }
+        Service::Pop3 | Service::Pop3s => Context::Pop3(contexts.login(configured)),
+        Service::Imap | Service::Imaps => Context::Imap(contexts.login(configured)),
+    };
+    Door {
+        node: node.clone(),
+        service: configured.service,
+        policy: contexts.accept_policy(configured),
+        context,
+    }
+}
+
+async fn take_connections(listener: Listener, door: Rc<Door>) {
+    loop {
+        match listener.accept().await {
+            Ok(connection) => {
+                let id = door.node.ids.next();
+                door.node
+                    .run_session(door.service, |_| session(connection, id, door.clone()));
+            }
+            Err(error) => {
+                tracing::error!(service = %door.service, %error, "the listener has failed, and takes no more connections");
+                return;
+            }
+        }
+    }
+}
+
+/// The protocols' futures differ in size by far: each is on the heap, so that an idle session is as large as its own.
+async fn session(connection: Connection, id: pigeon_proxy::SessionId, door: Rc<Door>) {
+    let greeted = Box::pin(greet(Stream::plain(connection), &door.policy, &door.node.limits)).await;
+    let (stream, permit) = match greeted {
+        Ok(greeted) => greeted,
+        Err(error) => {
+            let counter = match &error {
+                AcceptError::Crowded(_) => Some(Counter::SessionsRefused),
+                AcceptError::Tls(_) => Some(Counter::TlsFailures),
+                AcceptError::Proxy(_) | AcceptError::Header(_) => None,
+            };
+            if let Some(counter) = counter {
+                door.node.counters().count(counter);
+            }
+            tracing::debug!(session = %id, service = %door.service, %error, "connection not taken");
+            return;
+        }
+    };
+    if stream.tls().is_some() {
+        door.node.counters().count(Counter::TlsHandshakes);
+    }
+    let _permit = permit;
+    match &door.context {
+        Context::Smtp(context) => Box::pin(smtp::serve(stream, id, context.clone())).await,
+        Context::Pop3(context) => Box::pin(login::pop3::serve(stream, id, context.clone())).await,
+        Context::Imap(context) => Box::pin(login::imap::serve(stream, id, context.clone())).await,
+    }
+}

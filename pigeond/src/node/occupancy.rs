@@ -1,0 +1,74 @@
+//! That no two processes serve the same volume or the same port. Both would work for a while, and then lose mail.
+//!
+//! A volume is claimed by a name in the abstract socket space, which the kernel frees with the process, however that ends:
+//! no lock on a file, nothing to clean up.
+
+use crate::config::{Config, Volume};
+use std::io;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// Claims of this process, for as long as they are kept.
+pub(super) struct Claims {
+    _volumes: Vec<UnixDatagram>,
+}
+
+/// Claims all volumes, and sees that all ports are free. A volume whose directory is not there is left to those who open it.
+pub(super) fn claim(config: &Config) -> Result<Claims, String> {
+    for listener in &config.listeners {
+        // Our own cores share their ports (SO_REUSEPORT), so that the kernel would let a second node share them as well.
+        TcpListener::bind(listener.address)
+            .map_err(|error| format!("listener {} {}: {error}", listener.service, listener.address))?;
+    }
+    let mut claims = Vec::with_capacity(config.volumes.len());
+    for volume in &config.volumes {
+        match claim_volume(volume) {
+            Ok(claim) => claims.extend(claim),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let (id, path) = (&volume.id, volume.path.display());
+                return Err(format!("volume {id:?} at {path}: another process has it open"));
+            }
+            Err(error) => return Err(format!("volume {:?} at {}: {error}", volume.id, volume.path.display())),
+        }
+    }
+    Ok(Claims { _volumes: claims })
+}
+
+fn claim_volume(volume: &Volume) -> io::Result<Option<UnixDatagram>> {
+    let directory = match std::fs::metadata(&volume.path) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let name = format!("pigeonair-volume/{}/{}", directory.dev(), directory.ino());
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::claim_volume;
+    use crate::config::{Size, Volume};
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn a_volume_is_claimed_once_at_a_time() {
+        let scratch = Scratch::new();
+        let volume = |path| Volume {
+            id: "main".to_owned(),
+            path,
+            core: None,
+            segment_bytes: Size::mib(8),
+            bytes_max: None,
+            reserve_bytes: Size::mib(1),
+        };
+        let here = volume(scratch.path().to_owned());
+        let first = claim_volume(&here).expect("nobody has it").expect("it is there");
+        let again = claim_volume(&volume(scratch.path().join("."))).expect_err("it is claimed, by any path");
+        assert_eq!(again.kind(), std::io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(claim_volume(&here).is_ok_and(|claim| claim.is_some()));
+        assert!(claim_volume(&volume(scratch.path().join("none"))).is_ok_and(|claim| claim.is_none()));
+    }
+}
