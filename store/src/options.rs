@@ -51,6 +51,9 @@ pub struct VolumeOptions {
     pub uid_validity_base: u32,
     /// The most bytes the volume's segments take; `None`: what the file system has.
     pub volume_bytes_max: Option<u64>,
+    /// Bytes of the file system that the volume leaves free: no further segment is made that would take them, and new mail
+    /// is refused once the last one is full. Default 4 MiB.
+    pub reserve_bytes: u64,
     /// Memory for bodies read or delivered not long ago, bytes. Default 32 MiB.
     pub body_cache_bytes: usize,
     /// Memory for the indices of loaded accounts; accounts without sessions are evicted above it. Bytes. Default 128 MiB.
@@ -79,6 +82,7 @@ impl Default for VolumeOptions {
             batch_bytes_max: 1024 * 1024,
             uid_validity_base: 1,
             volume_bytes_max: None,
+            reserve_bytes: 4 * 1024 * 1024,
             body_cache_bytes: 32 * 1024 * 1024,
             index_bytes_max: 128 * 1024 * 1024,
             ingest_bytes_max: 8 * 1024 * 1024,

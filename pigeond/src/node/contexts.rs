@@ -8,10 +8,11 @@ use pigeon_datatree_cache::{CoreCopy, SlowingOptions};
 use pigeon_proto::smtp::{self, BareLineEnds, Mode};
 use pigeon_proxy::accept::AcceptPolicy;
 use pigeon_proxy::drain::Drain;
-use pigeon_proxy::login::LoginContext;
+use pigeon_proxy::login::{self, LoginContext};
 use pigeon_proxy::smtp::{Policy, SmtpContext, SmtpCounters};
 use pigeon_proxy::{Authenticator, CheckCredentials, MailStore};
 use pigeon_serve::imap::{ImapConfig, SummaryCache};
+use pigeon_serve::pop3::Pop3Limits;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub(super) struct Contexts {
     authenticate: Rc<dyn CheckCredentials>,
     pub(super) smtp_counters: Rc<SmtpCounters>,
     pub(super) imap: Rc<ImapConfig>,
+    pub(super) pop3: Pop3Limits,
 }
 
 impl Contexts {
@@ -40,6 +42,11 @@ impl Contexts {
             summaries: SummaryCache::new(SUMMARY_BYTES),
             ..ImapConfig::default()
         };
+        let pop3 = Pop3Limits {
+            idle_timeout: timeouts.pop3_idle.duration(),
+            send_timeout: timeouts.send.duration(),
+            bad_commands_max: shared.config.limits.errors_max,
+        };
         let check = Authenticator::new(copy.clone(), shared.passwords.clone(), SlowingOptions::default());
         Contexts {
             authenticate: Rc::new(CountedLogins {
@@ -51,6 +58,7 @@ impl Contexts {
             drain,
             smtp_counters: Rc::default(),
             imap: Rc::new(imap),
+            pop3,
         }
     }
 
@@ -110,6 +118,10 @@ impl Contexts {
             timeout: self.shared.config.timeouts.login.duration(),
             authenticate: self.authenticate.clone(),
             drain: self.drain.clone(),
+            limits: login::Limits {
+                failed_logins_max: self.shared.config.limits.login_failures_max,
+                bad_commands_max: self.shared.config.limits.errors_max,
+            },
             backend: Rc::new(HandOver {
                 shared: self.shared.clone(),
                 service: listener.service,

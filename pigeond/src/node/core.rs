@@ -4,7 +4,6 @@
 use super::contexts::Contexts;
 use super::shared::Shared;
 use crate::config::Service;
-use pigeon_datatree_cache::CoreCopy;
 use pigeon_engine::sync::Notify;
 use pigeon_engine::{Task, current_core};
 use pigeon_proxy::SessionIds;
@@ -23,7 +22,6 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// See the module.
 pub(super) struct CoreNode {
     pub(super) shared: Arc<Shared>,
-    pub(super) copy: Rc<CoreCopy>,
     pub(super) ids: SessionIds,
     pub(super) limits: ConnectionLimits,
     pub(super) drain: Drain,
@@ -61,8 +59,7 @@ pub(super) async fn main(shared: Arc<Shared>) {
     let node = Rc::new(CoreNode {
         ids: SessionIds::new(core, u64::try_from(shared.started_at.as_millis()).unwrap_or(u64::MAX)),
         limits: ConnectionLimits::new(limits.sessions_per_core_max, limits.sessions_per_address_max),
-        contexts: Contexts::new(shared.clone(), copy.clone(), drain.clone()),
-        copy,
+        contexts: Contexts::new(shared.clone(), copy, drain.clone()),
         drain,
         sessions: RefCell::default(),
         listeners: RefCell::default(),
@@ -107,13 +104,6 @@ pub(super) async fn drain(patience: Duration) {
         pigeon_engine::sleep(DRAIN_POLL).await;
     }
     node.cancel_sessions();
-}
-
-/// Ends all sessions of this core now.
-pub(super) async fn cut_off() {
-    if let Some(node) = node() {
-        node.cancel_sessions();
-    }
 }
 
 impl CoreNode {

@@ -194,6 +194,7 @@ fn arrive(place: Place, service: Service, login: Login, stream: DetachedStream) 
                         account,
                         volume,
                         session_id,
+                        limits: node.contexts.pop3,
                         end,
                     },
                 ))

@@ -28,9 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Segments made ahead: one to go on with, and one that is the reserve.
 const SEGMENTS_AHEAD: usize = 2;
 
-/// Bytes of the file system left to others when a segment is made: checkpoints and neighbours need some.
-const FREE_BYTES_LEFT: u64 = 4 * 1024 * 1024;
-
 /// What housekeeping remembers.
 pub(crate) struct Housekeeping {
     wanted: Notify,
@@ -148,7 +145,7 @@ async fn make_segment(volume: &VolumeInner) -> Result<Rc<Segment>, String> {
         .free_bytes()
         .await
         .map_err(|error| format!("asking for free space: {error}"))?;
-    if free < segment_bytes + FREE_BYTES_LEFT.min(segment_bytes) {
+    if free < segment_bytes.saturating_add(volume.options.reserve_bytes) {
         return Err(format!("{free} bytes are free, a segment takes {segment_bytes}"));
     }
     let number = volume.segments.next_number();

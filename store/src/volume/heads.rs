@@ -49,6 +49,11 @@ impl HeadTable {
         }
     }
 
+    /// All accounts, in no order.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = AccountId> {
+        self.shards.iter().flat_map(HashMap::keys).copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(HashMap::len).sum()
     }

@@ -145,6 +145,11 @@ impl Volume {
         self.inner.stats()
     }
 
+    /// The accounts that have something in this volume, in no order.
+    pub fn account_ids(&self) -> Vec<AccountId> {
+        self.inner.heads.borrow().accounts().collect()
+    }
+
     /// An account: loaded from its snapshot and the records since, or new and empty with an INBOX (which becomes durable with
     /// the first change).
     pub async fn account(&self, id: AccountId) -> Result<Account, StoreError> {
