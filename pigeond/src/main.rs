@@ -25,9 +25,10 @@ enum Command {
         /// The directory; it is made when it is not there.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
-        /// Added to each standard port: SMTP is at N + 25, IMAP at N + 143, the status port at N + 80.
-        #[arg(long, value_name = "N", default_value_t = quickstart::PORT_OFFSET_DEFAULT, value_parser = clap::value_parser!(u16).range(..=i64::from(quickstart::PORT_OFFSET_MAX)))]
-        port_offset: u16,
+        /// Added to each standard port: SMTP is at N + 25, IMAP at N + 143, the status port at N + 80. Without it 2000, or the
+        /// next thousand with all ports free; a directory that is there keeps the ports of its configuration.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=i64::from(quickstart::PORT_OFFSET_MAX)))]
+        port_offset: Option<u16>,
     },
     /// Run a node.
     Run {

@@ -86,7 +86,7 @@ impl Control {
             "the node serves"
         );
         if let Some(announcement) = self.announcement.take() {
-            println!("{announcement}");
+            crate::quickstart::announce(&announcement);
         }
         loop {
             match signals.next().await {

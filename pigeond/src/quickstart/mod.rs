@@ -7,6 +7,7 @@
 mod announcement;
 mod certificate;
 mod content;
+mod ports;
 
 use crate::Start;
 use crate::config::{Config, Service, Volume};
@@ -36,8 +37,9 @@ const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 const DOMAIN: &str = "example.org";
 const PASSWORD: &str = "pigeon";
 
-/// Makes what is missing in `directory`, and gives what the node is started with. `Err` is a sentence for the user.
-pub fn prepare(directory: &Path, port_offset: u16) -> Result<Start, String> {
+/// Makes what is missing in `directory`, and gives what the node is started with. `port_offset` counts when the
+/// configuration is made; without it the ports are those of `ports::choose`. `Err` is a sentence for the user.
+pub fn prepare(directory: &Path, port_offset: Option<u16>) -> Result<Start, String> {
     let config_file = directory.join(CONFIG_FILE);
     let failed = |path: &Path, error: io::Error| format!("{}: cannot be made: {error}", path.display());
     if !config_file.exists() {
@@ -49,7 +51,7 @@ pub fn prepare(directory: &Path, port_offset: u16) -> Result<Start, String> {
         if !ldif.exists() {
             write_new(&ldif, content::ldif().as_bytes(), Secrecy::OwnerOnly).map_err(|error| failed(&ldif, error))?;
         }
-        let config = content::config(port_offset);
+        let config = content::config(port_offset.unwrap_or_else(ports::choose));
         write_new(&config_file, config.as_bytes(), Secrecy::Readable).map_err(|error| failed(&config_file, error))?;
     }
     let config = Config::load(&config_file).map_err(|error| error.to_string())?;

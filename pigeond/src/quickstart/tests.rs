@@ -22,7 +22,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn prepared(directory: &Path, port_offset: u16) -> Start {
-    prepare(directory, port_offset).unwrap_or_else(|message| panic!("{message}"))
+    prepare(directory, Some(port_offset)).unwrap_or_else(|message| panic!("{message}"))
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn what_cannot_be_made_is_said() {
     let file = scratch.path().join("file");
     std::fs::write(&file, b"x").expect("writable");
     for directory in [file.clone(), file.join("below")] {
-        let message = prepare(&directory, PORT_OFFSET_DEFAULT)
+        let message = prepare(&directory, Some(PORT_OFFSET_DEFAULT))
             .err()
             .expect("a file is no directory");
         assert!(
@@ -151,13 +151,13 @@ fn what_cannot_be_made_is_said() {
     }
     // A certificate of the user's without its key is not thrown away.
     std::fs::write(scratch.path().join(CERTIFICATE_FILE), b"mine").expect("writable");
-    let message = prepare(scratch.path(), PORT_OFFSET_DEFAULT)
+    let message = prepare(scratch.path(), Some(PORT_OFFSET_DEFAULT))
         .err()
         .expect("the key is missing");
     assert!(message.contains("without private-key.pem"), "{message}");
     // A configuration that the user broke is said with its place.
     std::fs::write(scratch.path().join(CONFIG_FILE), b"hostname = 1\n").expect("writable");
-    let message = prepare(scratch.path(), PORT_OFFSET_DEFAULT)
+    let message = prepare(scratch.path(), Some(PORT_OFFSET_DEFAULT))
         .err()
         .expect("it is broken");
     assert!(
