@@ -8,7 +8,7 @@
 use super::context::SmtpContext;
 use super::counters::add;
 use super::recipients::Circumstances;
-use super::trace::Received;
+use super::trace::Hop;
 use super::transaction::{Answers, Transaction};
 use crate::authenticate::{Attempt, Outcome};
 use crate::drain::DrainHandle;
@@ -20,6 +20,7 @@ use pigeon_engine::stream::TlsInfo;
 use pigeon_proto::address::{Address, ForwardPath};
 use pigeon_proto::sasl::Credentials;
 use pigeon_proto::smtp::{AuthenticationAnswer, BodySummary, Enhanced, Event, MailParameters, Peer, Reply, Session};
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -98,6 +99,18 @@ fn scopeguard(end: impl FnMut()) -> impl Drop {
         }
     }
     Guard(end)
+}
+
+/// A sender as it is logged.
+struct Path<'a>(Option<&'a Address>);
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "<{address}>"),
+            None => f.write_str("<>"),
+        }
+    }
 }
 
 enum Waited<C> {
@@ -212,7 +225,7 @@ impl Driver {
         // While an answer is owed the core has no deadline; a client that does not read must not hold the session.
         let own = || pigeon_engine::now().checked_add(self.context.options.time_outs.command);
         stream.set_deadline(self.core.deadline().or_else(own));
-        Box::pin(stream.send(output.into())).await
+        stream.send(output.into()).await
     }
 
     /// The last words, and the end.
@@ -295,7 +308,11 @@ impl Driver {
             submitter: self.submitter.clone(),
             received_at: i64::try_from(pigeon_engine::unix_time().as_secs()).unwrap_or(i64::MAX),
         };
-        self.transaction = Some(Box::new(Transaction::new(envelope, snapshot)));
+        self.transaction = Some(Box::new(Transaction::new(
+            envelope,
+            snapshot,
+            self.context.options.mode,
+        )));
         Ok(())
     }
 
@@ -344,23 +361,13 @@ impl Driver {
         let Some(transaction) = &mut self.transaction else {
             return;
         };
-        let envelope = transaction.envelope.clone();
-        // The name of the only recipient is cloned away from what is written into.
-        let recipient = transaction.recipients.only().cloned();
-        let received = Received {
+        transaction.begin_message(&Hop {
             mode: self.context.options.mode,
             extended: self.core.is_extended(),
-            smtp_utf8: envelope.parameters.smtp_utf8,
-            authenticated: self.submitter.is_some(),
             client_name: self.core.client_name().unwrap_or_default(),
-            client: self.peer.ip(),
             host_name: &self.context.options.host_name,
             tls: self.tls.as_deref(),
-            id: envelope.id(),
-            recipient: recipient.as_ref(),
-            time: envelope.received_at,
-        };
-        transaction.begin_message(&received);
+        });
     }
 
     /// Does what has to be waited for. `None`: the session is over.
@@ -479,12 +486,8 @@ impl Driver {
         add(&counters.copies_stored, copies);
         if copies > 0 {
             let envelope = &transaction.envelope;
-            let from = envelope
-                .reverse_path
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            tracing::info!(session = %self.id, message = %envelope.id(), from, bytes = summary.bytes, copies, "message stored");
+            let from = Path(envelope.reverse_path.as_ref());
+            tracing::info!(session = %self.id, message = %envelope.id(), %from, bytes = summary.bytes, copies, "message stored");
         }
         if let Some(reply) = replies.iter().find(|reply| !reply.is_positive()) {
             self.log_refusal(reply, failure.as_ref(), &transaction);

@@ -3,6 +3,7 @@
 use super::context::OverQuota;
 use crate::mail_store::{MessageId, TransferError};
 use pigeon_proto::smtp::{Enhanced, Reply};
+use std::fmt::Write as _;
 
 /// The reply to an error that concerns the message or one account.
 pub(super) fn refusal(error: &TransferError, over_quota: OverQuota) -> Reply {
@@ -44,7 +45,11 @@ pub(super) fn reply<'a>(
         }
     }
     match worst {
-        None if stored > 0 => Reply::new(250, Enhanced(2, 0, 0), format!("ok, stored as {id}")),
+        None if stored > 0 => {
+            let mut text = String::with_capacity(48);
+            write!(text, "ok, stored as {id}").expect("writing to a string does not fail");
+            Reply::new(250, Enhanced(2, 0, 0), text)
+        }
         // Nobody is there who could have it: never said to be stored.
         None => refusal(&TransferError::Unavailable(String::new()), over_quota),
         Some(worst) if stored == 0 => worst,

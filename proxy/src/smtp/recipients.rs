@@ -21,9 +21,13 @@ const LINEAR_MAX: usize = 16;
 pub(super) struct Recipients {
     targets: Vec<Target>,
     by_account: HashMap<AccountUuid, usize>,
-    /// For each accepted RCPT where its part of `links` ends; `links` are places in `targets`.
+    /// Accepted RCPTs.
+    accepted: usize,
+    /// For each of them where its part of `links` ends; `links` are places in `targets`. Kept only where each has an
+    /// answer of its own.
     ends: Vec<usize>,
     links: Vec<usize>,
+    answered_singly: bool,
     /// The least of the accounts' own bounds on a message, in bytes.
     size_max: Option<u64>,
 }
@@ -97,6 +101,14 @@ impl Circumstances<'_> {
 }
 
 impl Recipients {
+    /// Nobody yet. `answered_singly`: `links` is going to be asked for.
+    pub(super) fn new(answered_singly: bool) -> Recipients {
+        Recipients {
+            answered_singly,
+            ..Recipients::default()
+        }
+    }
+
     /// Takes `path` in, or says why not; then nothing has changed.
     pub(super) fn add(&mut self, path: ForwardPath, circumstances: &Circumstances<'_>) -> Result<(), RecipientRefusal> {
         let (address, found) = circumstances.find(path)?;
@@ -106,8 +118,7 @@ impl Recipients {
                 if self.targets.len() >= circumstances.accounts_max {
                     return Err(RecipientRefusal::TooManyRecipients);
                 }
-                let link = self.target(account, address, detail, circumstances.delivered_to);
-                self.links.push(link);
+                self.link(account, address, detail, circumstances.delivered_to);
             }
             Found::Group(group) => self.add_group(&group, &address, circumstances)?,
             Found::Refused(RecipientRefusal::Relaying) if circumstances.authenticated => {
@@ -115,7 +126,10 @@ impl Recipients {
             }
             Found::Refused(refusal) => return Err(refusal),
         }
-        self.ends.push(self.links.len());
+        self.accepted += 1;
+        if self.answered_singly {
+            self.ends.push(self.links.len());
+        }
         Ok(())
     }
 
@@ -143,10 +157,16 @@ impl Recipients {
             circumstances.check(account)?;
         }
         for account in expansion.accounts {
-            let link = self.target(account, address.clone(), None, circumstances.delivered_to);
-            self.links.push(link);
+            self.link(account, address.clone(), None, circumstances.delivered_to);
         }
         Ok(())
+    }
+
+    fn link(&mut self, account: Arc<Account>, address: Address, detail: Option<Box<str>>, delivered_to: bool) {
+        let place = self.target(account, address, detail, delivered_to);
+        if self.answered_singly {
+            self.links.push(place);
+        }
     }
 
     /// The account's place in the list, at the end when it is new.
@@ -211,9 +231,14 @@ impl Recipients {
         })
     }
 
+    /// Accepted RCPTs.
+    pub(super) fn accepted(&self) -> usize {
+        self.accepted
+    }
+
     /// The address in RCPT, when only one was accepted.
     pub(super) fn only(&self) -> Option<&Address> {
-        match (self.ends.len(), self.targets.first()) {
+        match (self.accepted, self.targets.first()) {
             (1, Some(target)) => Some(&target.address),
             _ => None,
         }

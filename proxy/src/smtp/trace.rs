@@ -10,16 +10,21 @@ use pigeon_proto::smtp::Mode;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
-/// What a Received line says.
-pub(super) struct Received<'a> {
+/// What a Received line says of the session.
+pub(super) struct Hop<'a> {
     pub(super) mode: Mode,
     pub(super) extended: bool,
-    pub(super) smtp_utf8: bool,
-    pub(super) authenticated: bool,
     pub(super) client_name: &'a str,
-    pub(super) client: IpAddr,
     pub(super) host_name: &'a str,
     pub(super) tls: Option<&'a TlsInfo>,
+}
+
+/// What it says of the message beside that.
+pub(super) struct Received<'a> {
+    pub(super) hop: &'a Hop<'a>,
+    pub(super) smtp_utf8: bool,
+    pub(super) authenticated: bool,
+    pub(super) client: IpAddr,
     pub(super) id: MessageId,
     /// The recipient, when there is one only: nobody reads here who else got it.
     pub(super) recipient: Option<&'a Address>,
@@ -30,34 +35,39 @@ pub(super) struct Received<'a> {
 impl Received<'_> {
     /// RFC 3848, and RFC 6531 section 4.3.
     fn protocol(&self) -> &'static str {
-        if !self.extended {
+        if !self.hop.extended {
             return "SMTP";
         }
-        let names = match (self.mode, self.smtp_utf8) {
+        let names = match (self.hop.mode, self.smtp_utf8) {
             (Mode::Lmtp, false) => ["LMTP", "LMTPA", "LMTPS", "LMTPSA"],
             (Mode::Lmtp, true) => ["UTF8LMTP", "UTF8LMTPA", "UTF8LMTPS", "UTF8LMTPSA"],
             (_, false) => ["ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA"],
             (_, true) => ["UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"],
         };
-        names[usize::from(self.authenticated) + 2 * usize::from(self.tls.is_some())]
+        names[usize::from(self.authenticated) + 2 * usize::from(self.hop.tls.is_some())]
     }
 }
 
 impl fmt::Display for Received<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let client = Literal(self.client);
-        if self.client_name.is_ascii() && check_domain(self.client_name).is_ok() {
-            write!(f, "Received: from {} ({client})", self.client_name)?;
+        if self.hop.client_name.is_ascii() && check_domain(self.hop.client_name).is_ok() {
+            write!(f, "Received: from {} ({client})", self.hop.client_name)?;
         } else {
             write!(f, "Received: from {client} (said ")?;
-            for byte in self.client_name.bytes() {
+            for byte in self.hop.client_name.bytes() {
                 let harmless = byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
                 f.write_char(if harmless { char::from(byte) } else { '?' })?;
             }
             f.write_str(")")?;
         }
-        write!(f, "\r\n\tby {} (PigeonAir) with {}", self.host_name, self.protocol())?;
-        if let Some(tls) = self.tls {
+        write!(
+            f,
+            "\r\n\tby {} (PigeonAir) with {}",
+            self.hop.host_name,
+            self.protocol()
+        )?;
+        if let Some(tls) = self.hop.tls {
             write!(f, "\r\n\t({} {})", tls.version, tls.cipher)?;
         }
         write!(f, "\r\n\tid {}", self.id)?;
@@ -68,18 +78,22 @@ impl fmt::Display for Received<'_> {
     }
 }
 
-/// `<>` is the null sender.
-pub(super) fn return_path(buffer: &mut String, reverse_path: Option<&Address>) {
+/// Return-Path and Received; `None` is the null sender.
+pub(super) fn lines(buffer: &mut String, reverse_path: Option<&Address>, received: &Received<'_>) {
     let written = match reverse_path {
-        Some(address) => write!(buffer, "Return-Path: <{address}>\r\n"),
-        None => write!(buffer, "Return-Path: <>\r\n"),
+        Some(address) => write!(buffer, "Return-Path: <{address}>\r\n{received}"),
+        None => write!(buffer, "Return-Path: <>\r\n{received}"),
     };
     written.expect("writing to a string does not fail");
 }
 
 /// The line of one recipient.
 pub(super) fn delivered_to(address: &Address) -> Bytes {
-    Bytes::from(format!("Delivered-To: {address}\r\n"))
+    // Quotes may make it longer; usually this is all that is allocated.
+    let bytes = "Delivered-To: @\r\n".len() + address.local().len() + address.domain().len();
+    let mut line = String::with_capacity(bytes);
+    write!(line, "Delivered-To: {address}\r\n").expect("writing to a string does not fail");
+    Bytes::from(line)
 }
 
 /// Date and Message-ID, as far as they are missing.
@@ -162,16 +176,22 @@ mod tests {
         }
     }
 
-    fn received<'a>(client_name: &'a str, recipient: Option<&'a Address>, tls: Option<&'a TlsInfo>) -> Received<'a> {
-        Received {
+    fn hop<'a>(client_name: &'a str, tls: Option<&'a TlsInfo>) -> Hop<'a> {
+        Hop {
             mode: Mode::Smtp,
             extended: true,
-            smtp_utf8: false,
-            authenticated: false,
             client_name,
-            client: "203.0.113.7".parse().unwrap(),
             host_name: "mx.example.org",
             tls,
+        }
+    }
+
+    fn received<'a>(hop: &'a Hop<'a>, recipient: Option<&'a Address>) -> Received<'a> {
+        Received {
+            hop,
+            smtp_utf8: false,
+            authenticated: false,
+            client: "203.0.113.7".parse().unwrap(),
             id: MessageId {
                 session: SessionId(0x1234),
                 transaction: 2,
@@ -181,18 +201,25 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_received_line_says_how_it_came() {
-        let recipient: Address = "\"a b\"@example.org".parse().unwrap();
-        let tls = TlsInfo {
+    fn tls() -> TlsInfo {
+        TlsInfo {
             version: "TLSv1.3".to_owned(),
             cipher: "TLS_AES_128_GCM_SHA256".to_owned(),
             server_name: None,
-        };
+        }
+    }
+
+    #[test]
+    fn the_lines_say_how_it_came() {
+        let recipient: Address = "\"a b\"@example.org".parse().unwrap();
+        let tls = tls();
+        let hop = hop("client.example.net", Some(&tls));
+        let mut buffer = String::new();
+        lines(&mut buffer, None, &received(&hop, Some(&recipient)));
         assert_eq!(
-            received("client.example.net", Some(&recipient), Some(&tls)).to_string(),
-            "Received: from client.example.net ([203.0.113.7])\r\n\tby mx.example.org (PigeonAir) with ESMTPS\r\n\t\
-             (TLSv1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 0000000000001234.2\r\n\tfor <\"a b\"@example.org>; \
+            buffer,
+            "Return-Path: <>\r\nReceived: from client.example.net ([203.0.113.7])\r\n\tby mx.example.org (PigeonAir) \
+             with ESMTPS\r\n\t(TLSv1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 0000000000001234.2\r\n\tfor <\"a b\"@example.org>; \
              Thu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
     }
@@ -205,24 +232,22 @@ mod tests {
             ("bücher.example", "from [203.0.113.7] (said b??cher.example)"),
             ("x)\tby evil", "from [203.0.113.7] (said x??by?evil)"),
         ] {
-            let line = received(name, None, None).to_string();
+            let hop = hop(name, None);
+            let line = received(&hop, None).to_string();
             assert!(
                 line.starts_with(&format!("Received: {from}\r\n\tby mx.example.org")),
                 "{line}"
             );
         }
-        let mut line = received("x", None, None);
+        let hop = hop("x", None);
+        let mut line = received(&hop, None);
         line.client = "2001:db8::7".parse().unwrap();
         assert!(line.to_string().contains("x ([IPv6:2001:db8::7])"));
     }
 
     #[test]
     fn protocols_have_their_registered_names() {
-        let tls = TlsInfo {
-            version: String::new(),
-            cipher: String::new(),
-            server_name: None,
-        };
+        let tls = tls();
         for (mode, extended, utf8, authenticated, encrypted, expected) in [
             (Mode::Smtp, false, false, false, false, "SMTP"),
             (Mode::Smtp, true, false, false, false, "ESMTP"),
@@ -232,8 +257,10 @@ mod tests {
             (Mode::Lmtp, true, false, false, false, "LMTP"),
             (Mode::Lmtp, true, true, false, true, "UTF8LMTPS"),
         ] {
-            let mut line = received("x", None, encrypted.then_some(&tls));
-            (line.mode, line.extended, line.smtp_utf8, line.authenticated) = (mode, extended, utf8, authenticated);
+            let mut hop = hop("x", encrypted.then_some(&tls));
+            (hop.mode, hop.extended) = (mode, extended);
+            let mut line = received(&hop, None);
+            (line.smtp_utf8, line.authenticated) = (utf8, authenticated);
             assert_eq!(line.protocol(), expected);
         }
     }

@@ -6,7 +6,7 @@
 use super::context::SmtpContext;
 use super::outcome;
 use super::recipients::Recipients;
-use super::trace::{self, Received};
+use super::trace::{self, Hop, Received};
 use crate::mail_store::{EnvelopeInfo, Transfer, TransferError};
 use bytes::Bytes;
 use pigeon_datatree_cache::Current;
@@ -45,10 +45,10 @@ pub(super) struct Answers {
 }
 
 impl Transaction {
-    pub(super) fn new(envelope: EnvelopeInfo, snapshot: Current) -> Transaction {
+    pub(super) fn new(envelope: EnvelopeInfo, snapshot: Current, mode: Mode) -> Transaction {
         Transaction {
             envelope: Rc::new(envelope),
-            recipients: Recipients::default(),
+            recipients: Recipients::new(mode == Mode::Lmtp),
             snapshot,
             message: Vec::new(),
             trace_bytes: 0,
@@ -58,12 +58,21 @@ impl Transaction {
     }
 
     /// Writes the trace lines; the client's bytes follow.
-    pub(super) fn begin_message(&mut self, received: &Received<'_>) {
-        let declared = self.envelope.parameters.size.unwrap_or(0);
+    pub(super) fn begin_message(&mut self, hop: &Hop<'_>) {
+        let envelope = &*self.envelope;
+        let declared = envelope.parameters.size.unwrap_or(0);
         let declared = usize::try_from(declared).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        let received = Received {
+            hop,
+            smtp_utf8: envelope.parameters.smtp_utf8,
+            authenticated: envelope.submitter.is_some(),
+            client: envelope.peer.ip(),
+            id: envelope.id(),
+            recipient: self.recipients.only(),
+            time: envelope.received_at,
+        };
         let mut lines = String::with_capacity(TRACE_BYTES + declared.max(FIRST_BYTES - TRACE_BYTES));
-        trace::return_path(&mut lines, self.envelope.reverse_path.as_ref());
-        lines.push_str(&received.to_string());
+        trace::lines(&mut lines, envelope.reverse_path.as_ref(), &received);
         self.trace_bytes = lines.len();
         self.message = lines.into_bytes();
         self.bytes = 0;
@@ -247,7 +256,7 @@ impl Transaction {
     fn refused(&mut self, refusal: Refusal, context: &SmtpContext) -> Answers {
         self.forget_message();
         let count = if context.options.mode == Mode::Lmtp {
-            self.recipients.links().count()
+            self.recipients.accepted()
         } else {
             1
         };

@@ -83,10 +83,20 @@ impl Reply {
         (400..500).contains(&self.code)
     }
 
+    /// Bytes of the line with its CRLF.
+    fn line_bytes(&self) -> usize {
+        let enhanced = self.enhanced.map_or(0, |Enhanced(class, subject, detail)| {
+            digits(u16::from(class)) + digits(subject) + digits(detail) + 3
+        });
+        let text = self.text.chars().count();
+        (digits(self.code) + 1 + enhanced + text + 2).min(LINE_BYTES_MAX)
+    }
+
     /// Appends the line to `output`.
     pub(super) fn write(&self, output: &mut Vec<u8>) {
         let start = output.len();
-        output.reserve(self.text.len() + 16);
+        // As much as the line takes: an output of one reply is then handed on without another allocation.
+        output.reserve(self.line_bytes());
         push_number(output, self.code);
         output.push(b' ');
         if let Some(Enhanced(class, subject, detail)) = self.enhanced {
@@ -114,6 +124,10 @@ impl fmt::Display for Reply {
         }
         f.write_str(&self.text)
     }
+}
+
+fn digits(number: u16) -> usize {
+    number.checked_ilog10().map_or(1, |digits| digits as usize + 1)
 }
 
 pub(super) fn push_number(output: &mut Vec<u8>, number: u16) {
@@ -214,10 +228,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_takes_what_it_says() {
+        for reply in [
+            Reply::new(250, Enhanced(2, 1, 5), "ok"),
+            Reply::new(550, Enhanced(5, 6, 11), "\u{fc}".to_owned()),
+            Reply::plain(354, "go on"),
+            Reply::new(550, Enhanced(5, 1, 1), "x".repeat(2000)),
+        ] {
+            assert_eq!(written(&reply).len(), reply.line_bytes());
+        }
+    }
+
+    #[test]
     fn numbers_are_written_whole() {
         for number in [0, 7, 10, 250, 999, u16::MAX] {
             let mut output = Vec::new();
             push_number(&mut output, number);
+            assert_eq!(output.len(), digits(number));
             assert_eq!(output, number.to_string().as_bytes());
         }
     }
