@@ -2,25 +2,32 @@
 
 use sd_notify::NotifyState;
 use std::io;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 /// What the operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// SIGTERM or SIGINT: take no new sessions, let those that are there end, then end.
     Drain,
-    /// A second SIGTERM or SIGINT: end without waiting for sessions. What was acknowledged is durable either way.
+    /// Another SIGTERM or SIGINT a while after the first: end without waiting for sessions. What was acknowledged is durable
+    /// either way.
     Stop,
     /// SIGHUP: read again what can change while the node runs.
     Reload,
 }
+
+/// Signals to end that come within this time are one wish: `timeout`, and others that signal a process and then its group,
+/// send two.
+const SAME_WISH: Duration = Duration::from_millis(500);
 
 /// Receives signals from its making on. Needs a tokio runtime with IO.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
-    draining: bool,
+    draining_since: Option<Instant>,
 }
 
 impl Signals {
@@ -30,24 +37,27 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
-            draining: false,
+            draining_since: None,
         })
     }
 
     /// Waits for the next one. Cancel-safe. Several of a kind at once count as one, as the kernel has it.
     pub async fn next(&mut self) -> Wish {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => self.end(),
-            _ = self.interrupt.recv() => self.end(),
-            _ = self.hang_up.recv() => Wish::Reload,
-        }
-    }
-
-    fn end(&mut self) -> Wish {
-        match std::mem::replace(&mut self.draining, true) {
-            false => Wish::Drain,
-            true => Wish::Stop,
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.hang_up.recv() => return Wish::Reload,
+            }
+            match self.draining_since {
+                None => {
+                    self.draining_since = Some(Instant::now());
+                    return Wish::Drain;
+                }
+                Some(since) if since.elapsed() >= SAME_WISH => return Wish::Stop,
+                Some(_) => {}
+            }
         }
     }
 }
@@ -85,19 +95,27 @@ mod tests {
     fn signals_become_wishes() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .start_paused(true)
             .build()
             .expect("a runtime can be made");
         runtime.block_on(async {
             let mut signals = Signals::new().expect("signals can be taken over");
-            for (kind, wish) in [
-                (Kind::HUP, Wish::Reload),
-                (Kind::TERM, Wish::Drain),
-                (Kind::HUP, Wish::Reload),
-                (Kind::INT, Wish::Stop),
-                (Kind::TERM, Wish::Stop),
+            // The pause before the signal, the signal, and the wish that it is.
+            let again = SAME_WISH;
+            for (pause, kind, wish) in [
+                (Duration::ZERO, Kind::HUP, Some(Wish::Reload)),
+                (Duration::ZERO, Kind::TERM, Some(Wish::Drain)),
+                (Duration::ZERO, Kind::TERM, None),
+                (again / 2, Kind::INT, None),
+                (Duration::ZERO, Kind::HUP, Some(Wish::Reload)),
+                (again, Kind::INT, Some(Wish::Stop)),
+                (Duration::ZERO, Kind::TERM, Some(Wish::Stop)),
             ] {
+                tokio::time::advance(pause).await;
                 kill_process(getpid(), kind).expect("a process may signal itself");
-                assert_eq!(signals.next().await, wish, "{kind:?}");
+                if let Some(wish) = wish {
+                    assert_eq!(signals.next().await, wish, "{kind:?} after {pause:?}");
+                }
             }
         });
     }
