@@ -44,10 +44,18 @@ fn options() -> EngineOptions {
     EngineOptions {
         cores: cpu(available.cpus().first()),
         control_cpus: cpu(available.cpus().last()),
-        receive_buffers: 1024,
-        receive_buffer_bytes: 16 << 10,
+        receive_buffers: setting("RECEIVE_BUFFERS", 1024),
+        receive_buffer_bytes: setting("RECEIVE_BUFFER_BYTES", 16 << 10),
         core_queue_depth: 1024,
     }
+}
+
+/// A number from the environment.
+fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// CPU time of the calling thread.
@@ -109,7 +117,8 @@ fn report(what: &str, count: u64, cpu: Duration) {
 }
 
 fn echo(connections: usize) {
-    for length in [64, 16 << 10] {
+    let lengths = std::env::var("LENGTH").map_or(vec![64, 16 << 10], |_| vec![setting("LENGTH", 64)]);
+    for length in lengths {
         let what = format!("echo, {connections} connections, {length} bytes");
         runtime::run(
             options(),
@@ -128,7 +137,7 @@ fn echo(connections: usize) {
                 let before = handle.call(CoreId(0), state).await.expect("core 0 runs");
                 let count = load(address, connections, length).await;
                 let after = handle.call(CoreId(0), state).await.expect("core 0 runs");
-                report(&what, count, after.0 - before.0);
+                report(&what, count, after.0.saturating_sub(before.0));
                 println!(
                     "    enters {:.2}, sleeps {:.2} each",
                     (after.1.enters - before.1.enters) as f64 / count as f64,
@@ -248,12 +257,10 @@ fn append_bare(path: &PathBuf, length: u64, batch: usize) {
         base: buffer.as_mut_ptr(),
         length: size,
     }];
+    // SAFETY: `IoSlice` is laid out as `struct iovec`, and there is one.
+    let vectors = unsafe { std::slice::from_raw_parts(vector.as_ptr().cast(), 1) };
     // SAFETY: the memory outlives the ring's use of it: every write is awaited below.
-    unsafe {
-        ring.submitter()
-            .register_buffers(std::slice::from_raw_parts(vector.as_ptr().cast(), 1))
-    }
-    .expect("registers");
+    unsafe { ring.submitter().register_buffers(vectors) }.expect("registers");
     let (start, cpu) = (Instant::now(), thread_time());
     let (mut records, mut position) = (0, 0);
     while start.elapsed() < MEASURED {
@@ -337,6 +344,7 @@ fn idle(connections: usize) {
 fn across() {
     let options = EngineOptions {
         cores: None,
+        control_cpus: None,
         ..options()
     };
     let main = || async {

@@ -10,11 +10,9 @@
 #![allow(unsafe_code)] // Submitting an entry is unsafe by nature: the kernel takes raw pointers out of it.
 
 mod buffers;
-mod event;
 mod operation;
 
 pub(crate) use self::buffers::{Buffer, BufferRing};
-pub(crate) use self::event::EventFile;
 pub(crate) use self::operation::{Event, Finished, Operation, OperationKey, Payload, Single, SocketAddressBytes};
 
 use self::operation::Operations;
@@ -23,6 +21,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Entries of the submission queue; a full one is submitted at once, so this only bounds the size of a batch.
 const SUBMISSION_ENTRIES: u32 = 512;
@@ -42,6 +41,9 @@ const SEND_FLAGS: i32 = 0x100 | 0x4000;
 /// SOCK_CLOEXEC. Not SOCK_NONBLOCK: on a non-blocking socket the ring answers EAGAIN where it would have waited.
 const ACCEPT_FLAGS: i32 = 0o2_000_000;
 
+/// POLLIN of poll(2).
+const POLL_IN: u32 = 0x1;
+
 /// RWF_DSYNC of pwritev2(2): the write completes when its data is durable.
 const RWF_DSYNC: i32 = 0x2;
 
@@ -54,9 +56,9 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// A ring for the calling thread, which alone may use it. `event` is signalled at completions while
-    /// `set_event_enabled(true)`. The provided buffers of `buffers` are registered for `start_receive`.
-    pub(crate) fn new(event: RawFd, buffers: &BufferRing) -> io::Result<Ring> {
+    /// A ring for the calling thread, which alone may use it. The provided buffers of `buffers` are registered for
+    /// `start_receive`.
+    pub(crate) fn new(buffers: &BufferRing) -> io::Result<Ring> {
         let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -64,7 +66,6 @@ impl Ring {
             .setup_clamp()
             .setup_cqsize(COMPLETION_ENTRIES)
             .build(SUBMISSION_ENTRIES)?;
-        uring.submitter().register_eventfd(event)?;
         // SAFETY: the memory of the entries stays mapped until `BufferRing` is dropped, and `Core` drops the ring, which
         // ends the registration, before it lets go of the buffers.
         unsafe {
@@ -95,42 +96,32 @@ impl Ring {
         submission.taskrun() || submission.cq_overflow()
     }
 
-    /// Whether completions are ready to be reaped without a system call.
-    pub(crate) fn has_completions(&mut self) -> bool {
-        !self.uring.completion().is_empty()
-    }
-
-    /// Submits everything and lets the kernel run the work it deferred to this thread.
-    pub(crate) fn enter(&mut self) {
+    /// Submits everything and lets the kernel run the work it deferred to this thread. With `wait`, goes to sleep until
+    /// there is a completion, for at most that time; a completion that is there already ends it at once.
+    pub(crate) fn enter(&mut self, wait: Option<Duration>) {
         self.move_backlog();
         loop {
-            let unsubmitted = self.uring.submission().len();
-            // Bounded by the queue's size, 512, so the cast loses nothing.
-            let count = unsubmitted as u32;
-            // SAFETY: no argument structure is passed, and every entry in the queue is backed by its slot.
-            let entered = unsafe {
-                self.uring
-                    .submitter()
-                    .enter::<u64>(count, 0, EnterFlags::GETEVENTS.bits(), None)
+            // More to submit than the queue takes: the sleep comes with the last of it.
+            let wait = wait.filter(|_| self.backlog.is_empty());
+            let entered = match wait {
+                Some(wait) => {
+                    let time = types::Timespec::from(wait);
+                    let arguments = types::SubmitArgs::new().timespec(&time);
+                    self.uring.submitter().submit_with_args(1, &arguments)
+                }
+                None => {
+                    let unsubmitted = self.uring.submission().len();
+                    let (count, flags) = (unsubmitted as u32, EnterFlags::GETEVENTS.bits());
+                    // SAFETY: no argument structure is passed, and every entry in the queue is backed by its slot. The
+                    // count is bounded by the queue's size, 512, so the cast loses nothing.
+                    unsafe { self.uring.submitter().enter::<u64>(count, 0, flags, None) }
+                }
             };
             // EBUSY and EAGAIN: the completion queue has to be reaped or memory is short; what was not taken stays in the
-            // queue, and the driver comes back. EINTR: nothing was taken.
-            if entered.is_err() || self.backlog.is_empty() {
+            // queue, and the driver comes back. EINTR and ETIME: the sleep has ended.
+            if entered.is_err() || !self.move_backlog() {
                 return;
             }
-            if !self.move_backlog() {
-                return;
-            }
-        }
-    }
-
-    /// Asks for a signal of the event descriptor at the next completion, or for none.
-    pub(crate) fn set_event_enabled(&mut self, enabled: bool) {
-        let completion = self.uring.completion();
-        if enabled {
-            completion.enable_eventfd();
-        } else {
-            completion.disable_eventfd();
         }
     }
 
@@ -153,6 +144,14 @@ impl Ring {
                 return Some(event);
             }
         }
+    }
+
+    /// Tells (`Event::Signalled`) whenever `event`, an event descriptor, is signalled.
+    pub(crate) fn start_watch(&mut self, event: RawFd) -> OperationKey {
+        let key = self.operations.insert(Operation::Watch);
+        let poll = opcode::PollAdd::new(types::Fd(event), POLL_IN).multi(true).build();
+        self.push(poll.user_data(key.user_data()));
+        key
     }
 
     /// Accepts connections on `descriptor` until it fails or is cancelled; `operation` is `Operation::Accept`.
@@ -273,7 +272,7 @@ impl Ring {
             if self.try_push(&entry) {
                 return;
             }
-            self.enter();
+            self.enter(None);
             if self.try_push(&entry) {
                 return;
             }

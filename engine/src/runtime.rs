@@ -1,7 +1,8 @@
 //! Starting the cores, and what a task on a core may ask of its core: spawn, sleep, the time, and another core.
 //!
-//! Each core is a thread with a glommio executor and a raw ring beside it (`ring`); `driver` joins the two. Tasks of one
-//! core share nothing with those of another: they meet only in the queues of `inbox`.
+//! Each core is a thread with a glommio executor, which keeps the tasks and their shares of the CPU, and a raw ring beside
+//! it (`ring`) for everything that waits; `driver` joins the two. Tasks of one core share nothing with those of another:
+//! they meet only in the queues of `inbox`.
 
 mod across;
 mod core;
@@ -13,6 +14,7 @@ mod reply;
 mod start;
 mod task;
 mod time;
+mod waker;
 
 pub use self::across::{CoreGone, on_core};
 pub use self::core::{CoreId, core_count, current_core};
@@ -22,7 +24,7 @@ pub use self::task::{Task, spawn, spawn_background};
 pub use self::time::{Elapsed, now, sleep, timeout, unix_time, yield_now};
 
 pub(crate) use self::across::call;
-pub(crate) use self::core::{Core, kick, try_with, with};
+pub(crate) use self::core::{Core, try_with, with};
 pub(crate) use self::inbox::EngineShared;
 pub(crate) use self::operation::single;
 pub(crate) use self::reply::channel as reply_channel;

@@ -90,7 +90,6 @@ impl ConnectionState {
         let mut ring = core.ring.borrow_mut();
         receive.into_iter().chain(send).for_each(|key| ring.cancel(key));
         drop(ring);
-        core.driver.kick();
     }
 
     /// The owner lets go: what is under way is cancelled, and the descriptor closed after it.
@@ -113,7 +112,6 @@ impl ConnectionState {
         }
         if let Some(socket) = self.take_socket() {
             core.ring.borrow_mut().close(socket);
-            core.driver.kick();
         }
     }
 }

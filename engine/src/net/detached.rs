@@ -23,7 +23,6 @@ pub(super) async fn detach(state: &ConnectionState) -> io::Result<DetachedConnec
     if let Some(key) = receive {
         runtime::with(|core| {
             core.ring.borrow_mut().cancel(key);
-            core.driver.kick();
         });
     }
     Connection::settled(state).await;

@@ -153,7 +153,6 @@ fn arm(core: &Core, state: &Rc<ListenerState>, accepting: &mut Accepting) {
         .start_accept(socket.as_raw_fd(), Operation::Accept(state.clone()));
     accepting.operation = Some(key);
     accepting.cancelling = false;
-    core.driver.kick();
 }
 
 fn cancel(core: &Core, accepting: &mut Accepting) {
@@ -161,7 +160,6 @@ fn cancel(core: &Core, accepting: &mut Accepting) {
         && !std::mem::replace(&mut accepting.cancelling, true)
     {
         core.ring.borrow_mut().cancel(key);
-        core.driver.kick();
     }
 }
 
@@ -171,7 +169,6 @@ fn close(core: &Core, accepting: &mut Accepting) {
         && let Some(socket) = accepting.socket.take()
     {
         core.ring.borrow_mut().close(socket);
-        core.driver.kick();
     }
 }
 

@@ -7,7 +7,7 @@
 //! When the ring of buffers is empty, the kernel ends the receive with ENOBUFS. The connection queues up in
 //! `Network::starved`; the driver arms as many of them as buffers are available, first come first served, in every turn
 //! until none waits. Nobody is forgotten: as long as one waits, either a buffer is available, and the next turn arms it, or
-//! all are held, and the return of one causes a turn.
+//! all are held, and their return, by a task that runs, is followed by a turn like all that a task does.
 
 use super::connection::{ConnectionState, end_result};
 use crate::ring::{Buffer, Operation, OperationKey};
@@ -166,7 +166,6 @@ fn arm(core: &Core, state: &Rc<ConnectionState>, incoming: &mut Incoming) {
         .start_receive(descriptor, Operation::Receive(state.clone()));
     incoming.operation = Some(key);
     incoming.cancelling = false;
-    core.driver.kick();
 }
 
 /// A completion of the receive operation.
@@ -194,7 +193,6 @@ pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, mo
                 if !incoming.cancelling {
                     incoming.starved = true;
                     core.network.starved.borrow_mut().push_back(state.clone());
-                    core.buffers.set_wanted(true);
                 }
             }
             // Ours, or a passing refusal: armed again by the next `receive`.
@@ -210,7 +208,6 @@ pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, mo
     if incoming.queue.len() >= queued_max {
         if let Some(key) = incoming.begin_cancel() {
             core.ring.borrow_mut().cancel(key);
-            core.driver.kick();
         }
     } else if !more && result > 0 && incoming.end.is_none() && !incoming.cancelling {
         // The kernel ends a multishot receive now and then, for instance when the completion queue was full.
@@ -224,7 +221,6 @@ pub(crate) fn rearm_starved(core: &Core) -> usize {
     let mut count = 0;
     while count < usize::from(core.buffers.available()) {
         let Some(state) = core.network.starved.borrow_mut().pop_front() else {
-            core.buffers.set_wanted(false);
             break;
         };
         let mut incoming = state.incoming.borrow_mut();

@@ -77,7 +77,6 @@ fn start(core: &Core, state: &Rc<ConnectionState>, data: Bytes) -> io::Result<()
     let mut outgoing = state.outgoing.borrow_mut();
     outgoing.operation = Some(key);
     outgoing.result = None;
-    core.driver.kick();
     Ok(())
 }
 

@@ -52,7 +52,6 @@ pub(crate) struct BufferRing {
     buffer_bytes: u32,
     tail: Cell<u16>,
     held: Cell<u16>,
-    wanted: Cell<bool>,
 }
 
 impl BufferRing {
@@ -73,7 +72,6 @@ impl BufferRing {
             buffer_bytes,
             tail: Cell::new(0),
             held: Cell::new(0),
-            wanted: Cell::new(false),
         };
         (0..count).for_each(|id| ring.provide(id));
         Ok(Rc::new(ring))
@@ -95,11 +93,6 @@ impl BufferRing {
         self.count - self.held.get()
     }
 
-    /// Asks that the driver be kicked when a buffer comes back.
-    pub(crate) fn set_wanted(&self, wanted: bool) {
-        self.wanted.set(wanted);
-    }
-
     /// The buffer that a completion names.
     pub(super) fn take(self: &Rc<Self>, id: u16, length: usize) -> Buffer {
         assert!(id < self.count, "the kernel picks from the buffers that it was given");
@@ -114,9 +107,6 @@ impl BufferRing {
     fn give_back(&self, id: u16) {
         self.held.set(self.held.get() - 1);
         self.provide(id);
-        if self.wanted.get() {
-            crate::runtime::kick();
-        }
     }
 
     /// Puts a buffer at the tail of the ring.

@@ -41,6 +41,8 @@ impl OperationKey {
 
 /// What is under way, and for whom.
 pub(crate) enum Operation {
+    /// Multishot poll of the core's event descriptor.
+    Watch,
     /// Multishot accept.
     Accept(Rc<ListenerState>),
     /// Multishot receive.
@@ -141,6 +143,8 @@ pub(crate) enum Event {
         result: i32,
         data: Bytes,
     },
+    /// Another thread wants this one to look at its queues.
+    Signalled { more: bool },
     /// Somebody who waited was woken; there is nothing more to do.
     Woken,
 }
@@ -194,6 +198,7 @@ impl Operations {
             .filter(|slot| slot.generation == key.generation)?;
         if more {
             return match &slot.operation {
+                Operation::Watch => Some(Event::Signalled { more }),
                 Operation::Accept(listener) => Some(Event::Accepted {
                     listener: listener.clone(),
                     result: accepted_socket(result),
@@ -220,6 +225,7 @@ impl Operations {
             return Some(Event::Woken);
         }
         match self.slots.remove(index).operation {
+            Operation::Watch => Some(Event::Signalled { more }),
             Operation::Accept(listener) => Some(Event::Accepted {
                 listener,
                 result: accepted_socket(result),

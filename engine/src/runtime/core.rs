@@ -3,13 +3,14 @@
 use super::counters::CounterCells;
 use super::driver::Driver;
 use super::inbox::{CoreShared, EngineShared};
-use super::reply::Waiters;
 use super::task::Tasks;
+use super::time::Timers;
 use crate::blocking::BlockingPool;
 use crate::net::Network;
-use crate::ring::{BufferRing, Ring};
+use crate::ring::{BufferRing, OperationKey, Ring};
 use glommio::TaskQueueHandle;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,7 +27,9 @@ pub(crate) struct Core {
     pub(crate) engine: Arc<EngineShared>,
     pub(crate) driver: Driver,
     pub(crate) tasks: Tasks,
-    pub(crate) waiters: RefCell<Waiters>,
+    pub(super) timers: RefCell<Timers>,
+    /// The operation that polls the event descriptor.
+    pub(super) event_watch: Cell<Option<OperationKey>>,
     pub(crate) network: Network,
     pub(crate) background: TaskQueueHandle,
     pub(crate) files: BlockingPool,
@@ -40,6 +43,12 @@ impl Core {
     /// The part of this core that other threads see.
     pub(crate) fn shared(&self) -> &Arc<CoreShared> {
         self.engine.core(self.id)
+    }
+
+    /// Has the ring end its sleep when another thread signals the event descriptor.
+    pub(super) fn watch_event(&self) {
+        let key = self.ring.borrow_mut().start_watch(self.shared().event().as_raw_fd());
+        self.event_watch.set(Some(key));
     }
 
     /// This core's counters.
@@ -68,11 +77,6 @@ pub(crate) fn try_with<R>(work: impl FnOnce(&Rc<Core>) -> R) -> Option<R> {
         .try_with(|current| current.borrow().as_ref().map(work))
         .ok()
         .flatten()
-}
-
-/// Has this core's driver take a turn soon: there are submissions, or something it waits for.
-pub(crate) fn kick() {
-    try_with(|core| core.driver.kick());
 }
 
 /// The core this thread is. Panics outside of a core.

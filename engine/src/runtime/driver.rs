@@ -1,88 +1,68 @@
-//! The turn of a core: jobs and replies from other cores, submissions, completions; and going to sleep.
+//! The turn of a core: jobs and wake-ups from other threads, timers, submissions, completions; and its sleep.
 //!
-//! The driver is one task among those of the executor. While it finds work it goes back to the end of the queue of
-//! runnable tasks, so that what they submit in one round goes to the kernel in one call. When it finds none it sleeps until
-//! it is kicked: by a task that submits something, or by the watcher, the one task that reads the event descriptor.
+//! The driver is one task among those of the executor. After a turn it goes to the end of the queue of runnable tasks, so
+//! that what they all submit in one round goes to the kernel in one call. When nothing is runnable, it waits in the ring
+//! itself: every cause of more work ends that wait (completions; the event descriptor, polled by the ring, for other
+//! threads; the time of the next timer). So a round trip on an otherwise idle core costs two system calls. The executor
+//! itself never sleeps: polling its three rings and linking them for a sleep costs it a dozen system calls each time.
 //!
-//! Why no wake-up is lost. The event descriptor is signalled by the kernel (a completion, or work deferred to this thread)
-//! and by other threads (jobs, replies), both only while the driver says that it sleeps. Going to sleep means, in this
-//! order: say so (`set_sleeping`, `set_event_enabled`), enter the kernel once more, look at all queues once more. What came
-//! before that look is seen by it. What comes later finds the signals on: another thread by the fence described at `inbox`;
-//! the kernel because it signals whenever its list of deferred work becomes non-empty, and our `enter` after switching the
-//! signal on has just emptied it. The watcher reads the descriptor without end and is never selected over, so a signal is
-//! never swallowed; a signal too many costs one empty turn.
+//! Why no wake-up is lost: see `inbox` for other threads; completions are waited for where they arrive, and tasks of this
+//! core are woken only by this thread, which is not running them while it waits.
+//!
+//! The executor polls its own rings when its preemption timer fires (100 ms); nothing of ours is in them. But when that
+//! timer fires before the executor has run the first task of a round, it goes to sleep although tasks are runnable (glommio
+//! 0.9.0, `run_task_queues`; it takes a thread that was put off its CPU for 100 ms at the wrong instruction). The watchmen
+//! are there for that: their timers are the executor's own, and the next one to be due wakes it.
 
 use super::core::Core;
 use super::inbox::Job;
+use super::time::yield_once;
 use crate::net;
-use crate::ring::{Event, EventFile};
+use crate::ring::Event;
 use crate::sync::Notify;
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use glommio::task::JoinHandle;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Completions handled in one turn at most: then the tasks that they woke run first.
 const COMPLETIONS_A_TURN_MAX: usize = 1024;
 
-/// How long tasks may keep the executor from polling its own rings. A poll costs a few system calls; every 2 ms that is
-/// below a percent, and timers are in time.
-const EXECUTOR_POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// The longest sleep. There is no need for a bound; it makes an error in all the reasoning a delay instead of a standstill.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 
-/// See `start_backstop`.
-const BACKSTOP_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the foreground may keep the executor while the background has work. Their shares decide who goes on.
+const SLICE: Duration = Duration::from_millis(1);
+
+/// How long a core waits at its end for the kernel to complete what was cancelled.
+const DRAIN_WAIT: Duration = Duration::from_secs(5);
+
+/// See the module. Two, so that one is left when the other's own turn is what the executor slept over.
+const WATCHMEN: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(790)];
 
 /// The driver's own state.
 pub(crate) struct Driver {
-    kicked: Cell<bool>,
-    asleep: RefCell<Option<Waker>>,
-    ending: Cell<bool>,
+    /// When to end for good; set when only the ring's operations are left to end.
+    end: Cell<Option<Instant>>,
     stop_seen: Cell<bool>,
     stop: Notify,
-    executor_poll_due: Cell<Instant>,
+    slice_end: Cell<Instant>,
 }
 
 impl Driver {
     pub(super) fn new() -> Driver {
         Driver {
-            kicked: Cell::new(false),
-            asleep: RefCell::new(None),
-            ending: Cell::new(false),
+            end: Cell::new(None),
             stop_seen: Cell::new(false),
             stop: Notify::new(),
-            executor_poll_due: Cell::new(Instant::now()),
+            slice_end: Cell::new(Instant::now()),
         }
     }
 
-    /// Lets other tasks run; every now and then, lets the executor poll its rings as well.
-    pub(super) async fn pass_on(&self) {
-        if Instant::now() < self.executor_poll_due.get() {
-            yield_once().await;
-        } else {
-            // Until its timer fires this task is not runnable. Everyone who would go on for long comes through here and
-            // does the same, so the executor runs out of runnable tasks and polls; it finds the timer due at once.
-            glommio::timer::Timer::new(Duration::ZERO).await;
-            self.executor_poll_due.set(Instant::now() + EXECUTOR_POLL_INTERVAL);
-        }
-    }
-
-    /// Has the driver take a turn, if it sleeps.
-    pub(crate) fn kick(&self) {
-        self.kicked.set(true);
-        // Taken only when somebody waits: kicks are frequent, sleeps are not.
-        if self.asleep.borrow().is_some()
-            && let Some(waker) = self.asleep.borrow_mut().take()
-        {
-            waker.wake();
-        }
-    }
-
-    /// The driver and the watcher end as soon as no operation is under way.
+    /// The driver ends as soon as no operation is under way, and after a bounded time in any case.
     pub(super) fn end(&self) {
-        self.ending.set(true);
-        self.kick();
+        self.end.set(Some(Instant::now() + DRAIN_WAIT));
     }
 
     /// Ends when the tasks of all cores are to be cancelled.
@@ -91,58 +71,31 @@ impl Driver {
             self.stop.notified().await;
         }
     }
-
-    async fn kicked(&self) {
-        poll_fn(|context| {
-            if self.kicked.get() {
-                return Poll::Ready(());
-            }
-            *self.asleep.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
-
-/// Goes to the end of the queue of runnable tasks.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Starts a task that wakes the executor now and then, for the one case in which the wheel's task cannot (see the module).
-pub(super) fn start_backstop() {
-    drop(super::spawn(async {
-        loop {
-            super::sleep(BACKSTOP_INTERVAL).await;
-        }
-    }));
 }
 
 /// Takes turns until the core ends.
 pub(super) async fn drive(core: Rc<Core>) {
     loop {
-        core.driver.kicked.set(false);
-        if turn(&core) || core.driver.kicked.get() {
-            core.driver.pass_on().await;
-            continue;
+        let busy = turn(&core);
+        if core.tasks.runnable_foreground() + core.tasks.runnable_background() > 0 {
+            pass_on(&core).await;
+        } else if !busy {
+            if has_ended(&core) {
+                return;
+            }
+            sleep(&core).await;
         }
-        if core.driver.ending.get() {
-            return;
-        }
-        if prepare_to_sleep(&core) {
-            core.counters().sleeps.add(1);
-            core.driver.kicked().await;
-        }
-        core.shared().set_sleeping(false);
-        core.ring.borrow_mut().set_event_enabled(false);
+    }
+}
+
+/// Lets runnable tasks run.
+async fn pass_on(core: &Core) {
+    let background = core.tasks.runnable_background() > 0;
+    if background && (core.tasks.runnable_foreground() == 0 || Instant::now() >= core.driver.slice_end.get()) {
+        glommio::executor().yield_task_queue_now().await;
+        core.driver.slice_end.set(Instant::now() + SLICE);
+    } else {
+        yield_once().await;
     }
 }
 
@@ -155,19 +108,27 @@ fn turn(core: &Rc<Core>) -> bool {
     }
     let shared = core.shared();
     let jobs = shared.take_jobs(|job| run_job(core, job));
-    let replies = shared.take_replies(|key| core.waiters.borrow_mut().wake(key));
+    let woken = shared.take_woken(|task| core.tasks.wake(task.arrived()));
+    let fired = fire_timers(core);
     let rearmed = net::rearm_starved(core);
-    let entered = {
-        let mut ring = core.ring.borrow_mut();
-        let enter = ring.has_unsubmitted() || ring.wants_enter();
-        if enter {
-            ring.enter();
-            core.counters().enters.add(1);
-        }
-        enter
-    };
+    // With nothing runnable, the sleep will submit: one call instead of two.
+    let runnable = core.tasks.runnable_foreground() + core.tasks.runnable_background() > 0;
+    let mut ring = core.ring.borrow_mut();
+    if ring.wants_enter() || (runnable && ring.has_unsubmitted()) {
+        ring.enter(None);
+        core.counters().enters.add(1);
+    }
+    drop(ring);
     let completions = reap(core);
-    jobs + replies + rearmed + completions > 0 || entered
+    jobs + woken + fired + rearmed + completions > 0
+}
+
+fn fire_timers(core: &Core) -> usize {
+    let mut timers = core.timers.borrow_mut();
+    if timers.next().is_none() {
+        return 0;
+    }
+    timers.fire(Instant::now())
 }
 
 /// Hands completions to their owners.
@@ -193,6 +154,11 @@ fn reap(core: &Rc<Core>) -> usize {
                 result,
                 data,
             } => net::sent(core, &connection, result, data),
+            Event::Signalled { more } => {
+                if !more && core.driver.end.get().is_none() {
+                    core.watch_event();
+                }
+            }
             Event::Woken => {}
         }
     }
@@ -206,15 +172,24 @@ fn run_job(core: &Core, job: Job) {
     }
 }
 
-/// Switches all signals on, and says whether there is still nothing to do. See the module.
-fn prepare_to_sleep(core: &Core) -> bool {
+/// Submits what there is and waits in the ring until there is something to do.
+async fn sleep(core: &Core) {
+    let before = Instant::now();
+    let next = core.timers.borrow().next();
+    let wait = next.map_or(SLEEP_MAX, |next| next.saturating_duration_since(before).min(SLEEP_MAX));
     let shared = core.shared();
     shared.set_sleeping(true);
-    let mut ring = core.ring.borrow_mut();
-    ring.set_event_enabled(true);
-    ring.enter();
-    core.counters().enters.add(1);
-    !ring.has_completions() && !shared.has_work() && !has_stop(core) && !core.driver.kicked.get()
+    if !shared.has_work() && !has_stop(core) {
+        core.ring.borrow_mut().enter(Some(wait));
+        core.counters().enters.add(1);
+    }
+    shared.set_sleeping(false);
+    if before.elapsed() >= SLICE {
+        core.counters().sleeps.add(1);
+        // The executor takes the sleep for work of the foreground, and would let the background catch up on it. Its account
+        // is settled when the queue changes; what is woken after that starts even.
+        glommio::executor().yield_task_queue_now().await;
+    }
 }
 
 /// Whether the engine has begun to stop and this core does not know yet.
@@ -222,19 +197,22 @@ fn has_stop(core: &Core) -> bool {
     !core.driver.stop_seen.get() && core.engine.is_stopping()
 }
 
-/// Reads the event descriptor and kicks the driver, until the core ends. Never selected over.
-pub(super) async fn watch(core: Rc<Core>, event: EventFile) {
-    loop {
-        if let Err(error) = event.wait().await {
-            // Without it the core would sleep for ever. It is ours and open, so this is a kernel that changed its mind.
-            tracing::error!(%error, "reading the core's event descriptor failed: the node stops");
-            core.engine.stop();
-            break;
+/// Whether the driver may end: nothing is under way any more, or it has waited long enough.
+fn has_ended(core: &Core) -> bool {
+    let Some(end) = core.driver.end.get() else { return false };
+    let mut ring = core.ring.borrow_mut();
+    (ring.in_flight() == 0 && !ring.has_unsubmitted()) || Instant::now() >= end
+}
+
+/// Starts the watchmen. Whoever ends the executor cancels and awaits them.
+pub(super) fn start_watchmen() -> Vec<JoinHandle<()>> {
+    let watch = |interval| async move {
+        loop {
+            glommio::timer::Timer::new(interval).await;
         }
-        core.driver.kick();
-        if core.driver.ending.get() {
-            break;
-        }
-    }
-    event.close().await;
+    };
+    WATCHMEN
+        .into_iter()
+        .map(|interval| glommio::spawn_local(watch(interval)).detach())
+        .collect()
 }

@@ -1,8 +1,10 @@
-//! What other threads see of a core: its bounded queue of jobs, its queue of replies, and how to wake it.
+//! What other threads see of a core: its bounded queue of jobs, its queue of woken tasks, and how to end its sleep.
 //!
 //! Why this cannot lock up, even when every queue is full: a core never waits inside a turn. It takes jobs whether or not
 //! it has room to send any; a job only starts a task. A task that finds the other queue full waits, while its core goes on
-//! draining its own queue. Replies do not pass through the bounded queues at all (`reply`).
+//! draining its own queue. Outputs do not pass through the bounded queues at all: they lie where the waiting task finds
+//! them (`reply`), and that task is woken through the queue of woken tasks, which needs no bound because every task is in
+//! it at most once (`waker`).
 //!
 //! Why no wake-up is lost: a core says in `sleeping` that it is about to sleep, and only then looks at its queues for the
 //! last time; a sender puts its job into the queue first and only then looks at `sleeping`. Both sides have a full fence in
@@ -10,7 +12,8 @@
 
 use super::core::CoreId;
 use super::counters::CounterCells;
-use super::reply::{self, WaiterKey};
+use super::reply;
+use super::waker::TaskWaker;
 use crossbeam_queue::{ArrayQueue, SegQueue};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -76,7 +79,7 @@ pub(crate) struct CoreShared {
     /// Those that wait for room in `jobs`.
     waiting: Mutex<VecDeque<reply::Sender<()>>>,
     waiting_count: AtomicUsize,
-    replies: SegQueue<WaiterKey>,
+    woken: SegQueue<Arc<TaskWaker>>,
     sleeping: AtomicBool,
     ended: AtomicBool,
     event: OwnedFd,
@@ -90,7 +93,7 @@ impl CoreShared {
             jobs: ArrayQueue::new(queue_depth.max(1)),
             waiting: Mutex::new(VecDeque::new()),
             waiting_count: AtomicUsize::new(0),
-            replies: SegQueue::new(),
+            woken: SegQueue::new(),
             sleeping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             event,
@@ -134,9 +137,9 @@ impl CoreShared {
         }
     }
 
-    /// Wakes a task of this core that waits for a reply.
-    pub(super) fn reply(&self, key: WaiterKey) {
-        self.replies.push(key);
+    /// Has the core wake one of its tasks.
+    pub(super) fn wake_task(&self, task: Arc<TaskWaker>) {
+        self.woken.push(task);
         self.wake();
     }
 
@@ -144,14 +147,9 @@ impl CoreShared {
     pub(super) fn wake(&self) {
         fence(Ordering::SeqCst);
         if self.sleeping.load(Ordering::SeqCst) && self.sleeping.swap(false, Ordering::SeqCst) {
-            self.signal();
+            // Nobody reads the count; at one signal a nanosecond it would be full in 500 years.
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         }
-    }
-
-    /// Signals the event descriptor whether or not the core sleeps.
-    pub(super) fn signal(&self) {
-        // Fails only with EAGAIN at a count of 2^64 - 1, and then the descriptor is readable anyway.
-        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 
     /// The core is about to sleep, or has woken. After `true`, `has_work` has to be asked once more.
@@ -162,7 +160,7 @@ impl CoreShared {
 
     /// Whether a turn would find something.
     pub(super) fn has_work(&self) -> bool {
-        !self.jobs.is_empty() || !self.replies.is_empty()
+        !self.jobs.is_empty() || !self.woken.is_empty()
     }
 
     /// Gives up to `JOBS_A_TURN_MAX` jobs to `run`, and their room to those who wait. Only the core itself may. Says how
@@ -180,11 +178,11 @@ impl CoreShared {
         count
     }
 
-    /// Gives the keys of replies to `wake`. Says how many there were.
-    pub(super) fn take_replies(&self, mut wake: impl FnMut(WaiterKey)) -> usize {
+    /// Gives the tasks that other threads woke to `wake`. Says how many there were.
+    pub(super) fn take_woken(&self, mut wake: impl FnMut(&TaskWaker)) -> usize {
         // No more than are there now: what a woken task causes belongs to the next turn.
-        let count = self.replies.len();
-        (0..count).map_while(|_| self.replies.pop()).for_each(&mut wake);
+        let count = self.woken.len();
+        (0..count).map_while(|_| self.woken.pop()).for_each(|task| wake(&task));
         count
     }
 
@@ -218,6 +216,9 @@ impl CoreShared {
     fn drop_jobs(&self) {
         while let Some(job) = self.jobs.pop() {
             drop(job);
+        }
+        while let Some(task) = self.woken.pop() {
+            drop(task);
         }
         self.give_room(1);
     }

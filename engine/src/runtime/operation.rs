@@ -17,7 +17,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(key) = self.key {
             self.core.ring.borrow_mut().abandon_single(key);
-            self.core.driver.kick();
         }
     }
 }
@@ -26,7 +25,6 @@ impl Drop for Waiting {
 pub(crate) async fn single(payload: Payload) -> Finished {
     let core = super::with(Rc::clone);
     let key = core.ring.borrow_mut().start_single(payload);
-    core.driver.kick();
     let mut waiting = Waiting { core, key: Some(key) };
     poll_fn(|context| {
         let finished = waiting.core.ring.borrow_mut().poll_single(key, context.waker());

@@ -1,31 +1,30 @@
 //! Starting and ending: threads, their CPUs, and the order in which things go.
 //!
 //! The end goes in steps: every `main` returns; then all tasks of all cores are cancelled and their futures dropped; then
-//! the ring's operations complete; then driver and watcher end, and with them the executor and the thread. Until its
-//! `main`s have all returned, every core serves the others.
+//! the ring's operations complete; then the driver ends, and with it the executor and the thread. Until the `main`s have
+//! all returned, every core serves the others.
 
 use super::core::{Core, CoreId, set_current};
 use super::driver::{self, Driver};
 use super::inbox::{CoreShared, EngineShared};
 use super::reply;
+use super::task::TaskKey;
 use crate::blocking::BlockingPool;
 use crate::control::CoreHandle;
 use crate::net::Network;
 use crate::placement::{CpuSet, Placement};
-use crate::ring::{BufferRing, EventFile, Ring};
+use crate::ring::{BufferRing, Ring};
 use futures_util::future::select;
 use glommio::{Latency, LocalExecutorBuilder, Shares};
 use rustix::event::{EventfdFlags, eventfd};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
 
 /// Descriptors that the process asks to be allowed: one for each of a million connections.
 const OPEN_FILES: u64 = 1 << 20;
@@ -43,9 +42,6 @@ const BACKGROUND_SHARES: usize = 100;
 /// Threads and queue for directory operations. A file operation waits for a place in the queue.
 const FILE_THREADS: usize = 4;
 const FILE_QUEUE_DEPTH: usize = 1024;
-
-/// How long a core waits at its end for the kernel to complete what was cancelled.
-const DRAIN_WAIT: Duration = Duration::from_secs(5);
 
 /// How the cores are laid out and bounded.
 #[derive(Clone, Debug)]
@@ -293,7 +289,7 @@ where
         go,
         ..
     } = start;
-    let (core, event) = match make_core(id, &options, engine, files) {
+    let core = match make_core(id, &options, engine, files) {
         Ok(made) => made,
         Err(error) => {
             let _ = started.send(Err(StartError::new("cannot set up the ring of a core", error)));
@@ -301,30 +297,19 @@ where
         }
     };
     set_current(Some(core.clone()));
-    let watcher = glommio::spawn_local(driver::watch(core.clone(), EventFile::new(event))).detach();
-    let driver = glommio::spawn_local(driver::drive(core.clone())).detach();
-    // Nobody listens any more only if `run` itself has panicked; then `go` never comes either.
-    let _ = started.send(Ok(()));
-    if go.await == Some(true) {
-        crate::net::start_deadlines();
-        driver::start_backstop();
-        let main = super::spawn(main());
-        let root = pin!(async {
-            main.await;
-            core.engine.main_returned();
-            core.driver.stopped().await;
-        });
-        // Stopped before its `main` has returned: by `CoreHandle::stop`, or a thread of the engine has panicked.
-        select(root, pin!(core.driver.stopped())).await;
+    core.watch_event();
+    let watchmen = driver::start_watchmen();
+    let own = Rc::new(Cell::new(None));
+    let life = super::spawn(live(core.clone(), own.clone(), started, go, main));
+    own.set(life.key());
+    driver::drive(core.clone()).await;
+    drop(life);
+    for watchman in watchmen {
+        // A task that the executor's end finds waiting is never freed, nor is its share of the executor's descriptors.
+        watchman.cancel();
+        watchman.await;
     }
-    core.tasks.cancel_all().await;
-    core.shared().end();
-    core.network.end();
-    drain(&core).await;
-    core.driver.end();
-    driver.await;
-    core.shared().signal();
-    watcher.await;
+    core.tasks.free_retired();
     set_current(None);
     if core.ring.borrow().in_flight() > 0 {
         // The kernel may still write the memory of these operations: they are never freed.
@@ -336,15 +321,47 @@ where
     }
 }
 
+/// A core's life, from the word that all cores are there to the end of its last task but this one, whose name is `own`.
+async fn live<M, MF>(
+    core: Rc<Core>,
+    own: Rc<Cell<Option<TaskKey>>>,
+    started: mpsc::Sender<Result<(), StartError>>,
+    go: reply::Receiver<bool>,
+    main: M,
+) where
+    M: Fn() -> MF + 'static,
+    MF: Future<Output = ()> + 'static,
+{
+    // Nobody listens any more only if `run` itself has panicked; then `go` never comes either.
+    let _ = started.send(Ok(()));
+    if go.await == Some(true) {
+        crate::net::start_deadlines();
+        let main = super::spawn(main());
+        let root = pin!(async {
+            main.await;
+            core.engine.main_returned();
+            core.driver.stopped().await;
+        });
+        // Stopped before its `main` has returned: by `CoreHandle::stop`, or a thread of the engine has panicked.
+        select(root, pin!(core.driver.stopped())).await;
+    }
+    core.tasks.cancel_others(&own).await;
+    core.shared().end();
+    core.network.end();
+    core.driver.end();
+    if let Some(watch) = core.event_watch.take() {
+        core.ring.borrow_mut().cancel(watch);
+    }
+}
+
 fn make_core(
     id: CoreId,
     options: &EngineOptions,
     engine: Arc<EngineShared>,
     files: BlockingPool,
-) -> io::Result<(Rc<Core>, OwnedFd)> {
-    let event = engine.core(id).event().as_fd().try_clone_to_owned()?;
+) -> io::Result<Rc<Core>> {
     let buffers = BufferRing::new(options.receive_buffers, options.receive_buffer_bytes)?;
-    let ring = Ring::new(event.as_raw_fd(), &buffers)?;
+    let ring = Ring::new(&buffers)?;
     let executor = glommio::executor();
     let background = executor.create_task_queue(Shares::Static(BACKGROUND_SHARES), Latency::NotImportant, "background");
     let core = Core {
@@ -354,21 +371,13 @@ fn make_core(
         engine,
         driver: Driver::new(),
         tasks: Default::default(),
-        waiters: Default::default(),
+        timers: Default::default(),
+        event_watch: Cell::new(None),
         network: Network::default(),
         background,
         files,
     };
-    Ok((Rc::new(core), event))
-}
-
-/// Waits until the kernel has completed every operation of the core, for a bounded time.
-async fn drain(core: &Core) {
-    let end = super::now() + DRAIN_WAIT;
-    while core.ring.borrow().in_flight() > 0 && super::now() < end {
-        core.driver.kick();
-        super::sleep(Duration::from_millis(1)).await;
-    }
+    Ok(Rc::new(core))
 }
 
 /// Keeps the calling thread to `cpus`.

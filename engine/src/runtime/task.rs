@@ -1,13 +1,17 @@
 //! Tasks of one core: each ends alone when it panics, and none outlives its core.
+//!
+//! The table knows of every task whether it is runnable: woken, and not polled since. The driver lets the thread sleep only
+//! when none is.
 
 use super::core::Core;
+use super::waker::TaskWaker;
 use crate::sync::oneshot;
 use glommio::TaskQueueHandle;
 use glommio::task::JoinHandle;
 use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -37,44 +41,63 @@ impl<T> Task<T> {
 /// Runs `future` on this core. A panic inside ends that task alone: it is logged and counted, never propagated.
 /// Must be called on a core. While the core ends, the future is dropped at once.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    super::with(|core| spawn_into(core, TaskQueueHandle::default(), future))
+    super::with(|core| spawn_into(core, Class::Foreground, future))
 }
 
-/// As `spawn`, in the low-share queue of background work (compaction, scrub, snapshots).
+/// As `spawn`, in the low-share queue of background work (compaction, scrub, snapshots). It gets a tenth of a busy core;
+/// it has to call `yield_now` every millisecond or so of its own work, or the foreground waits for it.
 pub fn spawn_background<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    super::with(|core| spawn_into(core, core.background, future))
+    super::with(|core| spawn_into(core, Class::Background, future))
 }
 
-fn spawn_into<T: 'static>(core: &Core, queue: TaskQueueHandle, future: impl Future<Output = T> + 'static) -> Task<T> {
+fn spawn_into<T: 'static>(core: &Core, class: Class, future: impl Future<Output = T> + 'static) -> Task<T> {
     let (sender, output) = oneshot::channel();
     if core.tasks.closed.get() {
         return Task { output, key: None };
     }
-    let key = core.tasks.reserve();
+    let queue = match class {
+        Class::Foreground => TaskQueueHandle::default(),
+        Class::Background => core.background,
+    };
+    let key = core.tasks.insert(class);
+    let waker = TaskWaker::waker(core.shared().clone(), key);
     // On the heap for the sake of catching panics without pinning by hand; glommio does so itself from 2 KiB up.
     let tracked = Tracked {
         future: Some(Box::pin(future)),
         sender: Some(sender),
         key,
+        waker,
     };
     let handle = glommio::spawn_local_into(tracked, queue)
         .expect("the queue lives as long as the core")
         .detach();
-    core.tasks.set_handle(key, handle);
+    core.tasks.entries.borrow_mut()[key.index as usize].handle = Some(handle);
     Task { output, key: Some(key) }
 }
 
-/// Names a task of one core.
-#[derive(Clone, Copy)]
-struct TaskKey {
+/// Names a task of one core, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TaskKey {
     index: u32,
     generation: u32,
 }
 
+/// Which queue of the executor a task is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Foreground,
+    Background,
+}
+
 struct Entry {
     generation: u32,
+    class: Class,
+    /// In the executor's queue.
+    runnable: bool,
     /// Kept until the task ends: without it, a task that nobody can wake any more would be dropped silently.
     handle: Option<JoinHandle<()>>,
+    /// The executor's waker, known from the first poll on; before, the task is runnable.
+    waker: Option<Waker>,
 }
 
 /// The tasks of one core that have not ended.
@@ -82,50 +105,128 @@ struct Entry {
 pub(crate) struct Tasks {
     entries: RefCell<Slab<Entry>>,
     next_generation: Cell<u32>,
+    runnable_foreground: Cell<usize>,
+    runnable_background: Cell<usize>,
+    in_background: Cell<bool>,
     closed: Cell<bool>,
-    last_ended: RefCell<Option<Waker>>,
+    last_but_one_ended: RefCell<Option<Waker>>,
     /// Handles of cancelled tasks. The executor (glommio 0.9.0, `RawTask::run`) writes a state back that it read before
     /// it dropped the future: a handle that is dropped in between would never let go of the task's memory.
     retired: RefCell<Vec<JoinHandle<()>>>,
 }
 
 impl Tasks {
-    fn reserve(&self) -> TaskKey {
+    /// How many foreground tasks are runnable.
+    pub(super) fn runnable_foreground(&self) -> usize {
+        self.runnable_foreground.get()
+    }
+
+    /// How many background tasks are runnable.
+    pub(super) fn runnable_background(&self) -> usize {
+        self.runnable_background.get()
+    }
+
+    /// Whether the task that runs now, or ran last, is one of the background.
+    pub(super) fn in_background(&self) -> bool {
+        self.in_background.get()
+    }
+
+    fn count(&self, class: Class) -> &Cell<usize> {
+        match class {
+            Class::Foreground => &self.runnable_foreground,
+            Class::Background => &self.runnable_background,
+        }
+    }
+
+    fn add_runnable(&self, class: Class) {
+        let count = self.count(class);
+        count.set(count.get() + 1);
+    }
+
+    fn remove_runnable(&self, class: Class) {
+        let count = self.count(class);
+        count.set(count.get() - 1);
+    }
+
+    fn insert(&self, class: Class) -> TaskKey {
         let generation = self.next_generation.get().wrapping_add(1);
         self.next_generation.set(generation);
-        let index = self.entries.borrow_mut().insert(Entry {
+        let entry = Entry {
             generation,
+            class,
+            runnable: true,
             handle: None,
-        });
+            waker: None,
+        };
+        let index = self.entries.borrow_mut().insert(entry);
+        self.add_runnable(class);
         TaskKey {
             index: u32::try_from(index).expect("memory ends before 2^32 tasks"),
             generation,
         }
     }
 
-    fn set_handle(&self, key: TaskKey, handle: JoinHandle<()>) {
-        self.entries.borrow_mut()[key.index as usize].handle = Some(handle);
+    fn with_entry<R>(&self, key: TaskKey, work: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let mut entries = self.entries.borrow_mut();
+        entries
+            .get_mut(key.index as usize)
+            .filter(|entry| entry.generation == key.generation)
+            .map(work)
+    }
+
+    /// Makes a task runnable, if it has not ended.
+    pub(super) fn wake(&self, key: TaskKey) {
+        self.with_entry(key, |entry| {
+            if !std::mem::replace(&mut entry.runnable, true) {
+                self.add_runnable(entry.class);
+                // Only puts the task into the executor's queue: nothing comes back to this table from in there.
+                entry
+                    .waker
+                    .as_ref()
+                    .expect("a task that is not runnable has been polled")
+                    .wake_by_ref();
+            }
+        });
+    }
+
+    /// A task is being polled; `waker` is the executor's.
+    fn polled(&self, key: TaskKey, waker: &Waker) {
+        self.with_entry(key, |entry| {
+            if std::mem::replace(&mut entry.runnable, false) {
+                self.remove_runnable(entry.class);
+            }
+            if entry.waker.is_none() {
+                entry.waker = Some(waker.clone());
+            }
+            self.in_background.set(entry.class == Class::Background);
+        });
     }
 
     fn cancel(&self, key: TaskKey) {
-        let entries = self.entries.borrow();
-        let entry = entries
-            .get(key.index as usize)
-            .filter(|entry| entry.generation == key.generation);
-        if let Some(handle) = entry.and_then(|entry| entry.handle.as_ref()) {
+        self.with_entry(key, |entry| self.cancel_entry(entry));
+    }
+
+    fn cancel_entry(&self, entry: &mut Entry) {
+        if let Some(handle) = &entry.handle {
             handle.cancel();
+            if !std::mem::replace(&mut entry.runnable, true) {
+                self.add_runnable(entry.class);
+            }
         }
     }
 
     /// The task has ended; its handle may be dropped in a poll, and has to be retired in a destructor.
     fn remove(&self, key: TaskKey) -> Option<JoinHandle<()>> {
-        let mut entries = self.entries.borrow_mut();
-        entries
-            .get(key.index as usize)
-            .filter(|entry| entry.generation == key.generation)?;
-        let entry = entries.remove(key.index as usize);
-        if entries.is_empty()
-            && let Some(waker) = self.last_ended.borrow_mut().take()
+        let runnable = self.with_entry(key, |entry| entry.runnable.then_some(entry.class))?;
+        if let Some(class) = runnable {
+            self.remove_runnable(class);
+        }
+        let (entry, left) = {
+            let mut entries = self.entries.borrow_mut();
+            (entries.remove(key.index as usize), entries.len())
+        };
+        if left <= 1
+            && let Some(waker) = self.last_but_one_ended.borrow_mut().take()
         {
             waker.wake();
         }
@@ -140,23 +241,30 @@ impl Tasks {
         }
     }
 
-    /// Cancels every task, and those that they spawn meanwhile, and waits until all their futures are dropped.
-    pub(super) async fn cancel_all(&self) {
+    /// Cancels every task but the one that calls, takes no new ones, and waits until all their futures are dropped.
+    pub(super) async fn cancel_others(&self, caller: &Cell<Option<TaskKey>>) {
         self.closed.set(true);
-        self.entries
-            .borrow()
-            .iter()
-            .filter_map(|(_, entry)| entry.handle.as_ref())
-            .for_each(JoinHandle::cancel);
-        std::future::poll_fn(|context| {
-            if self.entries.borrow().is_empty() {
+        for (index, entry) in self.entries.borrow_mut().iter_mut() {
+            let is_caller = caller.get().is_some_and(|caller| caller.index as usize == index);
+            if !is_caller {
+                self.cancel_entry(entry);
+            }
+        }
+        poll_fn(|context| {
+            if self.entries.borrow().len() <= 1 {
                 return Poll::Ready(());
             }
-            *self.last_ended.borrow_mut() = Some(context.waker().clone());
+            *self.last_but_one_ended.borrow_mut() = Some(context.waker().clone());
             Poll::Pending
         })
         .await;
-        self.free_retired();
+    }
+}
+
+impl<T> Task<T> {
+    /// Its name in the table.
+    pub(super) fn key(&self) -> Option<TaskKey> {
+        self.key
     }
 }
 
@@ -165,6 +273,7 @@ struct Tracked<T> {
     future: Option<Pin<Box<dyn Future<Output = T>>>>,
     sender: Option<oneshot::Sender<T>>,
     key: TaskKey,
+    waker: Waker,
 }
 
 impl<T> Unpin for Tracked<T> {}
@@ -180,11 +289,14 @@ impl<T> Tracked<T> {
 
 impl<T> Future for Tracked<T> {
     type Output = ();
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Some(future) = self.future.as_mut() else {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let task = self.get_mut();
+        super::with(|core| core.tasks.polled(task.key, context.waker()));
+        let Some(future) = task.future.as_mut() else {
             return Poll::Ready(());
         };
-        let output = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        let mut context = Context::from_waker(&task.waker);
+        let output = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => Some(output),
             Err(panic) => {
@@ -192,11 +304,11 @@ impl<T> Future for Tracked<T> {
                 None
             }
         };
-        self.drop_future();
-        if let (Some(sender), Some(output)) = (self.sender.take(), output) {
+        task.drop_future();
+        if let (Some(sender), Some(output)) = (task.sender.take(), output) {
             sender.send(output);
         }
-        drop(super::try_with(|core| core.tasks.remove(self.key)));
+        drop(super::try_with(|core| core.tasks.remove(task.key)));
         Poll::Ready(())
     }
 }
@@ -208,7 +320,6 @@ impl<T> Drop for Tracked<T> {
         super::try_with(|core| {
             if let Some(handle) = core.tasks.remove(self.key) {
                 core.tasks.retired.borrow_mut().push(handle);
-                core.driver.kick();
             }
         });
     }
