@@ -447,18 +447,18 @@ impl Driver {
         self.core.answer_authentication(answer, pigeon_engine::now());
     }
 
-    /// A piece of a long message.
+    /// A piece of a long message, when there is one.
     async fn send_piece(&mut self) {
-        let Some(mut transaction) = self.transaction.take() else {
-            return;
-        };
-        let Some(header) = self.core.header().cloned() else {
-            return;
-        };
-        if !transaction.wants_to_send() {
-            self.transaction = Some(transaction);
+        let wants_to_send = self
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.wants_to_send());
+        if !wants_to_send {
             return;
         }
+        let (Some(mut transaction), Some(header)) = (self.transaction.take(), self.core.header().cloned()) else {
+            unreachable!("there are bytes of a message only in a message");
+        };
         match transaction.send(&header, &self.context).await {
             Ok(()) => self.transaction = Some(transaction),
             Err(refusal) => {

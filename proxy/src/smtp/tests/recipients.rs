@@ -173,3 +173,19 @@ fn a_transaction_sees_one_snapshot() {
     let answer = talk(&mut dialogue, &["MAIL FROM:<>", "RCPT TO:<carol@example.org>"]);
     assert!(answer.starts_with("550 5.1.1 "), "{answer}");
 }
+
+#[test]
+fn hundreds_of_recipients_come_in_one_piece() {
+    let recipients = vec!["alice@example.org"; 500];
+    let input = session("EHLO", &recipients, MESSAGE);
+    let (mut dialogue, store, context) = Node::new(Mode::Smtp).start();
+    dialogue.send(input.as_bytes());
+    let text = dialogue.take_text();
+    assert_eq!(text.matches("250 2.1.5 recipient ok\r\n").count(), 500);
+    assert!(
+        text.ends_with("stored as 0000000000000abc.1\r\n221 2.0.0 bye\r\n"),
+        "{text}"
+    );
+    assert_eq!(store.accounts(), ["alice@example.org"]);
+    assert_eq!(context.counters.recipients_accepted.get(), 500);
+}
