@@ -69,7 +69,7 @@ class Curl(unittest.TestCase):
         ]:
             with self.subTest(name):
                 self.send(make(f"curl.{name}"), *options, url=url)
-                found = self.run_curl(f"imap://127.0.0.1:{self.node.port(IMAP)}/INBOX?HEADER Message-ID curl.{name}@",
+                found = self.run_curl(f"imap://127.0.0.1:{self.node.port(IMAP)}/INBOX?HEADER%20Message-ID%20curl.{name}@",
                                       "-u", f"{ALICE}:{PASSWORD}").decode()
                 self.assertRegex(found, r"\* SEARCH \d+")
 
@@ -91,7 +91,7 @@ class Curl(unittest.TestCase):
         message = make("curl.append")
         path.write_bytes(message)
         self.run_curl(f"imap://127.0.0.1:{self.node.port(IMAP)}/INBOX", "-u", f"{ALICE}:{PASSWORD}", "-T", str(path))
-        found = self.run_curl(f"imap://127.0.0.1:{self.node.port(IMAP)}/INBOX?HEADER Message-ID curl.append@",
+        found = self.run_curl(f"imap://127.0.0.1:{self.node.port(IMAP)}/INBOX?HEADER%20Message-ID%20curl.append@",
                               "-u", f"{ALICE}:{PASSWORD}").decode()
         number = re.search(r"\* SEARCH (\d+)", found)[1]
         got = self.run_curl(f"imap://127.0.0.1:{self.node.port(IMAP)}/INBOX;MAILINDEX={number}",

@@ -202,7 +202,13 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
         };
         let mut out = Vec::new();
         self.core.refused(refusal, &mut out);
+        // It may have been one too many.
+        let closing = self.core.next_event(&mut &[][..], &mut out) == Some(Event::Close);
         self.send(out).await.ok()?;
+        if closing {
+            self.stream.close().await;
+            return None;
+        }
         Some(self)
     }
 

@@ -207,8 +207,7 @@ fn imap_refusals() {
              C: d LOGIN carol x
              S: d NO [UNAVAILABLE] Cannot check the password now, try again later
              S: * BYE Too many failed logins
-             S: (closed)
-             C: e NOOP"
+             S: (closed)"
         ),
     );
     check(
@@ -351,6 +350,18 @@ fn pop3_logins_hand_over_what_comes_behind() {
          C: AUTH PLAIN AGFsaWNlAHBpZ2Vvbg==
          S: (alice@example.org Pop3 { utf8: false } session 0000000000000007)",
     );
+}
+
+#[test]
+fn the_third_failed_login_closes_at_once() {
+    for (protocol, login) in [(Protocol::Imap, "a LOGIN alice wrong\r\n"), (Protocol::Pop3, "USER alice\r\nPASS wrong\r\n")] {
+        let mut dialogue = start(protocol, context(None, true));
+        dialogue.send(login.as_bytes());
+        dialogue.send(login.as_bytes());
+        assert!(!dialogue.has_ended());
+        dialogue.send(login.as_bytes());
+        assert!(dialogue.has_ended());
+    }
 }
 
 #[test]
