@@ -200,14 +200,15 @@ class Life(unittest.TestCase):
         node.stop()
 
     def test_another_volume_in_its_place_stays_closed(self):
-        with Node() as node, Node() as other:
+        with Node() as node:
             self.assertEqual(node.stop(), 0)
-            self.assertEqual(other.stop(), 0)
-            marker = only(node.directory, "pigeonair-volume")
-            shutil.copyfile(only(other.directory, "pigeonair-volume"), marker)
+            config = only(node.directory, "*.toml")
+            text, count = re.subn(r'(?m)^id = "main"$', 'id = "other"', config.read_text())
+            self.assertEqual(count, 1, config.read_text())
+            config.write_text(text)
             length = len(node.log())
             node.start(wait=False)
-            node.wait_log(r"(?i)expected this volume|other volume|volume", after=length)
+            node.wait_log(r"other\b.*expected this volume, found volume", after=length)
             self.check_no_mail_is_taken(node)
 
     def test_check_names_mistakes_with_line_and_column(self):
