@@ -203,9 +203,14 @@ impl Transaction {
         }
     }
 
-    /// LMTP can answer for each recipient, and a message that has not gone out yet can be kept from some of them.
+    /// LMTP can answer for each recipient, and a message that goes out as a whole can be kept from some of them.
     fn splits_by_size(&self, context: &SmtpContext) -> bool {
-        context.options.mode == Mode::Lmtp && self.transfer.is_none()
+        context.options.mode == Mode::Lmtp && !self.is_streamed()
+    }
+
+    /// Part of it is with the store, or would be if it had come in other pieces.
+    fn is_streamed(&self) -> bool {
+        self.transfer.is_some() || self.message.len() >= COLLECTED_BYTES_MAX
     }
 
     /// One result for each account.
@@ -214,7 +219,7 @@ impl Transaction {
         summary: BodySummary,
         context: &SmtpContext,
     ) -> Result<Vec<Result<(), TransferError>>, TransferError> {
-        if self.transfer.is_some() || self.message.len() > COLLECTED_BYTES_MAX {
+        if self.is_streamed() {
             self.send_piece(0, context).await?;
             return match self.transfer.take() {
                 Some(transfer) => Ok(transfer.commit().await),

@@ -216,13 +216,24 @@ fn an_account_that_takes_less_refuses_before_anybody_has_it() {
         "250 2.0.0 ok, stored as 0000000000000abc.1\r\n552 5.3.4 message too large\r\n"
     );
     assert_eq!(store.accounts(), ["alice@example.org"]);
-    // But not for a message that is under way when the bound is passed.
+    // But not for a message that is under way when the bound is passed, or would be if it came in other pieces.
+    for pieces in [1, 2000] {
+        let (mut dialogue, store, _) = Node::new(Mode::Lmtp).start();
+        talk(&mut dialogue, &["LHLO x", "MAIL FROM:<>", rcpt[0], rcpt[1], "DATA"]);
+        (0..pieces).for_each(|_| dialogue.send(format!("{line}\r\n").repeat(2000 / pieces).as_bytes()));
+        dialogue.take_output();
+        assert_eq!(
+            talk(&mut dialogue, &["."]),
+            "552 5.3.4 message too large\r\n552 5.3.4 message too large\r\n"
+        );
+        assert!(store.stored().is_empty());
+    }
     let (mut dialogue, store, _) = Node::new(Mode::Lmtp).start();
-    talk(&mut dialogue, &["LHLO x", "MAIL FROM:<>", rcpt[0], rcpt[1], "DATA"]);
-    (0..2000).for_each(|_| dialogue.send(format!("{line}\r\n").as_bytes()));
-    dialogue.take_output();
+    talk(&mut dialogue, &["LHLO x", "MAIL FROM:<>", rcpt[0], rcpt[1]]);
+    let body = "x".repeat(200_000);
+    dialogue.send(format!("BDAT {} LAST\r\n{body}", body.len()).as_bytes());
     assert_eq!(
-        talk(&mut dialogue, &["."]),
+        dialogue.take_text(),
         "552 5.3.4 message too large\r\n552 5.3.4 message too large\r\n"
     );
     assert!(store.stored().is_empty());

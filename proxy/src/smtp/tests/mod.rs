@@ -1,6 +1,7 @@
 //! The driver over a stream in memory, with a store in memory and control data from LDIF text.
 
 mod bodies;
+mod random;
 mod recipients;
 mod sessions;
 mod sizes;

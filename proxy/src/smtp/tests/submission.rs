@@ -7,7 +7,7 @@ use pigeon_engine::tls::{PemIdentity, TlsAcceptor};
 use pigeon_proto::network::NetworkSet;
 
 /// Knows alice's password.
-struct Passwords(Rc<pigeon_datatree_cache::CoreCopy>);
+pub(super) struct Passwords(pub(super) Rc<pigeon_datatree_cache::CoreCopy>);
 
 impl CheckCredentials for Passwords {
     fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome> {
