@@ -35,3 +35,6 @@ pub use config::{ImapConfig, ImapLogin};
 pub use end::{EndReason, SessionEnd};
 pub use session::{ImapOutcome, run};
 pub use summary::SummaryCache;
+
+#[cfg(test)]
+mod tests;
