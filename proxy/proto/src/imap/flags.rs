@@ -6,7 +6,7 @@ use super::cursor::{Cursor, Parsed, Syntax};
 pub const KEYWORD_BYTES_MAX: usize = 128;
 
 /// Flags in one list; more cannot be kept anyway.
-const LIST_MAX: usize = 128;
+const LIST_MAX: usize = 64;
 
 /// Bits of the system flags, in the order in which they are written.
 pub mod system {

@@ -197,6 +197,7 @@ impl<S: ByteStream> Session<S> {
                 }
                 let open = open.as_mut().expect("opened above");
                 self.write_read(open, item).await?;
+                self.wire.flush_if_large().await?;
             }
         }
         if newly_seen {

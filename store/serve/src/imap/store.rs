@@ -15,6 +15,9 @@ use pigeon_store::{FlagChange, FlagOperation, FlagOutcome, Flags, ModSeq};
 /// Messages of one durable change: others wait for no more than this.
 const STORE_BATCH: usize = 1000;
 
+/// Keywords of one durable change, each counted as often as there are messages: bounds the memory of the change.
+const STORE_KEYWORDS: usize = 4000;
+
 impl<S: ByteStream> Session<S> {
     pub(super) async fn store(&mut self, store: Store) -> Outcome<Reply> {
         let Some(selected) = &self.selected else {
@@ -31,13 +34,14 @@ impl<S: ByteStream> Session<S> {
         }
         // What others changed comes first: the answers below are the latest word on these messages.
         self.tell_changes(Tell::FlagsOnly, store.uid).await?;
+        let batch_max = (STORE_KEYWORDS / store.flags.keywords.len().max(1)).clamp(1, STORE_BATCH);
         let mut modified = Vec::new();
         let mut some_gone = false;
         while !targets.is_done() {
             let Some(selected) = &mut self.selected else {
                 return Ok(NOT_SELECTED);
             };
-            let batch = targets.batch(selected, STORE_BATCH);
+            let batch = targets.batch(selected, batch_max);
             let changes: Vec<FlagChange> = batch
                 .iter()
                 .map(|target| FlagChange {

@@ -17,6 +17,9 @@ use std::rc::Rc;
 /// Output is sent when this much has gathered, bytes.
 const FLUSH_BYTES: usize = 32 << 10;
 
+/// A response may grow to this before the first of it is sent, bytes: until then it can be taken back.
+const GATHER_BYTES_MAX: usize = 256 << 10;
+
 /// Pieces of a body up to this are copied into the buffer, to go out with their surroundings in one send, bytes.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
@@ -175,6 +178,15 @@ impl<S: ByteStream> Wire<S> {
     /// Sends what is in the buffer when it is much.
     pub(super) async fn flush_if_full(&mut self) -> Outcome {
         if self.out.len() >= FLUSH_BYTES {
+            self.flush().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sends what is in the buffer when it is so much that a response cannot be gathered to its end.
+    pub(super) async fn flush_if_large(&mut self) -> Outcome {
+        if self.out.len() >= GATHER_BYTES_MAX {
             self.flush().await
         } else {
             Ok(())
