@@ -9,6 +9,7 @@ mod appends;
 mod basics;
 mod mailboxes;
 mod messages;
+mod random;
 mod searches;
 mod sessions;
 
