@@ -5,13 +5,13 @@
 
 use super::changes::Tell;
 use super::config::{ImapConfig, ImapLogin};
-use super::end::SessionEnd;
 use super::refusal::Refusal;
 use super::selected::Selected;
 use super::wire::{Outcome, Step, Stop, Wire};
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::imap::{Command, Tag, capability, write};
-use pigeon_store::{Account, Volume};
+use pigeon_store::{Account, MESSAGE_BYTES_MAX, Volume};
+use std::future::Future;
 use std::rc::Rc;
 
 /// How a command ended.
@@ -64,84 +64,90 @@ pub(super) struct Session<S> {
 
 /// Serves one login over `stream` until the client logs out, goes, or is sent away. Sends the tagged OK of the login first.
 /// Bytes that came behind the login's command must have been put back into the stream.
-pub async fn run<S: ByteStream>(stream: S, login: ImapLogin, config: Rc<ImapConfig>) -> ImapOutcome {
-    let ImapLogin {
-        account,
-        volume,
-        user,
-        session_id,
-        tag,
-        limits,
-        message_bytes_max,
-        end,
-    } = login;
-    account.set_limits(limits);
-    let message_bytes_max = message_bytes_max.map_or(config.message_bytes_max, |own| own.min(config.message_bytes_max));
-    tracing::debug!(session = %format_args!("{session_id:016x}"), user, "imap session starts");
-    drop(user);
-    let mut session = start(stream, account, volume, config, end, message_bytes_max, session_id);
-    let capabilities = capability::after_login(message_bytes_max);
-    write::tagged(
-        &mut session.wire.out,
-        &tag,
-        "OK",
-        &format!("[CAPABILITY {capabilities}] Logged in"),
-    );
-    drop((tag, capabilities));
-    let stop = match session.serve().await {
-        Ok(never) => match never {},
-        Err(stop) => stop,
-    };
-    let mut last = Vec::new();
-    let reason = match &stop {
-        Stop::LoggedOut => "logged out".to_owned(),
-        Stop::Bye(text) => {
-            write::untagged(&mut last, "BYE", text);
-            (*text).to_owned()
-        }
-        Stop::Lost(kind) => kind.to_string(),
-    };
-    let lost = matches!(stop, Stop::Lost(_));
-    session.wire.literal_open |= lost;
-    let Session { wire, selected, .. } = session;
-    drop(selected);
-    let (received, sent) = wire.close(&last).await;
-    tracing::debug!(session = %format_args!("{session_id:016x}"), reason, received, sent, "imap session ended");
-    ImapOutcome { reason, received, sent }
-}
-
-fn start<S: ByteStream>(
+pub fn run<S: ByteStream>(
     stream: S,
-    account: Account,
-    volume: Volume,
+    login: ImapLogin,
     config: Rc<ImapConfig>,
-    end: Rc<SessionEnd>,
-    message_bytes_max: u64,
-    session_id: u64,
-) -> Session<S> {
-    Session {
-        wire: Wire::new(stream, config.clone(), end),
-        account,
-        volume,
-        config,
-        selected: None,
-        message_bytes_max,
-        condstore: false,
-        session_id,
-        bad_commands: 0,
-    }
+) -> impl Future<Output = ImapOutcome> + 'static {
+    // What follows is made here and not in the future, which would keep room for all of it.
+    let session = Session::start(stream, login, config);
+    session.serve_to_the_end()
 }
 
 /// There is none: a session goes on until it stops.
 pub(super) enum Never {}
 
 impl<S: ByteStream> Session<S> {
+    /// With the answer to the login to be sent.
+    fn start(stream: S, login: ImapLogin, config: Rc<ImapConfig>) -> Self {
+        let session_id = login.session_id;
+        tracing::debug!(session = %format_args!("{session_id:016x}"), user = login.user, "imap session starts");
+        login.account.set_limits(login.limits);
+        let own_max = login.message_bytes_max.unwrap_or(u64::MAX);
+        let message_bytes_max = own_max.min(config.message_bytes_max).min(MESSAGE_BYTES_MAX);
+        let mut wire = Wire::new(stream, config.clone(), login.end);
+        let capabilities = capability::after_login(message_bytes_max);
+        write::tagged(
+            &mut wire.out,
+            &login.tag,
+            "OK",
+            &format!("[CAPABILITY {capabilities}] Logged in"),
+        );
+        Session {
+            wire,
+            account: login.account,
+            volume: login.volume,
+            config,
+            selected: None,
+            message_bytes_max,
+            condstore: false,
+            session_id,
+            bad_commands: 0,
+        }
+    }
+
+    async fn serve_to_the_end(mut self) -> ImapOutcome {
+        let stop = match self.serve().await {
+            Ok(never) => match never {},
+            Err(stop) => stop,
+        };
+        Box::pin(self.stop(stop)).await
+    }
+
+    /// Says why, when it can be said, and closes.
+    async fn stop(mut self, stop: Stop) -> ImapOutcome {
+        let mut last = Vec::new();
+        let reason = match &stop {
+            Stop::LoggedOut => "logged out".to_owned(),
+            Stop::Bye(text) => {
+                write::untagged(&mut last, "BYE", text);
+                (*text).to_owned()
+            }
+            Stop::Lost(kind) => {
+                // Nothing can be said any more.
+                self.wire.literal_open = true;
+                kind.to_string()
+            }
+        };
+        let Session {
+            wire,
+            selected,
+            account,
+            session_id,
+            ..
+        } = self;
+        drop((selected, account));
+        let (received, sent) = wire.close(&last).await;
+        tracing::debug!(session = %format_args!("{session_id:016x}"), reason, received, sent, "imap session ended");
+        ImapOutcome { reason, received, sent }
+    }
+
     async fn serve(&mut self) -> Outcome<Never> {
         loop {
             match self.wire.next().await? {
                 Step::Command(tag, command) => {
                     self.bad_commands = 0;
-                    self.command(tag, command).await?;
+                    Box::pin(self.command(tag, command)).await?;
                 }
                 Step::Append(message) => {
                     self.bad_commands = 0;
@@ -300,5 +306,28 @@ fn is_uid(command: &Command) -> bool {
         Command::Store(store) => store.uid,
         Command::Expunge(set) => set.is_some(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pigeon_engine::stream::Stream;
+
+    /// A session waits nearly all its life, and this is what it costs meanwhile, beside the stream's and the store's part.
+    #[test]
+    fn a_waiting_session_is_small() {
+        fn size<F>(_: impl FnOnce(Stream, ImapLogin, Rc<ImapConfig>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(run::<Stream>);
+        assert!(bytes <= 2048, "{bytes}");
+        println!(
+            "{bytes} stream {} session {} login {} selected {}",
+            size_of::<Stream>(),
+            size_of::<Session<Stream>>(),
+            size_of::<ImapLogin>(),
+            size_of::<Selected>()
+        );
     }
 }
