@@ -128,6 +128,8 @@ impl Search {
             match Charset::of(&label) {
                 Some(known) => charset = known,
                 None => {
+                    // The keys cannot be read, and need not be.
+                    cursor.take_while(|_| true);
                     return Ok(Search {
                         returns,
                         keys: Err(UnknownCharset),
@@ -368,7 +370,10 @@ mod tests {
     use super::*;
 
     fn parse(text: &[u8]) -> Parsed<Search> {
-        Search::parse(&mut Cursor::new(text))
+        let mut cursor = Cursor::new(text);
+        let search = Search::parse(&mut cursor)?;
+        cursor.end()?;
+        Ok(search)
     }
 
     fn keys(text: &str) -> Vec<SearchKey> {

@@ -5,7 +5,7 @@ use super::summary::{Summary, SummaryCache, SummaryKey};
 use bytes::Bytes;
 use pigeon_engine::runtime::yield_now;
 use pigeon_proto::message::{EnvelopeScanner, Structure, StructureScanner, write_envelope};
-use pigeon_store::{BodyReader, Mailbox, Message, READ_MAX, StoreError, Volume};
+use pigeon_store::{BodyReader, Mailbox, Message, READ_MAX, StoreError, VolumeId};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -37,33 +37,19 @@ pub(super) struct OpenMessage {
 }
 
 impl OpenMessage {
-    /// Opens a message as it was a moment ago. It may have moved since, or gone.
+    /// Opens a message as the index had it a moment ago.
     pub(super) async fn open(
-        volume: &Volume,
+        volume: VolumeId,
         mailbox: &Mailbox,
         message: &Message,
         cache: &SummaryCache,
     ) -> Result<Self, Unreadable> {
-        let mut body = message.body;
-        let mut tries = 0;
-        let reader = loop {
-            match volume.open_body(body).await {
-                Ok(reader) => break reader,
-                Err(StoreError::MessageGone) => {
-                    let Some(now) = mailbox.message(message.uid) else {
-                        return Err(Unreadable::Gone);
-                    };
-                    tries += 1;
-                    if now.body == body || tries > 3 {
-                        return Err(Unreadable::Gone);
-                    }
-                    body = now.body;
-                }
-                Err(error) => return Err(Unreadable::Failed(error)),
-            }
-        };
+        let reader = mailbox.open_message(message.uid).await.map_err(|error| match error {
+            StoreError::MessageGone => Unreadable::Gone,
+            error => Unreadable::Failed(error),
+        })?;
         let info = reader.info();
-        let key = SummaryKey::new(volume.id(), body);
+        let key = SummaryKey::new(volume, message.body);
         Ok(Self {
             reader,
             key,

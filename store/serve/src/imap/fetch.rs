@@ -192,7 +192,8 @@ impl<S: ByteStream> Session<S> {
                     let Some(selected) = &self.selected else {
                         return Err(Unreadable::Gone.into());
                     };
-                    let opened = OpenMessage::open(&self.volume, selected.mailbox(), message, &self.config.summaries);
+                    let opened =
+                        OpenMessage::open(self.volume.id(), selected.mailbox(), message, &self.config.summaries);
                     open = Some(opened.await?);
                 }
                 let open = open.as_mut().expect("opened above");

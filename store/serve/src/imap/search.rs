@@ -167,7 +167,7 @@ impl<S: ByteStream> Session<S> {
     async fn read_and_match(&self, plan: &SearchPlan, facts: &Facts<'_>, known: Known) -> Result<bool, Unreadable> {
         let cache = &self.config.summaries;
         let message = &facts.target.message;
-        let mut open = OpenMessage::open(&self.volume, facts.selected.mailbox(), message, cache).await?;
+        let mut open = OpenMessage::open(self.volume.id(), facts.selected.mailbox(), message, cache).await?;
         let mut header_read = None;
         if known == Known::NeedsHeader {
             let mut reading = plan.read_header();

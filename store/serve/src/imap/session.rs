@@ -322,12 +322,5 @@ mod tests {
         }
         let bytes = size(run::<Stream>);
         assert!(bytes <= 2048, "{bytes}");
-        println!(
-            "{bytes} stream {} session {} login {} selected {}",
-            size_of::<Stream>(),
-            size_of::<Session<Stream>>(),
-            size_of::<ImapLogin>(),
-            size_of::<Selected>()
-        );
     }
 }

@@ -112,7 +112,7 @@ C: a FETCH 1 ENVELOPE
 S: * 1 FETCH (ENVELOPE ("Mon, 7 Feb 1994 21:52:25 -0800" "parts" (("Bob B" NIL "bob" "example.org")) (("Bob B" NIL "bob" "example.org")) (("Bob B" NIL "bob" "example.org")) NIL NIL NIL NIL NIL))
 S: a OK FETCH completed
 C: b FETCH 1 (BODY)
-S: * 1 FETCH (BODY (("TEXT" "PLAIN" ("CHARSET" "US-ASCII") NIL NIL "7BIT" 3 0)("text" "html" NIL NIL NIL "7BIT" 6 0) "mixed"))
+S: * 1 FETCH (BODY (("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 3 0)("text" "html" ("charset" "us-ascii") NIL NIL "7bit" 6 0) "mixed"))
 S: b OK FETCH completed
 C: c FETCH 1 (BODY.PEEK[2.MIME] BODY.PEEK[2])
 S: * 1 FETCH (BODY[2.MIME] {27}
@@ -221,7 +221,7 @@ S: * STATUS Archive (MESSAGES 5)
 S: g OK STATUS completed
 C: h COPY 1 INBOX
 S: * 2 EXISTS
-S: * 1 RECENT
+S: * 2 RECENT
 S: h OK [COPYUID 1 1 5] COPY completed
 "#,
         ),

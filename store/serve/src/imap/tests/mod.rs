@@ -17,57 +17,15 @@ use super::{ImapConfig, ImapLogin, ImapOutcome, SessionEnd, run};
 use bytes::Bytes;
 use pigeon_engine::testing::{MemoryPeer, memory_stream};
 use pigeon_proto::imap::Tag;
-use pigeon_store::{Account, AccountId, Flags, Limits, NewMessage, Volume};
+use pigeon_store::disk::Disk;
+use pigeon_store::sim::{Executor, SimDisk};
+use pigeon_store::{Account, AccountId, Flags, Limits, NewMessage, Volume, VolumeId, VolumeOptions};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 
-/// The tasks of one core, run until all wait.
-#[derive(Default)]
-struct Tasks {
-    tasks: Vec<Pin<Box<dyn Future<Output = ()>>>>,
-    woken: Arc<Woken>,
-}
-
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Tasks {
-    fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.push(Box::pin(task));
-        self.woken.0.store(true, Ordering::Relaxed);
-    }
-
-    fn run(&mut self) {
-        let waker = Waker::from(self.woken.clone());
-        let mut context = Context::from_waker(&waker);
-        while self.woken.0.swap(false, Ordering::Relaxed) {
-            self.tasks
-                .retain_mut(|task| task.as_mut().poll(&mut context) == Poll::Pending);
-        }
-    }
-
-    /// Runs `future` to its end, and the tasks beside it.
-    fn block_on<T: 'static>(&mut self, future: impl Future<Output = T> + 'static) -> T {
-        let result = Rc::new(RefCell::new(None));
-        let slot = result.clone();
-        self.spawn(async move { *slot.borrow_mut() = Some(future.await) });
-        self.run();
-        let value = result.borrow_mut().take();
-        value.expect("the future waits for something that nobody does")
-    }
-}
+/// Small, because every run of a transcript makes a volume.
+const SEGMENT_BYTES: u64 = 256 << 10;
 
 /// What a test starts with.
 #[derive(Clone, Default)]
@@ -103,15 +61,17 @@ impl Scene {
     }
 
     fn open(&self) -> OpenScene {
-        let mut tasks = Tasks::default();
-        let volume = open_volume(&mut tasks);
+        let tasks = Executor::new(1);
+        let volume = open_volume(&tasks);
         let account = {
             let volume = volume.clone();
-            tasks.block_on(async move { volume.account(AccountId([7; 16])).await.expect("an account") })
+            tasks
+                .run(async move { volume.account(AccountId([7; 16])).await.expect("an account") })
+                .expect("loading ends")
         };
         for (index, message) in self.messages.iter().enumerate() {
             let (volume, account, message) = (volume.clone(), account.clone(), message.clone());
-            tasks.block_on(async move {
+            let appended = tasks.run(async move {
                 let mut writer = volume.begin_body(&[account.id()]).await.expect("a writer");
                 for piece in message.chunks(100_000) {
                     writer.write(Bytes::copy_from_slice(piece)).await.expect("room");
@@ -125,6 +85,7 @@ impl Scene {
                 let inbox = account.mailbox("INBOX").expect("an INBOX");
                 inbox.append(vec![message]).await.expect("appended");
             });
+            appended.expect("appending ends");
         }
         let config = ImapConfig {
             now: || 1_000_000_000,
@@ -143,7 +104,7 @@ impl Scene {
 
 /// A node with one account.
 struct OpenScene {
-    tasks: Tasks,
+    tasks: Executor,
     volume: Volume,
     account: Account,
     limits: Limits,
@@ -173,7 +134,7 @@ impl Client {
 
 impl OpenScene {
     fn run(&mut self) {
-        self.tasks.run();
+        self.tasks.run_until_stalled();
     }
 
     fn login(&mut self) -> Client {
@@ -349,7 +310,22 @@ fn matches(expected: &str, got: &str, numbers: &mut HashMap<String, u64>) -> boo
     }
 }
 
-fn open_volume(tasks: &mut Tasks) -> Volume {
-    let _ = tasks;
-    unimplemented!()
+/// A new volume on a disk in memory, with its tasks running.
+fn open_volume(executor: &Executor) -> Volume {
+    let disk: Rc<dyn Disk> = Rc::new(SimDisk::new(1));
+    let tasks = executor.clone();
+    let opened = executor.run(async move {
+        let options = VolumeOptions {
+            segment_bytes: SEGMENT_BYTES,
+            batch_bytes_max: SEGMENT_BYTES as usize / 4,
+            ..VolumeOptions::default()
+        };
+        let id = VolumeId([9; 16]);
+        Volume::create(disk.clone(), id, &options).await.expect("a new volume");
+        let volume = Volume::open(disk, id, options).await.expect("the volume");
+        tasks.spawn(volume.drive());
+        tasks.spawn(volume.maintain());
+        volume
+    });
+    opened.expect("opening ends")
 }

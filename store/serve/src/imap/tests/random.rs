@@ -214,7 +214,8 @@ fn clients_are_told_what_they_need_to_know() {
             let account = scene.account.clone();
             scene
                 .tasks
-                .block_on(async move { account.create_mailbox("Other", None).await.map(drop) })
+                .run(async move { account.create_mailbox("Other", None).await.map(drop) })
+                .expect("creating ends")
                 .expect("created");
         }
         let mut models: Vec<Model> = (0..3).map(|_| Model::new(&mut scene)).collect();
