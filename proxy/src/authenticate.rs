@@ -39,7 +39,7 @@ pub enum Outcome {
     /// No such name, a wrong password, or the wish to act as someone else: not told apart.
     Refused,
     /// The password is right, but the account's status or its services do not allow it: 535 5.7.8 has nothing better to
-    /// say, IMAP has [CONTACTADMIN].
+    /// say, IMAP has `[CONTACTADMIN]`.
     NotAllowed,
     /// Neither right nor wrong: too much to do, or control data is not current or has a secret that cannot be checked.
     /// Ask the client to come again.

@@ -354,7 +354,10 @@ fn pop3_logins_hand_over_what_comes_behind() {
 
 #[test]
 fn the_third_failed_login_closes_at_once() {
-    for (protocol, login) in [(Protocol::Imap, "a LOGIN alice wrong\r\n"), (Protocol::Pop3, "USER alice\r\nPASS wrong\r\n")] {
+    for (protocol, login) in [
+        (Protocol::Imap, "a LOGIN alice wrong\r\n"),
+        (Protocol::Pop3, "USER alice\r\nPASS wrong\r\n"),
+    ] {
         let mut dialogue = start(protocol, context(None, true));
         dialogue.send(login.as_bytes());
         dialogue.send(login.as_bytes());
