@@ -11,3 +11,6 @@
 mod session;
 
 pub use session::{Pop3Limits, Pop3Login, run};
+
+#[cfg(test)]
+mod tests;
