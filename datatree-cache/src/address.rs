@@ -231,7 +231,8 @@ fn is_host_name(name: &[u8]) -> bool {
         })
 }
 
-/// A lookup key on the stack: `local@domain`, folded. This is what keeps lookups free of allocation.
+/// A lookup key on the stack: `local@domain`, folded. This is what keeps lookups free of allocation. It is filled where
+/// it stands, because moving it about would cost more than the lookup.
 pub(crate) struct AddressKey {
     bytes: [u8; MAILBOX_BYTES_MAX],
     at: usize,
@@ -239,78 +240,76 @@ pub(crate) struct AddressKey {
 }
 
 impl AddressKey {
-    /// Folds both parts; `None` for what cannot be an address of control data. ASCII does not allocate.
-    pub(crate) fn new(local: &str, domain: &str) -> Option<AddressKey> {
-        let mut key = AddressKey {
+    #[inline]
+    pub(crate) fn empty() -> AddressKey {
+        AddressKey {
             bytes: [0; MAILBOX_BYTES_MAX],
             at: 0,
             len: 0,
-        };
-        key.set_local(local)?;
-        if domain.is_ascii() {
-            if domain.len() > DOMAIN_BYTES_MAX {
-                return None;
-            }
-            key.append_domain(domain.as_bytes());
-            key.bytes[key.at + 1..key.len].make_ascii_lowercase();
-        } else {
-            key.append_domain(canonical_domain(domain)?.as_bytes());
         }
-        Some(key)
     }
 
-    /// The key of another local part in a canonical domain.
-    pub(crate) fn in_canonical(local: &str, domain: &[u8]) -> Option<AddressKey> {
-        let mut key = AddressKey {
-            bytes: [0; MAILBOX_BYTES_MAX],
-            at: 0,
-            len: 0,
-        };
-        key.set_local(local)?;
-        if domain.len() > DOMAIN_BYTES_MAX {
-            return None;
+    /// Folds both parts; `false` for what cannot be an address of control data. ASCII does not allocate.
+    #[inline]
+    pub(crate) fn fill(&mut self, local: &str, domain: &str) -> bool {
+        if !self.copy(local.as_bytes(), domain.as_bytes()) {
+            return false;
         }
-        key.append_domain(domain);
-        Some(key)
+        self.lower_case() || self.fill_international(local, domain)
     }
 
-    fn set_local(&mut self, local: &str) -> Option<()> {
-        if local.len() > LOCAL_PART_BYTES_MAX || local.is_empty() {
-            return None;
+    #[inline]
+    fn copy(&mut self, local: &[u8], domain: &[u8]) -> bool {
+        if local.is_empty() || local.len() > LOCAL_PART_BYTES_MAX || domain.len() > DOMAIN_BYTES_MAX {
+            return false;
         }
-        if local.is_ascii() {
-            let place = &mut self.bytes[..local.len()];
-            place.copy_from_slice(local.as_bytes());
-            place.make_ascii_lowercase();
-            self.at = local.len();
-        } else {
-            let folded = fold_local(local);
-            if folded.len() > LOCAL_PART_BYTES_MAX {
-                return None;
-            }
-            self.bytes[..folded.len()].copy_from_slice(folded.as_bytes());
-            self.at = folded.len();
-        }
-        Some(())
-    }
-
-    fn append_domain(&mut self, domain: &[u8]) {
-        self.bytes[self.at] = b'@';
+        self.at = local.len();
         self.len = self.at + 1 + domain.len();
+        self.bytes[..self.at].copy_from_slice(local);
+        self.bytes[self.at] = b'@';
         self.bytes[self.at + 1..self.len].copy_from_slice(domain);
+        true
+    }
+
+    /// Folds ASCII in place, eight bytes at a time; `false` if there is anything else. What is behind the end may be
+    /// folded too and does not matter.
+    #[inline]
+    fn lower_case(&mut self) -> bool {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        let mut high_bits = 0;
+        for word in self.bytes[..self.len.next_multiple_of(8)].chunks_exact_mut(8) {
+            let bytes = u64::from_le_bytes((&*word).try_into().expect("chunks of eight"));
+            high_bits |= bytes;
+            // Without their high bits the sums stay within each byte: 0x80 is set from 'A' on, and from behind 'Z' on.
+            let low = bytes & (0x7F * ONES);
+            let from_a = low.wrapping_add((0x80 - b'A' as u64) * ONES);
+            let behind_z = low.wrapping_add((0x80 - b'Z' as u64 - 1) * ONES);
+            let upper = (from_a & !behind_z) & (0x80 * ONES);
+            word.copy_from_slice(&(bytes | upper >> 2).to_le_bytes());
+        }
+        high_bits & (0x80 * ONES) == 0
+    }
+
+    #[cold]
+    fn fill_international(&mut self, local: &str, domain: &str) -> bool {
+        let local = fold_local(local);
+        canonical_domain(domain).is_some_and(|domain| self.copy(local.as_bytes(), domain.as_bytes()))
     }
 
     /// `local@domain`.
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 
     /// The local part.
+    #[inline]
     pub(crate) fn local(&self) -> &[u8] {
         &self.bytes[..self.at]
     }
 
     /// The domain.
+    #[inline]
     pub(crate) fn domain(&self) -> &[u8] {
         &self.bytes[self.at + 1..self.len]
     }
@@ -392,7 +391,8 @@ mod tests {
         #[test]
         fn keys_are_what_parsing_gives(local in "[a-zA-Z0-9üÄß]{1,20}", domain in "[a-zA-Z0-9]{1,20}\\.(org|BÜCHER)") {
             let parsed = Address::parse(&format!("{local}@{domain}")).unwrap();
-            let key = AddressKey::new(&local, &domain).unwrap();
+            let mut key = AddressKey::empty();
+            prop_assert!(key.fill(&local, &domain));
             prop_assert_eq!(key.bytes(), parsed.as_str().as_bytes());
             prop_assert_eq!(key.local(), parsed.local().as_bytes());
             prop_assert_eq!(key.domain(), parsed.domain().as_bytes());

@@ -15,6 +15,8 @@ pub use load::snapshot;
 pub use parse::{Parser, parse};
 
 #[cfg(test)]
+mod documentation_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod watch_tests;

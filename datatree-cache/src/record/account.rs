@@ -1,11 +1,11 @@
 //! One person's mail as control data describes it.
 
-use super::packed::{self, Packed, Writer};
+use super::packed::{self, Inline, Packed, Writer};
 use super::{AccountStatus, AccountUuid, DeliveryMode, Domain, Quota, Service, ServiceSet, Value};
 use std::fmt;
 use std::sync::Arc;
 
-/// Tags of the packed fields. Addresses come first, because lookups compare them.
+/// Tags of the packed fields. Addresses come first, because lookups compare them: as many of them as fit are inline.
 mod tag {
     pub(super) const ADDRESS: u8 = 1;
     pub(super) const LOGIN_NAME: u8 = 2;
@@ -29,16 +29,20 @@ const NOT_SAID: u64 = u64::MAX;
 
 /// An account. Where the entry says nothing, the defaults of its domain hold; the methods answer with both taken
 /// together.
+///
+/// In the order of use: a lookup compares addresses and looks at the status, and is done.
+#[repr(C)]
 pub struct Account {
-    id: AccountUuid,
-    generation: u64,
-    packed: Packed,
+    inline: Inline,
     domain: Option<Arc<Domain>>,
-    quota_bytes: u64,
-    quota_messages: u64,
     status: AccountStatus,
     services: Option<ServiceSet>,
     delivery_mode: DeliveryMode,
+    id: AccountUuid,
+    generation: u64,
+    quota_bytes: u64,
+    quota_messages: u64,
+    packed: Packed,
 }
 
 /// What an entry says of an account, before it is packed.
@@ -72,8 +76,21 @@ impl AccountFields {
     /// Packs the fields; generation and domain are set when the record is put into a snapshot.
     pub(crate) fn pack(mut self) -> Account {
         let mut writer = Writer::default();
+        let mut inline = Inline::default();
+        let mut is_inline = true;
+        for address in &self.addresses {
+            // The first ones that fit together; the others follow in the packed part, so that the order stays.
+            if is_inline {
+                let mut longer = Writer::default();
+                inline.fields().for_each(|(tag, value)| longer.bytes(tag, value));
+                longer.text(tag::ADDRESS, address);
+                is_inline = longer.take_inline(&mut inline);
+            }
+            if !is_inline {
+                writer.text(tag::ADDRESS, address);
+            }
+        }
         for (tag, texts) in [
-            (tag::ADDRESS, &self.addresses),
             (tag::LOGIN_NAME, &self.login_names),
             (tag::SECRET, &self.secrets),
             (tag::FORWARD, &self.forward),
@@ -106,6 +123,7 @@ impl AccountFields {
             writer.bytes(tag::OTHER_VALUE, value);
         }
         Account {
+            inline,
             id: self.id,
             generation: 0,
             packed: writer.finish(),
@@ -147,7 +165,7 @@ impl Account {
 
     /// Its addresses as `local@domain` in the form of [`crate::Address`], the main address first.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
-        self.packed.texts(tag::ADDRESS)
+        self.address_fields().map(packed::text)
     }
 
     /// The first `mail` value: the name under which it is logged and greeted.
@@ -292,10 +310,13 @@ impl Account {
     /// Whether `address` (canonical) is one of its addresses.
     #[inline]
     pub(crate) fn has_address(&self, address: &[u8]) -> bool {
-        self.packed
-            .fields()
-            .take_while(|(tag, _)| *tag == tag::ADDRESS)
-            .any(|(_, found)| found == address)
+        self.address_fields().any(|found| found == address)
+    }
+
+    #[inline]
+    fn address_fields(&self) -> impl Iterator<Item = &[u8]> {
+        let more = self.packed.fields().take_while(|(tag, _)| *tag == tag::ADDRESS);
+        self.inline.fields().chain(more).map(|(_, address)| address)
     }
 
     /// The node that the entry itself names.
@@ -317,6 +338,7 @@ impl Account {
     /// The same record in another domain record.
     pub(crate) fn in_domain(&self, generation: u64, domain: Option<Arc<Domain>>) -> Account {
         Account {
+            inline: self.inline,
             id: self.id,
             generation,
             packed: self.packed.clone(),
@@ -338,6 +360,7 @@ impl Account {
         };
         same_domain
             && self.id == other.id
+            && self.inline == other.inline
             && self.packed == other.packed
             && self.quota_bytes == other.quota_bytes
             && self.quota_messages == other.quota_messages

@@ -27,6 +27,17 @@ impl Writer {
         self.bytes(tag, value.as_bytes());
     }
 
+    /// Moves what was written so far into `inline`, or leaves it if it does not fit.
+    pub(crate) fn take_inline(&mut self, inline: &mut Inline) -> bool {
+        let fits = self.0.len() <= INLINE_BYTES;
+        if fits {
+            inline.bytes[..self.0.len()].copy_from_slice(&self.0);
+            inline.len = u8::try_from(self.0.len()).unwrap_or(0);
+            self.0.clear();
+        }
+        fits
+    }
+
     pub(crate) fn finish(self) -> Packed {
         Packed(self.0.into_boxed_slice())
     }
@@ -67,6 +78,34 @@ impl Packed {
     /// Bytes of memory behind the record.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// Bytes of fields that are kept in the record itself: two addresses, usually.
+const INLINE_BYTES: usize = 63;
+
+/// The first fields of a record, in the record itself, where a lookup reads them without another place in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inline {
+    bytes: [u8; INLINE_BYTES],
+    len: u8,
+}
+
+impl Default for Inline {
+    fn default() -> Self {
+        Inline {
+            bytes: [0; INLINE_BYTES],
+            len: 0,
+        }
+    }
+}
+
+impl Inline {
+    #[inline]
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields {
+            rest: self.bytes.get(..usize::from(self.len)).unwrap_or_default(),
+        }
     }
 }
 

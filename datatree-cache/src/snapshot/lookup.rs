@@ -40,16 +40,17 @@ impl Snapshot {
         if domain.is_empty() {
             return self.bare(local);
         }
-        let Some(key) = AddressKey::new(local, domain) else {
+        let mut key = AddressKey::empty();
+        if !key.fill(local, domain) {
             let unknown = if self.is_local_domain(domain) {
                 Recipient::UnknownUser
             } else {
                 Recipient::UnknownDomain
             };
             return self.absent(unknown);
-        };
+        }
         match self.domain_by_key(key.domain()) {
-            Some(domain) => self.recipient_in(domain, &key, local),
+            Some(domain) => self.recipient_in(domain, &mut key, local),
             None => self.absent(Recipient::UnknownDomain),
         }
     }
@@ -71,10 +72,13 @@ impl Snapshot {
     pub fn login(&self, name: &str) -> Option<&Arc<Account>> {
         let account = self.account_by_login(&fold_local(name)).or_else(|| {
             let (local, domain) = name.rsplit_once('@')?;
-            let key = AddressKey::new(local, domain)?;
+            let mut key = AddressKey::empty();
+            if !key.fill(local, domain) {
+                return None;
+            }
             self.account_by_key(&key).or_else(|| {
                 let target = self.domain_by_key(key.domain())?.alias_of()?;
-                self.account_by_key(&AddressKey::in_canonical(local, target.as_bytes())?)
+                key.fill(local, target).then(|| self.account_by_key(&key)).flatten()
             })
         })?;
         (account.status() != AccountStatus::Deleted).then_some(account)
@@ -100,8 +104,9 @@ impl Snapshot {
         }
     }
 
+    /// `key` is that of the recipient; it is used for other addresses after that.
     #[inline]
-    fn recipient_in<'a>(&'a self, domain: &'a Arc<Domain>, key: &AddressKey, local: &'a str) -> Recipient<'a> {
+    fn recipient_in<'a>(&'a self, domain: &'a Arc<Domain>, key: &mut AddressKey, local: &'a str) -> Recipient<'a> {
         let behind = domain.alias_of().and_then(|name| self.domain_by_key(name.as_bytes()));
         let target = behind.unwrap_or(domain);
         match domain.status().max(target.status()) {
@@ -114,15 +119,29 @@ impl Snapshot {
         {
             return found;
         }
-        let found = self.exact(key).or_else(|| {
-            let behind = behind?;
-            self.exact(&AddressKey::in_canonical(local, behind.name().as_bytes())?)
-        });
-        if let Some(found) = found {
+        if let Some(found) = self.exact(key) {
             return found;
         }
-        if let Some(found) = self.without_detail(domain, behind, local) {
+        if let Some(behind) = behind
+            && let Some(found) = self.exact_in(behind, key, local)
+        {
             return found;
+        }
+        // Plus-addressing: what is before the first delimiter, if that is somebody.
+        if let Some(delimiter) = target.plus_delimiter()
+            && let Some((base, detail)) = local.split_once(delimiter).filter(|(base, _)| !base.is_empty())
+        {
+            let found = self.exact_in(domain, key, base);
+            match found.or_else(|| behind.and_then(|behind| self.exact_in(behind, key, base))) {
+                Some(Recipient::Account { account, .. }) => {
+                    return Recipient::Account {
+                        account,
+                        detail: Some(detail),
+                    };
+                }
+                Some(other) => return other,
+                None => {}
+            }
         }
         let catch_all = domain.catch_all().or(target.catch_all());
         catch_all
@@ -130,34 +149,15 @@ impl Snapshot {
             .unwrap_or_else(|| self.absent(Recipient::UnknownUser))
     }
 
-    /// Plus-addressing: what is before the first delimiter, if that is somebody.
-    fn without_detail<'a>(
-        &'a self,
-        domain: &Domain,
-        behind: Option<&'a Arc<Domain>>,
-        local: &'a str,
-    ) -> Option<Recipient<'a>> {
-        let delimiter = behind.map_or(domain.plus_delimiter(), |behind| behind.plus_delimiter())?;
-        let (base, detail) = local.split_once(delimiter).filter(|(base, _)| !base.is_empty())?;
-        let found = self
-            .exact(&AddressKey::in_canonical(base, domain.name().as_bytes())?)
-            .or_else(|| {
-                let behind = behind?;
-                self.exact(&AddressKey::in_canonical(base, behind.name().as_bytes())?)
-            })?;
-        Some(match found {
-            Recipient::Account { account, .. } => Recipient::Account {
-                account,
-                detail: Some(detail),
-            },
-            other => other,
-        })
+    fn exact_in<'a>(&'a self, domain: &Domain, key: &mut AddressKey, local: &str) -> Option<Recipient<'a>> {
+        key.fill(local, domain.name()).then(|| self.exact(key)).flatten()
     }
 
     /// The owner of a canonical address, without plus-addressing or catch-all.
     fn by_address(&self, address: &str) -> Option<Recipient<'_>> {
         let (local, domain) = split_canonical(address);
-        self.exact(&AddressKey::in_canonical(local, domain.as_bytes())?)
+        let mut key = AddressKey::empty();
+        key.fill(local, domain).then(|| self.exact(&key)).flatten()
     }
 
     /// Whether an account or group has this canonical address.
@@ -202,15 +202,13 @@ impl Snapshot {
                 .cloned()
         });
         // Looked up again in the snapshot's own table, which lends it for as long as the snapshot lives.
-        match domain
+        let domain = domain
             .as_ref()
-            .and_then(|domain| self.domain_by_key(domain.name().as_bytes()))
-        {
-            Some(domain) => match AddressKey::in_canonical(local, domain.name().as_bytes()) {
-                Some(key) => self.recipient_in(domain, &key, local),
-                None => self.absent(Recipient::UnknownUser),
-            },
-            None => self.absent(Recipient::UnknownUser),
+            .and_then(|domain| self.domain_by_key(domain.name().as_bytes()));
+        let mut key = AddressKey::empty();
+        match domain {
+            Some(domain) if key.fill(local, domain.name()) => self.recipient_in(domain, &mut key, local),
+            _ => self.absent(Recipient::UnknownUser),
         }
     }
 }

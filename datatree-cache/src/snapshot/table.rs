@@ -146,6 +146,7 @@ impl<T> Shard<T> {
         usize::try_from(scaled).expect("less than the number of slots")
     }
 
+    #[inline]
     fn slot_of(&self, fragment: u32, is_it: impl Fn(&T) -> bool) -> Option<usize> {
         if self.used == 0 {
             return None;
