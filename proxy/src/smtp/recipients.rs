@@ -144,6 +144,9 @@ impl Recipients {
         if expansion.truncated {
             return Err(RecipientRefusal::GroupTooLarge);
         }
+        if expansion.uncertain > 0 {
+            return Err(RecipientRefusal::Uncertain);
+        }
         if !expansion.outside.is_empty() {
             return Err(RecipientRefusal::GroupOutside);
         }
