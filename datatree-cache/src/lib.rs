@@ -2,7 +2,7 @@
 //!
 //! A source ([`source::DataTree`]: an LDIF file now, LDAP later) gives entries; the schema turns them into typed,
 //! immutable [`record`]s; a [`Snapshot`] is one coherent copy of all of them, published to the cores through
-//! [`Copy`] and read there through [`CoreCopy`] with no lock and no allocation.
+//! [`Copy`](struct@Copy) and read there through [`CoreCopy`] with no lock and no allocation.
 //!
 //! Invariants: a record never changes once it is published; generations only grow; a lookup never waits.
 //! What this crate does not do: it never writes control data and it knows nothing of mail data or sockets.
