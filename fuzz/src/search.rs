@@ -24,7 +24,7 @@ impl MessageFacts for Facts {
         true
     }
     fn has_keyword(&self, keyword: &str) -> bool {
-        keyword.len() % 2 == 0
+        keyword.len().is_multiple_of(2)
     }
     fn internal_date(&self) -> i64 {
         1_793_527_872

@@ -2,15 +2,16 @@
 //!
 //! Compared are the values of ENVELOPE, BODY and BODYSTRUCTURE as trees (a literal and a quoted string with the same text
 //! are the same), and every section of a fixed list by size and hash. Where this project answers otherwise on purpose,
-//! `NAME.differs` holds our answers, after a line with the reason; a line that is not needed any more fails the test.
+//! `NAME.differs` (and `searches.differs` for SEARCH) holds our answers, after a line with the reason; a line that is not needed any more fails the test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
+use pigeon_proto::imap::{Command, CommandReader, Event, ReaderLimits};
 use pigeon_proto::message::{
-    SectionPath, SectionText, Structure, StructureScanner, filter_fields, write_body, write_body_structure,
-    write_envelope,
+    MessageFacts, Outcome, SearchPlan, SectionPath, SectionText, Structure, StructureScanner, filter_fields,
+    write_body, write_body_structure, write_envelope,
 };
 
 /// A value of IMAP's grammar.
@@ -252,4 +253,98 @@ fn every_cut_gives_the_same_structure() {
         }
         assert_eq!(Structure::from_bytes(&whole.to_bytes()), Some(whole), "{name}");
     }
+}
+
+/// A message of which nothing is known but its size.
+struct Facts {
+    size: u64,
+}
+
+impl MessageFacts for Facts {
+    fn sequence(&self) -> u32 {
+        1
+    }
+    fn uid(&self) -> u32 {
+        1
+    }
+    fn has_flag(&self, _: u8) -> bool {
+        true
+    }
+    fn is_recent(&self) -> bool {
+        false
+    }
+    fn has_keyword(&self, _: &str) -> bool {
+        false
+    }
+    fn internal_date(&self) -> i64 {
+        0
+    }
+    fn size(&self) -> u64 {
+        self.size
+    }
+    fn mod_seq(&self) -> u64 {
+        1
+    }
+}
+
+fn matches(plan: &SearchPlan, message: &[u8]) -> bool {
+    let facts = Facts {
+        size: message.len() as u64,
+    };
+    let structure = Structure::of(message);
+    let mut reading = match plan.by_facts(&facts) {
+        Outcome::Known(value) => return value,
+        Outcome::NeedsBody => plan.read_body(&structure),
+        Outcome::NeedsHeader => {
+            let mut header = plan.read_header();
+            header.push(message);
+            let header = header.finish();
+            match header.outcome(&facts) {
+                Outcome::Known(value) => return value,
+                _ => header.read_body(&structure),
+            }
+        }
+    };
+    reading.push(0, message);
+    reading.finish(&facts)
+}
+
+#[test]
+fn finds_as_dovecot() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/messages");
+    let read = |name: &str| fs::read_to_string(folder.join(name)).expect("messages/refresh was run");
+    let messages = messages();
+    let mut expected: BTreeMap<String, String> = BTreeMap::new();
+    for (line, keys_and_names) in read("searches").lines().zip(read("searches.expected").lines()) {
+        let (keys, names) = keys_and_names.split_once('\t').expect("KEYS<TAB>NAMES");
+        assert_eq!(keys, line, "messages/refresh was run");
+        expected.insert(keys.to_owned(), names.to_owned());
+    }
+    let mut failures = Vec::new();
+    for line in read("searches.differs").lines().filter(|line| !line.starts_with('#')) {
+        let (keys, names) = line.split_once('\t').expect("KEYS<TAB>NAMES");
+        if expected.insert(keys.to_owned(), names.to_owned()).as_deref() == Some(names) {
+            failures.push(format!("{keys}: does not differ, take it off the list"));
+        }
+    }
+    for (keys, names) in &expected {
+        let command = format!("a SEARCH CHARSET UTF-8 {keys}\r\n");
+        let search = match CommandReader::new(&ReaderLimits::AFTER_LOGIN).read(&mut command.as_bytes()) {
+            Event::Command(_, Command::Search { search, .. }) => search,
+            other => panic!("{keys}: {other:?}"),
+        };
+        let plan = SearchPlan::new(&search.keys.expect("UTF-8"), 1, 1);
+        let found: Vec<&str> = messages
+            .iter()
+            .filter(|(_, message, _)| matches(&plan, message))
+            .map(|(name, ..)| name.as_str())
+            .collect();
+        if found.join(" ") != *names {
+            failures.push(format!(
+                "expected\n{keys}\t{names}\n  but got\n{keys}\t{}",
+                found.join(" ")
+            ));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 use super::encoded_word::decode_words;
-use super::field::unfold;
+use super::field::unfold_to_blanks;
 use super::haystack::{Haystack, SearchScope};
 use super::lexer::trim;
 
@@ -133,7 +133,7 @@ impl HeaderSearch {
         let is_named = |scope: &SearchScope| matches!(scope, SearchScope::Header(wanted) if of == HeaderOf::Message && wanted.as_bytes().eq_ignore_ascii_case(&name));
         let sees_line = |scope: &SearchScope| !matches!(scope, SearchScope::Header(_)) && sees(scope, of);
         if haystack.is_open(|scope| is_named(scope) || sees_line(scope)) {
-            let text = decode_words(&unfold(value));
+            let text = decode_words(&unfold_to_blanks(value));
             if haystack.begin(is_named) {
                 haystack.text(&text);
                 haystack.end();

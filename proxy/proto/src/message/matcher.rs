@@ -1,7 +1,8 @@
 //! SEARCH in the text of messages: HEADER, SUBJECT, FROM, TO, CC, BCC, BODY and TEXT (RFC 3501 6.4.4).
 //!
 //! What is searched, exactly:
-//! - header fields one by one: unfolded, encoded words decoded. HEADER looks at the value, TEXT at `Name: value`;
+//! - header fields one by one: unfolded (a fold and the blanks around it are one blank), encoded words decoded. HEADER looks
+//!   at the value, TEXT at `Name: value`;
 //! - bodies of text/* and message/* and of the usual textual application types, after transfer decoding and in their charset;
 //! - bodies of other types as they stand, unless they are base64: that would find short keys anywhere by chance;
 //! - BODY sees the bodies, and the headers of embedded messages; TEXT sees the headers of the message and of all parts too.

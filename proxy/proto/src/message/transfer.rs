@@ -70,7 +70,19 @@ pub struct Base64Decoder {
 impl Base64Decoder {
     fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
         out.reserve(chunk.len() / 4 * 3 + 3);
-        for byte in chunk {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            // Whole groups, which is nearly everything; then byte by byte up to the next group.
+            while let (0, Some(&[a, b, c, d])) = (self.count, rest.first_chunk::<4>()) {
+                let [a, b, c, d] = [a, b, c, d].map(|byte| BASE64[usize::from(byte)]);
+                if a | b | c | d >= 64 {
+                    break;
+                }
+                out.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]);
+                rest = &rest[4..];
+            }
+            let Some((byte, after)) = rest.split_first() else { break };
+            rest = after;
             match BASE64[usize::from(*byte)] {
                 IGNORED => {}
                 PADDING => (self.bits, self.count) = (0, 0),
