@@ -44,6 +44,11 @@ impl AccountCell {
         GatePass::new(self.gate.acquire(1).await)
     }
 
+    /// Whether a change is under way.
+    pub(crate) fn gate_is_busy(&self) -> bool {
+        self.gate.available() < GATE_ALL
+    }
+
     /// For any other change: no other is under way then.
     pub(crate) async fn pass_alone(&self) -> Pass {
         GatePass::new(self.gate.acquire(GATE_ALL).await)
@@ -80,9 +85,9 @@ impl VolumeInner {
                 continue;
             }
             if let Some((first, fields)) = first {
-                self.push_link(account, &pass, &first, &fields);
+                self.push_link(account, &pass, purpose, &first, &fields);
             }
-            self.push_link(account, &pass, &change, &fields);
+            self.push_link(account, &pass, purpose, &change, &fields);
             return Ok(Some((self.journal.durable_when(), told)));
         }
     }
@@ -103,6 +108,7 @@ impl VolumeInner {
         &self,
         account: &Rc<AccountCell>,
         pass: &Pass,
+        purpose: Purpose,
         change: &Change<'_>,
         fields: &[u8],
     ) -> LogPosition {
@@ -114,7 +120,7 @@ impl VolumeInner {
         }
         .encode(&mut payload);
         payload.extend_from_slice(fields);
-        let pushed = self.journal.push(change.kind(), &payload, &[]);
+        let pushed = self.journal.push(change.kind(), purpose, &payload, &[]);
         self.journal.attach(
             pushed,
             Effect::Link {

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use pigeon_store_format::{
-    Change, LINK_BYTES, LogPosition, RecordKind, SegmentBytes, SnapshotEnd, SnapshotPart, SnapshotPlace, occupied_bytes,
+    Change, LINK_BYTES, LogPosition, RecordKind, SnapshotEnd, SnapshotPart, SnapshotPlace, occupied_bytes,
 };
 
 use super::commit::Pass;
 use super::state::AccountCell;
 use crate::StoreError;
 use crate::journal::Purpose;
+use crate::journal::outcome::Durable;
 use crate::journal::segments::add_bytes;
 use crate::volume::VolumeInner;
 use crate::volume::counters::add;
@@ -25,12 +26,29 @@ impl VolumeInner {
 
     /// Writes a snapshot of the account as it is now; durable when it returns. The account may change meanwhile.
     pub(crate) async fn snapshot(&self, account: &Rc<AccountCell>, purpose: Purpose) -> Result<(), StoreError> {
+        match self.push_snapshot(account, purpose).await? {
+            Some(durable) => {
+                self.journal.hurry();
+                durable.await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a snapshot on its way; `None` when there is nothing to be kept.
+    pub(crate) async fn push_snapshot(
+        &self,
+        account: &Rc<AccountCell>,
+        purpose: Purpose,
+    ) -> Result<Option<Durable>, StoreError> {
         // All that is pushed is durable and applied: the state is that of `head`.
         let pass = account.pass_alone().await;
+        // After a failed write things stay under way for ever.
+        self.journal.check(purpose)?;
         let (covers, superseded, image) = {
             let state = account.state.borrow();
             if state.head == LogPosition::NONE {
-                return Ok(());
+                return Ok(None);
             }
             assert_eq!(
                 state.head, state.pushed_head,
@@ -63,7 +81,10 @@ impl VolumeInner {
             let piece = rest.split_to(part_bytes);
             let bytes = occupied_bytes(payload.len() + piece.len());
             self.journal.room(bytes, purpose).await?;
-            last_part = self.journal.push(RecordKind::SnapshotPart, &payload, &[piece]).position;
+            last_part = self
+                .journal
+                .push(RecordKind::SnapshotPart, purpose, &payload, &[piece])
+                .position;
             add_bytes(&mut live, self.segments.number_of(last_part), bytes as u64);
             parts += 1;
         }
@@ -78,28 +99,13 @@ impl VolumeInner {
             last_part,
             image_bytes,
         };
-        self.push_snapshot_end(account, pass, purpose, place, (&superseded, &live), &rest)
-            .await?;
-        account.snapshot_due.set(false);
-        add(&self.counters.snapshots, 1);
-        Ok(())
-    }
-
-    async fn push_snapshot_end(
-        &self,
-        account: &Rc<AccountCell>,
-        pass: Pass,
-        purpose: Purpose,
-        place: SnapshotPlace,
-        (dead, live): (&[SegmentBytes], &[SegmentBytes]),
-        image: &[u8],
-    ) -> Result<(), StoreError> {
-        let mut fields = Vec::with_capacity(64 + image.len());
-        SnapshotEnd::encode_fields(&mut fields, place, dead, live, image);
+        let mut fields = Vec::with_capacity(64 + rest.len());
+        SnapshotEnd::encode_fields(&mut fields, place, &superseded, &live, &rest);
         self.journal.room(super::commit::link_bytes(&fields), purpose).await?;
         let change = Change::decode(RecordKind::Snapshot, &fields).expect("it was just encoded");
-        self.push_link(account, &pass, &change, &fields);
-        drop(pass);
-        self.journal.durable_when().await
+        self.push_link(account, &pass, purpose, &change, &fields);
+        account.snapshot_due.set(false);
+        add(&self.counters.snapshots, 1);
+        Ok(Some(self.journal.durable_when()))
     }
 }

@@ -120,7 +120,7 @@ impl VolumeInner {
         self.journal
             .room(occupied_bytes(head_bytes + content_bytes), Purpose::Body)
             .await?;
-        let pushed = self.journal.push(RecordKind::Body, &head, pieces);
+        let pushed = self.journal.push(RecordKind::Body, Purpose::Body, &head, pieces);
         self.journal.attach(pushed, Effect::Body);
         Ok((
             pushed.position,
@@ -142,7 +142,7 @@ impl VolumeInner {
         let mut payload = Vec::with_capacity(bytes);
         BodyEnd::encode(&mut payload, info, body, body_entries(recipients), &extents);
         self.journal.room(occupied_bytes(payload.len()), Purpose::Body).await?;
-        let pushed = self.journal.push(RecordKind::BodyEnd, &payload, &[]);
+        let pushed = self.journal.push(RecordKind::BodyEnd, Purpose::Body, &payload, &[]);
         Ok((
             pushed.position,
             extents.iter().map(|extent| extent.position).min(),

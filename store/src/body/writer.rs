@@ -168,7 +168,7 @@ impl BodyWriter {
         let offset: u64 = streamed.extents.iter().map(|extent| u64::from(extent.length)).sum();
         let mut head = Vec::with_capacity(CHUNK_FIELDS_BYTES + 16 * self.accounts.len());
         BodyChunk::encode_head(&mut head, streamed.body, offset, self.accounts.iter().copied());
-        journal.push(RecordKind::BodyChunk, &head, &self.pieces);
+        journal.push(RecordKind::BodyChunk, Purpose::Body, &head, &self.pieces);
         let length = u32::try_from(self.pending_bytes).expect("a chunk fits into a batch");
         streamed.extents.push(Extent { position, length });
         self.pieces.clear();

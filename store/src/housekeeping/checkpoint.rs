@@ -92,5 +92,8 @@ async fn write_part(
         .journal
         .room(occupied_bytes(payload.len()), Purpose::Checkpoint)
         .await?;
-    Ok(volume.journal.push(RecordKind::AccountTable, &payload, &[]).position)
+    Ok(volume
+        .journal
+        .push(RecordKind::AccountTable, Purpose::Checkpoint, &payload, &[])
+        .position)
 }

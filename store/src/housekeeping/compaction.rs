@@ -30,6 +30,12 @@ use crate::volume::counters::add;
 /// A nearly full volume compacts segments that have more live bytes than others would bother with, in percent.
 const URGENT_LIVE_PERCENT: u64 = 90;
 
+/// Compaction that gains less than this part of a segment is futile.
+const LEAST_GAIN: u64 = 16;
+
+/// Accounts whose records go into the journal together: alone, each would cost a block. Meanwhile they take no other change.
+const ACCOUNTS_AT_ONCE: usize = 32;
+
 /// Bytes of bodies moved before the accounts are told: each telling looks at all messages of the account.
 const TELL_EVERY_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -51,6 +57,12 @@ pub(super) async fn compact_one(volume: &Rc<VolumeInner>) -> Result<bool, StoreE
 }
 
 fn choose(volume: &VolumeInner) -> Option<Rc<Segment>> {
+    if let Some(futile_at) = volume.housekeeping.futile_at.get() {
+        let since = volume.segments.discharged_bytes().wrapping_sub(futile_at);
+        if since < volume.segments.segment_bytes() / LEAST_GAIN {
+            return None;
+        }
+    }
     let current = volume.segments.number_of(volume.journal.frontier());
     let first_open = volume.open_bodies.first_segment().unwrap_or(u64::MAX);
     // The writer may still be in the segment before the frontier's.
@@ -72,12 +84,12 @@ fn choose(volume: &VolumeInner) -> Option<Rc<Segment>> {
 
 async fn compact(volume: &Rc<VolumeInner>, segment: &Rc<Segment>) -> Result<(), StoreError> {
     let plan = plan(volume, segment).await?;
+    let cost_before = volume.counters.housekeeping_bytes.get();
     let mut moves = Moves {
         volume,
         told: HashMap::new(),
         bytes: 0,
         bytes_at_pause: 0,
-        under_way: Vec::new(),
     };
     for same in plan.whole.chunk_by(|one, next| one.0 == next.0) {
         let accounts: Vec<AccountId> = same.iter().map(|(_, account)| *account).collect();
@@ -87,9 +99,6 @@ async fn compact(volume: &Rc<VolumeInner>, segment: &Rc<Segment>) -> Result<(), 
         moves.move_streamed(segment, end).await?;
     }
     moves.tell().await?;
-    for durable in std::mem::take(&mut moves.under_way) {
-        durable.await?;
-    }
     release_chains(volume, segment).await?;
 
     volume.segments.remove_used(segment.number);
@@ -104,6 +113,14 @@ async fn compact(volume: &Rc<VolumeInner>, segment: &Rc<Segment>) -> Result<(), 
         tracing::warn!(volume = %volume.marker.volume, segment = %name, %error, "cannot remove an empty segment");
     }
     add(&volume.counters.segments_compacted, 1);
+    let cost = volume.counters.housekeeping_bytes.get() - cost_before;
+    let gain = segment.written_bytes.get().saturating_sub(cost);
+    // It would go round in circles: wait until more has come to be of no use.
+    let futile = gain < volume.segments.segment_bytes() / LEAST_GAIN;
+    volume
+        .housekeeping
+        .futile_at
+        .set(futile.then(|| volume.segments.discharged_bytes()));
     volume.journal.set_full(None);
     volume.journal.segments_wanted.notify_all();
     Ok(())
@@ -113,19 +130,26 @@ async fn compact(volume: &Rc<VolumeInner>, segment: &Rc<Segment>) -> Result<(), 
 async fn release_chains(volume: &Rc<VolumeInner>, segment: &Segment) -> Result<(), StoreError> {
     let from = volume.segments.start_of(segment.number);
     let to = volume.segments.start_of(segment.number + 1);
+    let needs = |state: &AccountState| state.chain.segments.iter().any(|item| item.segment == segment.number);
     let shards = volume.heads.borrow().shard_count();
     for shard in 0..shards {
         let accounts = volume.heads.borrow().between(shard, from, to);
-        for account in accounts {
-            let cell = volume.account(account).await?;
-            let needs = |state: &AccountState| state.chain.segments.iter().any(|item| item.segment == segment.number);
-            if needs(&cell.state.borrow()) {
-                volume.snapshot(&cell, Purpose::Compaction).await?;
-                assert!(!needs(&cell.state.borrow()), "a snapshot needs nothing from before it");
-                pause(volume).await;
+        for some in accounts.chunks(ACCOUNTS_AT_ONCE) {
+            let mut under_way = Vec::new();
+            for account in some {
+                let cell = volume.account(*account).await?;
+                let needed = needs(&cell.state.borrow());
+                if needed && let Some(durable) = volume.push_snapshot(&cell, Purpose::Compaction).await? {
+                    under_way.push((cell, durable));
+                }
             }
+            volume.journal.hurry();
+            for (cell, durable) in under_way {
+                durable.await?;
+                assert!(!needs(&cell.state.borrow()), "a snapshot needs nothing from before it");
+            }
+            pause(volume).await;
         }
-        pause(volume).await;
     }
     Ok(())
 }
@@ -137,7 +161,6 @@ struct Moves<'v> {
     told: HashMap<AccountId, Vec<MovedBody>>,
     bytes: u64,
     bytes_at_pause: u64,
-    under_way: Vec<Durable>,
 }
 
 impl Moves<'_> {
@@ -165,7 +188,10 @@ impl Moves<'_> {
         let bytes = occupied_bytes(head.len() + body.content.len());
         volume.journal.room(bytes, Purpose::Compaction).await?;
         let content = payload.slice_ref(body.content);
-        let to = volume.journal.push(RecordKind::Body, &head, &[content]).position;
+        let to = volume
+            .journal
+            .push(RecordKind::Body, Purpose::Compaction, &head, &[content])
+            .position;
         self.note(
             accounts,
             MovedBody {
@@ -228,7 +254,10 @@ impl Moves<'_> {
             .journal
             .room(occupied_bytes(new.len()), Purpose::Compaction)
             .await?;
-        let to = volume.journal.push(RecordKind::BodyEnd, &new, &[]).position;
+        let to = volume
+            .journal
+            .push(RecordKind::BodyEnd, Purpose::Compaction, &new, &[])
+            .position;
         let start = extents.iter().map(|extent| extent.position).min().unwrap_or(to);
         self.note(
             &accounts,
@@ -267,7 +296,10 @@ impl Moves<'_> {
         let bytes = occupied_bytes(head.len() + chunk.content.len());
         let content: Bytes = payload.slice_ref(chunk.content);
         volume.journal.room(bytes, Purpose::Compaction).await?;
-        let to = volume.journal.push(RecordKind::BodyChunk, &head, &[content]).position;
+        let to = volume
+            .journal
+            .push(RecordKind::BodyChunk, Purpose::Compaction, &head, &[content])
+            .position;
         self.pace(bytes as u64).await?;
         Ok(to)
     }
@@ -302,19 +334,32 @@ impl Moves<'_> {
         }
     }
 
-    /// Sends the messages of all accounts to the new places.
+    /// Sends the messages of all accounts to the new places; durable when it returns.
     async fn tell(&mut self) -> Result<(), StoreError> {
-        let at_once = (self.volume.journal.payload_bytes_max() / 4 / 24).max(1);
-        for (account, bodies) in std::mem::take(&mut self.told) {
-            let cell = self.volume.account(account).await?;
-            for some in bodies.chunks(at_once) {
-                let pass = cell.pass_alone().await;
-                let decide = |state: &AccountState| {
-                    Ok(moved_change(state, some, &self.volume.segments).map(|change| (change, ())))
-                };
-                let pushed = self.volume.change(&cell, pass, Purpose::Compaction, decide).await?;
-                self.under_way.extend(pushed.map(|(durable, ())| durable));
+        let volume = self.volume;
+        let at_once = (volume.journal.payload_bytes_max() / 4 / 24).max(1);
+        let told: Vec<(AccountId, Vec<MovedBody>)> = std::mem::take(&mut self.told).into_iter().collect();
+        for some in told.chunks(ACCOUNTS_AT_ONCE) {
+            let mut under_way: Vec<Durable> = Vec::new();
+            for (account, bodies) in some {
+                let cell = volume.account(*account).await?;
+                for bodies in bodies.chunks(at_once) {
+                    if !under_way.is_empty() && cell.gate_is_busy() {
+                        volume.journal.hurry();
+                    }
+                    let pass = cell.pass_alone().await;
+                    let decide = |state: &AccountState| {
+                        Ok(moved_change(state, bodies, &volume.segments).map(|change| (change, ())))
+                    };
+                    let pushed = volume.change(&cell, pass, Purpose::Compaction, decide).await?;
+                    under_way.extend(pushed.map(|(durable, ())| durable));
+                }
             }
+            volume.journal.hurry();
+            for durable in under_way {
+                durable.await?;
+            }
+            pause(volume).await;
         }
         Ok(())
     }

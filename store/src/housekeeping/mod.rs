@@ -36,6 +36,8 @@ pub(crate) struct Housekeeping {
     /// One checkpoint at a time.
     checkpointing: Semaphore,
     last_checkpoint: Cell<LastCheckpoint>,
+    /// Compaction gained next to nothing when so many bytes had come to be of no use.
+    futile_at: Cell<Option<u64>>,
     /// Journal bytes after which the next look is due.
     looked_at: Cell<LogPosition>,
 }
@@ -55,6 +57,7 @@ impl Housekeeping {
             recents: RefCell::default(),
             checkpointing: Semaphore::new(1),
             last_checkpoint: Cell::new(last_checkpoint),
+            futile_at: Cell::new(None),
             looked_at: Cell::default(),
         }
     }

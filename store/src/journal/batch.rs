@@ -40,6 +40,10 @@ pub(crate) struct Batch {
     pub(crate) capacity: usize,
     used: usize,
     records: u32,
+    /// Bytes of records that nobody waits for.
+    lazy_bytes: usize,
+    /// To be written as soon as the writer is free: someone waits for it.
+    pub(crate) urgent: bool,
     sums: Checksum,
     pub(crate) entries: Vec<Entry>,
     pub(crate) outcome: Rc<Outcome>,
@@ -65,6 +69,8 @@ impl Batch {
             capacity,
             used: BATCH_HEADER_BYTES,
             records: 0,
+            lazy_bytes: 0,
+            urgent: false,
             sums: Checksum::new(),
             entries,
             outcome: Rc::default(),
@@ -85,11 +91,13 @@ impl Batch {
         LogPosition(self.base.0 + self.used as u64)
     }
 
-    /// Writes a record of the given pieces, which fit. Gives its offset and its length with the frame.
+    /// Writes a record of the given pieces, which fit. Gives its offset and its length with the frame. A lazy one lets the
+    /// batch wait for more.
     pub(crate) fn push<'p>(
         &mut self,
         tag: VolumeTag,
         kind: RecordKind,
+        lazy: bool,
         pieces: impl Iterator<Item = &'p [u8]>,
     ) -> (usize, usize) {
         let start = self.used;
@@ -105,7 +113,20 @@ impl Batch {
         self.used = start + occupied_bytes(end - start - RECORD_HEADER_BYTES);
         assert!(self.used <= self.capacity, "the caller asked for room");
         self.buffer[end..self.used].fill(0);
+        if lazy {
+            self.lazy_bytes += self.used - start;
+        } else {
+            self.urgent = true;
+        }
         (start, end - start)
+    }
+
+    /// Bytes that the lazy records cost: with the padding, when the batch is there for them alone.
+    pub(crate) fn lazy_cost(&self) -> u64 {
+        if self.lazy_bytes + BATCH_HEADER_BYTES == self.used {
+            return self.used.next_multiple_of(BLOCK_BYTES) as u64;
+        }
+        self.lazy_bytes as u64
     }
 
     /// Fills in the header and the padding. Gives the bytes to write.

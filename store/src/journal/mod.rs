@@ -41,6 +41,14 @@ pub(crate) enum Purpose {
     Checkpoint,
 }
 
+impl Purpose {
+    /// Nobody waits for such a record: it goes with the next batch that someone waits for, or when the batch is full, or when
+    /// `hurry` says so. Alone it would cost a block.
+    fn is_lazy(self) -> bool {
+        matches!(self, Purpose::Compaction | Purpose::Checkpoint)
+    }
+}
+
 /// Whether the journal takes records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -264,6 +272,8 @@ impl Journal {
                 return Ok(true);
             }
             if !open.is_empty() {
+                drop(state);
+                self.hurry();
                 return Ok(false);
             }
         }
@@ -312,14 +322,16 @@ impl Journal {
     }
 
     /// Puts a record into the open batch. Only after `room`.
-    pub(crate) fn push(&self, kind: RecordKind, head: &[u8], content: &[Bytes]) -> Pushed {
+    pub(crate) fn push(&self, kind: RecordKind, purpose: Purpose, head: &[u8], content: &[Bytes]) -> Pushed {
         let mut state = self.state.borrow_mut();
         let open = state.open.as_mut().expect("room was asked for");
         let position = open.next_position();
         let pieces = std::iter::once(head).chain(content.iter().map(|piece| &piece[..]));
-        let (offset, length) = open.push(self.tag, kind, pieces);
+        let (offset, length) = open.push(self.tag, kind, purpose.is_lazy(), pieces);
         drop(state);
-        self.work.notify_all();
+        if !purpose.is_lazy() {
+            self.work.notify_all();
+        }
         Pushed {
             position,
             kind,
@@ -356,8 +368,17 @@ impl Journal {
         )
     }
 
+    /// Someone waits for what was pushed so far.
+    pub(crate) fn hurry(&self) {
+        if let Some(open) = self.state.borrow_mut().open.as_mut().filter(|open| !open.is_empty()) {
+            open.urgent = true;
+        }
+        self.work.notify_all();
+    }
+
     /// Waits until everything pushed so far is durable.
     pub(crate) async fn flush(&self) -> Result<(), StoreError> {
+        self.hurry();
         let outcome = {
             let state = self.state.borrow();
             let open = state

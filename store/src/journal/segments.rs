@@ -42,6 +42,8 @@ pub(crate) struct Segments {
     segment_bytes: u64,
     used: RefCell<BTreeMap<u64, Rc<Segment>>>,
     ready: RefCell<VecDeque<Rc<Segment>>>,
+    /// Bytes that came to be of no use, ever.
+    discharged_bytes: Cell<u64>,
 }
 
 const NAME_DIGITS: usize = 16;
@@ -68,6 +70,7 @@ impl Segments {
             segment_bytes,
             used: RefCell::default(),
             ready: RefCell::default(),
+            discharged_bytes: Cell::new(0),
         }
     }
 
@@ -180,8 +183,15 @@ impl Segments {
                 segment
                     .live_bytes
                     .set(segment.live_bytes.get().saturating_sub(item.bytes));
+                self.discharged_bytes
+                    .set(self.discharged_bytes.get().wrapping_add(item.bytes));
             }
         }
+    }
+
+    /// Bytes that came to be of no use since opening.
+    pub(crate) fn discharged_bytes(&self) -> u64 {
+        self.discharged_bytes.get()
     }
 
     /// Adds one message's share of its body to `list`. `start` is where the chunks of a streamed body begin.

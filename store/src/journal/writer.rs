@@ -29,7 +29,7 @@ impl Journal {
         if matches!(state.status, Status::Poisoned(_) | Status::Closed) {
             return None;
         }
-        let mut batch = state.open.take_if(|open| !open.is_empty())?;
+        let mut batch = state.open.take_if(|open| open.urgent)?;
         let sequence = state.sequence;
         let bytes = batch.seal(self.tag, sequence, self.epoch);
         state.sequence += 1;
@@ -78,6 +78,7 @@ pub(crate) async fn drive(volume: Rc<VolumeInner>) {
             work.await;
             continue;
         };
+        let lazy_cost = batch.lazy_cost();
         let Batch {
             buffer,
             segment,
@@ -106,7 +107,7 @@ pub(crate) async fn drive(volume: Rc<VolumeInner>) {
         for entry in &entries {
             apply(&volume, base, &buffer, entry);
         }
-        volume.counters.batch_written(bytes as u64);
+        volume.counters.batch_written(bytes as u64, lazy_cost);
         journal.recycle(buffer, entries);
         outcome.settle(Ok(()));
         volume.housekeeping.batch_written(&volume);

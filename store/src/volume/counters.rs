@@ -20,6 +20,8 @@ pub(crate) struct Counters {
     pub(crate) checkpoints: Cell<u64>,
     pub(crate) segments_compacted: Cell<u64>,
     pub(crate) compaction_bytes: Cell<u64>,
+    /// Of the journal: what compaction and checkpoints took, padding included.
+    pub(crate) housekeeping_bytes: Cell<u64>,
 }
 
 /// Adds to a counter.
@@ -28,8 +30,9 @@ pub(crate) fn add(counter: &Cell<u64>, more: u64) {
 }
 
 impl Counters {
-    pub(crate) fn batch_written(&self, bytes: u64) {
+    pub(crate) fn batch_written(&self, bytes: u64, lazy_cost: u64) {
         add(&self.batches, 1);
+        add(&self.housekeeping_bytes, lazy_cost);
         add(&self.journal_bytes, bytes);
     }
 
@@ -82,6 +85,8 @@ pub struct VolumeStats {
     pub segments_compacted: u64,
     /// Bytes of bodies moved.
     pub compaction_bytes: u64,
+    /// Bytes of the journal that compaction and checkpoints took.
+    pub housekeeping_bytes: u64,
     /// Segments with something in them.
     pub segments: u64,
     /// Segments made ahead.

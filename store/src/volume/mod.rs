@@ -268,6 +268,7 @@ impl VolumeInner {
             checkpoints: counters.checkpoints.get(),
             segments_compacted: counters.segments_compacted.get(),
             compaction_bytes: counters.compaction_bytes.get(),
+            housekeeping_bytes: counters.housekeeping_bytes.get(),
             segments: uses.len() as u64,
             segments_ready: self.segments.ready_count() as u64,
             live_bytes: uses.iter().map(|segment| segment.live_bytes).sum(),
