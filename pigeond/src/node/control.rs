@@ -88,11 +88,8 @@ impl Control {
         if let Some(announcement) = self.announcement.take() {
             crate::quickstart::announce(&announcement);
         }
-        loop {
-            match signals.next().await {
-                Wish::Reload => self.reload(&handle),
-                Wish::Drain | Wish::Stop => break,
-            }
+        while signals.next().await == Wish::Reload {
+            self.reload(&handle);
         }
         self.shared.set_phase(Phase::Draining);
         tell_stopping();

@@ -50,11 +50,11 @@ fn claim_volume(volume: &Volume) -> io::Result<Option<UnixDatagram>> {
 mod tests {
     use super::claim_volume;
     use crate::config::{Size, Volume};
-    use crate::scratch::Scratch;
+    use crate::scratch::Directory;
 
     #[test]
     fn a_volume_is_claimed_once_at_a_time() {
-        let scratch = Scratch::new();
+        let scratch = Directory::new("occupancy");
         let volume = |path| Volume {
             id: "main".to_owned(),
             path,

@@ -29,8 +29,10 @@ pub(super) async fn publish(node: Rc<CoreNode>) {
     }
 }
 
+type Read = fn(&SmtpCounters) -> u64;
+
 /// What SMTP counts, and what the status port calls it.
-const SMTP: [(fn(&SmtpCounters) -> u64, Counter); 9] = [
+const SMTP: [(Read, Counter); 9] = [
     (|smtp| smtp.tls_failures.get(), Counter::TlsFailures),
     (|smtp| smtp.messages_stored.get(), Counter::MessagesAccepted),
     (|smtp| smtp.bytes_stored.get(), Counter::MessageBytesAccepted),

@@ -13,6 +13,8 @@ pub struct MessageText {
     in_header: bool,
     /// The octets just passed, for what spans two pieces.
     end: LineEnd,
+    /// It ends in an LF without a CR: to a client that waits for CRLF.CRLF no line has ended there.
+    ends_in_bare_lf: bool,
     may_have_dots: bool,
     done: bool,
 }
@@ -51,6 +53,7 @@ impl MessageText {
             lines_left: body_lines,
             in_header: body_lines.is_some(),
             end: LineEnd::Start,
+            ends_in_bare_lf: false,
             may_have_dots,
             done: false,
         }
@@ -72,6 +75,12 @@ impl MessageText {
         }
         let start = self.end;
         self.end = start.after(&piece);
+        self.ends_in_bare_lf = match &piece[..] {
+            [] => self.ends_in_bare_lf,
+            [.., b'\r', b'\n'] => false,
+            [b'\n'] => !matches!(start, LineEnd::StartCr | LineEnd::InsideCr),
+            [.., last] => *last == b'\n',
+        };
         if self.may_have_dots {
             stuff(piece, start == LineEnd::Start)
         } else {
@@ -82,6 +91,7 @@ impl MessageText {
     /// What to send at the end: the CRLF that the last line may miss, and the terminator.
     pub fn finish(self) -> &'static [u8] {
         match self.end {
+            LineEnd::Start if self.ends_in_bare_lf => b"\r\n.\r\n",
             LineEnd::Start => b".\r\n",
             LineEnd::Inside => b"\r\n.\r\n",
             // A last line that ends in a lone CR: its LF completes it.
@@ -177,6 +187,8 @@ mod tests {
             ("", ".\r\n"),
             ("a", "a\r\n.\r\n"),
             ("a\r", "a\r\n.\r\n"),
+            ("a\n", "a\n\r\n.\r\n"),
+            ("a\r\n\n", "a\r\n\n\r\n.\r\n"),
             ("\r", "\r\n.\r\n"),
             (".", "..\r\n.\r\n"),
             (".\r\n..\r\n.a\r\na.b\r\n", "..\r\n...\r\n..a\r\na.b\r\n.\r\n"),
@@ -201,8 +213,8 @@ mod tests {
         }
         check("A: b\r\n", Some(5), "A: b\r\n.\r\n");
         check("\r\nbody\r\n", Some(0), "\r\n.\r\n");
-        check("A: b\r\n\n", Some(0), "A: b\r\n\n.\r\n");
-        check("A: b\n\nbody\n", Some(0), "A: b\n\n.\r\n");
+        check("A: b\r\n\n", Some(0), "A: b\r\n\n\r\n.\r\n");
+        check("A: b\n\nbody\n", Some(0), "A: b\n\n\r\n.\r\n");
         check("", Some(0), ".\r\n");
     }
 
