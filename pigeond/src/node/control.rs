@@ -71,7 +71,7 @@ impl Control {
 
     async fn serve(&mut self, cores: &CoreHandle) -> Result<(), String> {
         let mut signals = Signals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
-        let _claims = occupancy::claim(&self.shared.config)?;
+        let _claims = occupancy::claim(&self.shared.config).await?;
         self.open_status_port().await?;
         self.open_volumes(cores).await?;
         for opened in everywhere(cores, |_| listening::listen()).await {

@@ -9,6 +9,13 @@ use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+/// For how long a port may be in use before that is an error: the kernel takes a process's rings apart after the process has
+/// ended, and with them its listeners, so that a node that was killed and started again finds its own ports for a moment.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks.
+const PORT_LOOK: Duration = Duration::from_millis(20);
 
 /// Claims of this process, for as long as they are kept.
 pub(super) struct Claims {
@@ -16,11 +23,16 @@ pub(super) struct Claims {
 }
 
 /// Claims all volumes, and sees that all ports are free. A volume whose directory is not there is left to those who open it.
-pub(super) fn claim(config: &Config) -> Result<Claims, String> {
+pub(super) async fn claim(config: &Config) -> Result<Claims, String> {
+    let until = Instant::now() + PORT_PATIENCE;
     for listener in &config.listeners {
         // Our own cores share their ports (SO_REUSEPORT), so that the kernel would let a second node share them as well.
-        TcpListener::bind(listener.address)
-            .map_err(|error| format!("listener {} {}: {error}", listener.service, listener.address))?;
+        while let Err(error) = TcpListener::bind(listener.address) {
+            if error.kind() != io::ErrorKind::AddrInUse || Instant::now() >= until {
+                return Err(format!("listener {} {}: {error}", listener.service, listener.address));
+            }
+            tokio::time::sleep(PORT_LOOK).await;
+        }
     }
     let mut claims = Vec::with_capacity(config.volumes.len());
     for volume in &config.volumes {
