@@ -101,11 +101,12 @@ impl World {
                         .await
                         .unwrap_or_else(|error| panic!("account {id}: {error}"));
                     let found = settle(&account, &known.borrow());
-                    let mut known = known.borrow_mut();
-                    known.under_way.clear();
-                    known.acknowledged = found;
-                    let model = known.acknowledged.clone();
-                    drop(known);
+                    let model = found.clone();
+                    {
+                        let mut known = known.borrow_mut();
+                        known.under_way.clear();
+                        known.acknowledged = found;
+                    }
                     compare_bodies(&volume, &account, &model).await;
                 })
                 .expect("looking goes on");
