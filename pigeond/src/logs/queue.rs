@@ -18,6 +18,13 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 /// How long the end of the process waits for a stderr that takes nothing.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// After a line the writer lets others gather for this long, and writes them together: at thousands of lines a second a
+/// wake-up and a write for each would cost more than the sessions that log. Nobody reads a log faster than this.
+const GATHER_TIME: Duration = Duration::from_millis(5);
+
+/// Bytes of one write, about.
+const GATHER_BYTES: usize = 64 * 1024;
+
 /// How often the writer looks whether lines were dropped while nothing else came.
 const DROPS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -91,13 +98,21 @@ impl Drop for Queue {
 fn write_lines(receiver: &Receiver<Vec<u8>>, mut output: impl Write, shared: &Shared) {
     let mut told = 0;
     loop {
-        let line = match receiver.recv_timeout(DROPS_INTERVAL) {
+        let mut gathered = match receiver.recv_timeout(DROPS_INTERVAL) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => return,
         };
+        if !gathered.is_empty() && !shared.ended.load(Ordering::Acquire) {
+            std::thread::sleep(GATHER_TIME);
+            while gathered.len() < GATHER_BYTES
+                && let Ok(line) = receiver.try_recv()
+            {
+                gathered.extend_from_slice(&line);
+            }
+        }
         // There is nobody left to tell that stderr is gone.
-        let _ = output.write_all(&line);
+        let _ = output.write_all(&gathered);
         let dropped = shared.dropped.load(Ordering::Relaxed);
         if dropped > told {
             let _ = writeln!(
