@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 
+from . import leftovers
 from .mail import Load
 from .node import Node, wait_until
 from .reading import compare
@@ -49,6 +50,7 @@ class LoopDisk:
         self.mount_point = os.path.join(self.directory, "mount")
         os.mkdir(self.mount_point)
         self.kind, self.device = kind, None
+        leftovers.remember(self)
         with open(self.image, "wb") as image:
             image.truncate(megabytes << 20)
         make = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}[kind]
@@ -80,6 +82,7 @@ class LoopDisk:
             os.close(directory)
 
     def remove(self):
+        leftovers.forget(self)
         with contextlib.suppress(AssertionError):
             self.unmount()
         if self.device is None:

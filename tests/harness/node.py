@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import time
 
+from . import leftovers
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PASSWORD = "pigeon"
 
@@ -83,6 +85,7 @@ class Node:
         self.offset = free_port_offset()
         self.arguments = list(arguments)
         self.process = None
+        leftovers.remember(self)
         try:
             if configure:
                 self.start()
@@ -154,6 +157,7 @@ class Node:
         self.process.send_signal(number)
 
     def remove(self):
+        leftovers.forget(self)
         if self.process:
             self.kill()
         if self.temporary:
