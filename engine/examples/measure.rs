@@ -84,8 +84,8 @@ async fn serve(listener: Listener) {
     }
 }
 
-/// Requests answered in `MEASURED`, over `connections`.
-async fn load(address: SocketAddr, connections: usize, length: usize) -> u64 {
+/// Requests answered in `MEASURED`, over `connections`, and the longest time that one took.
+async fn load(address: SocketAddr, connections: usize, length: usize) -> (u64, Duration) {
     let end = Instant::now() + MEASURED;
     let mut tasks = Vec::new();
     for _ in 0..connections {
@@ -94,20 +94,25 @@ async fn load(address: SocketAddr, connections: usize, length: usize) -> u64 {
             stream.set_nodelay(true).expect("an option of TCP");
             let request = vec![7; length];
             let mut reply = vec![0; length];
-            let mut count = 0;
-            while Instant::now() < end {
+            let (mut count, mut longest) = (0, Duration::ZERO);
+            let mut before = Instant::now();
+            while before < end {
                 stream.write_all(&request).await.expect("sends");
                 stream.read_exact(&mut reply).await.expect("receives");
                 count += 1;
+                let now = Instant::now();
+                longest = longest.max(now - before);
+                before = now;
             }
-            count
+            (count, longest)
         }));
     }
-    let mut count = 0;
+    let (mut count, mut longest) = (0, Duration::ZERO);
     for task in tasks {
-        count += task.await.expect("ends well");
+        let (more, long) = task.await.expect("ends well");
+        (count, longest) = (count + more, longest.max(long));
     }
-    count
+    (count, longest)
 }
 
 fn report(what: &str, count: u64, cpu: Duration) {
@@ -135,11 +140,11 @@ fn echo(connections: usize) {
                     .expect("core 0 runs");
                 let state = || async { (thread_time(), pigeon_engine::counters()) };
                 let before = handle.call(CoreId(0), state).await.expect("core 0 runs");
-                let count = load(address, connections, length).await;
+                let (count, longest) = load(address, connections, length).await;
                 let after = handle.call(CoreId(0), state).await.expect("core 0 runs");
                 report(&what, count, after.0.saturating_sub(before.0));
                 println!(
-                    "    enters {:.2}, sleeps {:.2} each",
+                    "    enters {:.2}, sleeps {:.2} each; longest {longest:.1?}",
                     (after.1.enters - before.1.enters) as f64 / count as f64,
                     (after.1.sleeps - before.1.sleeps) as f64 / count as f64
                 );
@@ -197,9 +202,13 @@ fn echo_tokio(connections: usize, length: usize) {
         .enable_all()
         .build()
         .expect("starts");
-    let count = tokio::task::LocalSet::new().block_on(&runtime, load(address, connections, length));
+    let (count, longest) = tokio::task::LocalSet::new().block_on(&runtime, load(address, connections, length));
     drop(stop);
-    report("    tokio", count, server.join().expect("ends well"));
+    report(
+        &format!("    tokio, longest {longest:.1?}"),
+        count,
+        server.join().expect("ends well"),
+    );
     rustix::thread::sched_setaffinity(None, &before).expect("unpins");
 }
 

@@ -7,6 +7,7 @@ pub mod byte_stream;
 pub mod control;
 pub mod file;
 pub mod limits;
+mod memory;
 pub mod net;
 pub mod placement;
 pub mod probe;

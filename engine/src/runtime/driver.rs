@@ -20,9 +20,11 @@ use super::time::yield_once;
 use crate::net;
 use crate::ring::Event;
 use crate::sync::Notify;
+use futures_util::future::select;
 use glommio::task::JoinHandle;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,8 @@ pub(crate) struct Driver {
     stop_seen: Cell<bool>,
     stop: Notify,
     slice_end: Cell<Instant>,
+    relieved: Cell<bool>,
+    relief: Notify,
 }
 
 impl Driver {
@@ -57,6 +61,8 @@ impl Driver {
             stop_seen: Cell::new(false),
             stop: Notify::new(),
             slice_end: Cell::new(Instant::now()),
+            relieved: Cell::new(false),
+            relief: Notify::new(),
         }
     }
 
@@ -101,7 +107,6 @@ async fn pass_on(core: &Core) {
 
 /// One turn. Says whether it found anything to do.
 fn turn(core: &Rc<Core>) -> bool {
-    core.tasks.free_retired();
     if has_stop(core) {
         core.driver.stop_seen.set(true);
         core.driver.stop.notify_all();
@@ -204,15 +209,24 @@ fn has_ended(core: &Core) -> bool {
     (ring.in_flight() == 0 && !ring.has_unsubmitted()) || Instant::now() >= end
 }
 
-/// Starts the watchmen. Whoever ends the executor cancels and awaits them.
-pub(super) fn start_watchmen() -> Vec<JoinHandle<()>> {
-    let watch = |interval| async move {
-        loop {
-            glommio::timer::Timer::new(interval).await;
+/// Starts the watchmen; `end_watchmen` has to be called before the executor ends.
+pub(super) fn start_watchmen(core: &Rc<Core>) -> Vec<JoinHandle<()>> {
+    let watch = |core: Rc<Core>, interval| async move {
+        while !core.driver.relieved.get() {
+            let timer = pin!(glommio::timer::Timer::new(interval));
+            let relief = pin!(core.driver.relief.notified());
+            select(timer, relief).await;
         }
     };
-    WATCHMEN
-        .into_iter()
-        .map(|interval| glommio::spawn_local(watch(interval)).detach())
-        .collect()
+    let spawn = |interval| glommio::spawn_local(watch(core.clone(), interval)).detach();
+    WATCHMEN.into_iter().map(spawn).collect()
+}
+
+/// Ends the watchmen: a task that waits when the executor ends is never freed.
+pub(super) async fn end_watchmen(core: &Core, watchmen: Vec<JoinHandle<()>>) {
+    core.driver.relieved.set(true);
+    core.driver.relief.notify_all();
+    for watchman in watchmen {
+        watchman.await;
+    }
 }

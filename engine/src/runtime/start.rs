@@ -103,6 +103,7 @@ where
     for warning in placement.warnings.iter().chain(&limits) {
         tracing::warn!("{warning}");
     }
+    crate::memory::keep_freed_memory();
     let mut shared = Vec::new();
     for _ in &placement.cores {
         let event = eventfd(0, EventfdFlags::CLOEXEC)
@@ -298,18 +299,13 @@ where
     };
     set_current(Some(core.clone()));
     core.watch_event();
-    let watchmen = driver::start_watchmen();
+    let watchmen = driver::start_watchmen(&core);
     let own = Rc::new(Cell::new(None));
     let life = super::spawn(live(core.clone(), own.clone(), started, go, main));
     own.set(life.key());
     driver::drive(core.clone()).await;
     drop(life);
-    for watchman in watchmen {
-        // A task that the executor's end finds waiting is never freed, nor is its share of the executor's descriptors.
-        watchman.cancel();
-        watchman.await;
-    }
-    core.tasks.free_retired();
+    driver::end_watchmen(&core, watchmen).await;
     set_current(None);
     if core.ring.borrow().in_flight() > 0 {
         // The kernel may still write the memory of these operations: they are never freed.

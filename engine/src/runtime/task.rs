@@ -2,6 +2,9 @@
 //!
 //! The table knows of every task whether it is runnable: woken, and not polled since. The driver lets the thread sleep only
 //! when none is.
+//!
+//! Cancelling goes through the table too: the task is woken, finds itself cancelled, drops its future and ends. The
+//! executor's own way to cancel (glommio 0.9.0, `JoinHandle::cancel`) counts a reference too many and never frees the task.
 
 use super::core::Core;
 use super::waker::TaskWaker;
@@ -94,6 +97,7 @@ struct Entry {
     class: Class,
     /// In the executor's queue.
     runnable: bool,
+    cancelled: bool,
     /// Kept until the task ends: without it, a task that nobody can wake any more would be dropped silently.
     handle: Option<JoinHandle<()>>,
     /// The executor's waker, known from the first poll on; before, the task is runnable.
@@ -110,9 +114,6 @@ pub(crate) struct Tasks {
     in_background: Cell<bool>,
     closed: Cell<bool>,
     last_but_one_ended: RefCell<Option<Waker>>,
-    /// Handles of cancelled tasks. The executor (glommio 0.9.0, `RawTask::run`) writes a state back that it read before
-    /// it dropped the future: a handle that is dropped in between would never let go of the task's memory.
-    retired: RefCell<Vec<JoinHandle<()>>>,
 }
 
 impl Tasks {
@@ -155,6 +156,7 @@ impl Tasks {
             generation,
             class,
             runnable: true,
+            cancelled: false,
             handle: None,
             waker: None,
         };
@@ -189,9 +191,9 @@ impl Tasks {
         });
     }
 
-    /// A task is being polled; `waker` is the executor's.
-    fn polled(&self, key: TaskKey, waker: &Waker) {
-        self.with_entry(key, |entry| {
+    /// A task is being polled; `waker` is the executor's. Says whether it is cancelled.
+    fn polled(&self, key: TaskKey, waker: &Waker) -> bool {
+        let cancelled = self.with_entry(key, |entry| {
             if std::mem::replace(&mut entry.runnable, false) {
                 self.remove_runnable(entry.class);
             }
@@ -199,25 +201,26 @@ impl Tasks {
                 entry.waker = Some(waker.clone());
             }
             self.in_background.set(entry.class == Class::Background);
+            entry.cancelled
         });
+        cancelled.unwrap_or(true)
+    }
+
+    fn is_cancelled(&self, key: TaskKey) -> bool {
+        self.with_entry(key, |entry| entry.cancelled).unwrap_or(true)
     }
 
     fn cancel(&self, key: TaskKey) {
-        self.with_entry(key, |entry| self.cancel_entry(entry));
+        self.with_entry(key, |entry| entry.cancelled = true);
+        self.wake(key);
     }
 
-    fn cancel_entry(&self, entry: &mut Entry) {
-        if let Some(handle) = &entry.handle {
-            handle.cancel();
-            if !std::mem::replace(&mut entry.runnable, true) {
-                self.add_runnable(entry.class);
-            }
-        }
-    }
-
-    /// The task has ended; its handle may be dropped in a poll, and has to be retired in a destructor.
-    fn remove(&self, key: TaskKey) -> Option<JoinHandle<()>> {
-        let runnable = self.with_entry(key, |entry| entry.runnable.then_some(entry.class))?;
+    /// The task has ended. Called in its poll: the handle, which goes with the entry, may not be dropped in a destructor of
+    /// the task (the executor writes a state back that it read before, and the task would never be freed).
+    fn remove(&self, key: TaskKey) {
+        let Some(runnable) = self.with_entry(key, |entry| entry.runnable.then_some(entry.class)) else {
+            return;
+        };
         if let Some(class) = runnable {
             self.remove_runnable(class);
         }
@@ -225,31 +228,33 @@ impl Tasks {
             let mut entries = self.entries.borrow_mut();
             (entries.remove(key.index as usize), entries.len())
         };
+        drop(entry);
         if left <= 1
             && let Some(waker) = self.last_but_one_ended.borrow_mut().take()
         {
             waker.wake();
-        }
-        entry.handle
-    }
-
-    /// Lets go of the memory of cancelled tasks. Called when none of them is running.
-    pub(super) fn free_retired(&self) {
-        if !self.retired.borrow().is_empty() {
-            let retired = self.retired.take();
-            drop(retired);
         }
     }
 
     /// Cancels every task but the one that calls, takes no new ones, and waits until all their futures are dropped.
     pub(super) async fn cancel_others(&self, caller: &Cell<Option<TaskKey>>) {
         self.closed.set(true);
-        for (index, entry) in self.entries.borrow_mut().iter_mut() {
-            let is_caller = caller.get().is_some_and(|caller| caller.index as usize == index);
-            if !is_caller {
-                self.cancel_entry(entry);
-            }
-        }
+        let keys: Vec<_> = {
+            let entries = self.entries.borrow();
+            let key = |(index, entry): (usize, &Entry)| {
+                // It was a u32 when it was given out.
+                TaskKey {
+                    index: index as u32,
+                    generation: entry.generation,
+                }
+            };
+            entries
+                .iter()
+                .map(key)
+                .filter(|key| Some(*key) != caller.get())
+                .collect()
+        };
+        keys.into_iter().for_each(|key| self.cancel(key));
         poll_fn(|context| {
             if self.entries.borrow().len() <= 1 {
                 return Poll::Ready(());
@@ -279,6 +284,22 @@ struct Tracked<T> {
 impl<T> Unpin for Tracked<T> {}
 
 impl<T> Tracked<T> {
+    /// Polls the future. `None`: it goes on; `Some(None)`: it has panicked.
+    fn poll_future(&mut self) -> Option<Option<T>> {
+        let Some(future) = self.future.as_mut() else {
+            return Some(None);
+        };
+        let mut context = Context::from_waker(&self.waker);
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context))) {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(output)) => Some(Some(output)),
+            Err(panic) => {
+                report_panic(panic.as_ref());
+                Some(None)
+            }
+        }
+    }
+
     fn drop_future(&mut self) {
         let future = self.future.take();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(move || drop(future))) {
@@ -291,37 +312,17 @@ impl<T> Future for Tracked<T> {
     type Output = ();
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let task = self.get_mut();
-        super::with(|core| core.tasks.polled(task.key, context.waker()));
-        let Some(future) = task.future.as_mut() else {
-            return Poll::Ready(());
-        };
-        let mut context = Context::from_waker(&task.waker);
-        let output = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => Some(output),
-            Err(panic) => {
-                report_panic(panic.as_ref());
-                None
-            }
-        };
+        let cancelled = super::with(|core| core.tasks.polled(task.key, context.waker()));
+        let output = if cancelled { Some(None) } else { task.poll_future() };
+        // A task may also cancel itself, or be cancelled by what it runs.
+        let output = output.or_else(|| super::with(|core| core.tasks.is_cancelled(task.key)).then_some(None));
+        let Some(output) = output else { return Poll::Pending };
         task.drop_future();
         if let (Some(sender), Some(output)) = (task.sender.take(), output) {
             sender.send(output);
         }
-        drop(super::try_with(|core| core.tasks.remove(task.key)));
+        super::with(|core| core.tasks.remove(task.key));
         Poll::Ready(())
-    }
-}
-
-impl<T> Drop for Tracked<T> {
-    fn drop(&mut self) {
-        self.drop_future();
-        self.sender = None;
-        super::try_with(|core| {
-            if let Some(handle) = core.tasks.remove(self.key) {
-                core.tasks.retired.borrow_mut().push(handle);
-            }
-        });
     }
 }
 

@@ -125,3 +125,20 @@ fn directories_and_small_files() {
         assert!(free > 0 && free <= total);
     });
 }
+
+#[test]
+fn more_operations_than_the_queue_takes_all_complete() {
+    run(options(), || async {
+        let path = directory("many").join("journal");
+        let file = Rc::new(DirectFile::create_zeroed(&path, 2000 * 4096).await.unwrap());
+        let tasks: Vec<_> = (0..2000u64)
+            .map(|block| {
+                let file = file.clone();
+                runtime::spawn(async move { file.read(block * 4096, AlignedBuffer::zeroed(4096), 4096).await.0 })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap().unwrap(), 4096);
+        }
+    });
+}

@@ -1,6 +1,7 @@
 //! The engine against the real kernel, one behaviour a file.
 
 mod across;
+mod ending;
 mod files;
 mod network;
 mod tasks;
@@ -45,4 +46,22 @@ where
         .unwrap()
         .take()
         .expect("the test on core 0 has ended well")
+}
+
+/// Runs `test` in a process of its own, for what concerns a whole process: descriptors, limits, CPUs. `name` is the path of
+/// the calling test.
+pub(crate) fn alone(name: &str, test: impl FnOnce()) {
+    const MARK: &str = "PIGEON_ENGINE_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return test();
+    }
+    let binary = std::env::current_exe().expect("the test binary has a path");
+    let output = std::process::Command::new(binary)
+        .args(["--exact", name, "--test-threads=1", "--nocapture"])
+        .env(MARK, "")
+        .output()
+        .expect("the test binary runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
 }

@@ -1,11 +1,11 @@
 //! Connections over loopback.
 
-use crate::{options, run};
+use crate::{alone, options, run};
 use pigeon_engine::bytes::Bytes;
 use pigeon_engine::net::{Connection, Listener};
 use pigeon_engine::runtime::{self, CoreId, EngineOptions};
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 fn loopback() -> SocketAddr {
@@ -305,5 +305,107 @@ fn ipv6_is_its_own() {
         assert!(server.peer_address().is_ipv6());
         client.send(Bytes::from_static(b"six")).await.unwrap();
         assert_eq!(&*server.receive().await.unwrap().unwrap(), b"six");
+    });
+}
+
+#[test]
+fn more_connections_than_anyone_takes_wait_in_the_backlog() {
+    run(options(), || async {
+        let listener = Listener::bind(loopback()).unwrap();
+        let mut clients = vec![TcpStream::connect(listener.local_address()).unwrap()];
+        let mut servers = vec![listener.accept().await.unwrap()];
+        for _ in 1..600 {
+            clients.push(TcpStream::connect(listener.local_address()).unwrap());
+        }
+        for _ in 0..3 {
+            runtime::yield_now().await;
+        }
+        while servers.len() < 600 {
+            servers.push(listener.accept().await.unwrap());
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            client.write_all(&[u8::try_from(index % 251).unwrap()]).unwrap();
+        }
+        // In the order they came, as one core takes them all.
+        for (index, server) in servers.iter().enumerate() {
+            assert_eq!(
+                &*server.receive().await.unwrap().unwrap(),
+                &[u8::try_from(index % 251).unwrap()]
+            );
+        }
+    });
+}
+
+#[test]
+fn out_of_descriptors_is_waited_out() {
+    alone("network::out_of_descriptors_is_waited_out", || {
+        run(options(), || async {
+            let listener = Listener::bind(loopback()).unwrap();
+            let clients: Vec<_> = (0..10)
+                .map(|_| TcpStream::connect(listener.local_address()).unwrap())
+                .collect();
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+            let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+            let limit = |current| {
+                let limits = rustix::process::Rlimit { current, ..before };
+                rustix::process::setrlimit(rustix::process::Resource::Nofile, limits).unwrap();
+            };
+            limit(Some(open + 3));
+            let mut servers = vec![listener.accept().await.unwrap()];
+            while pigeon_engine::counters().accept_pauses == 0 {
+                servers.push(listener.accept().await.unwrap());
+                runtime::yield_now().await;
+            }
+            assert!(servers.len() < 10);
+            limit(before.current);
+            while servers.len() < 10 {
+                servers.push(listener.accept().await.unwrap());
+            }
+            drop(clients);
+        });
+    });
+}
+
+#[test]
+fn a_reset_is_an_error() {
+    run(options(), || async {
+        let listener = Listener::bind(loopback()).unwrap();
+        let client = TcpStream::connect(listener.local_address()).unwrap();
+        let server = listener.accept().await.unwrap();
+        let waiting = runtime::spawn(async move { server.receive().await.map(|_| ()) });
+        runtime::yield_now().await;
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        let error = waiting.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn whatever_is_dropped_is_closed() {
+    run(options(), || async {
+        let listener = Listener::bind(loopback()).unwrap();
+        for how in 0..4 {
+            let mut client = TcpStream::connect(listener.local_address()).unwrap();
+            let server = listener.accept().await.unwrap();
+            match how {
+                0 => drop(server),
+                1 => {
+                    let task = runtime::spawn(async move { server.receive().await.map(|_| ()) });
+                    runtime::yield_now().await;
+                    task.cancel();
+                }
+                2 => drop(server.detach().await.unwrap()),
+                _ => server.close().await,
+            }
+            // On a thread that may block.
+            let pool = pigeon_engine::blocking::BlockingPool::new("test", 1, 1, None);
+            assert_eq!(pool.run(move || client.read(&mut [0; 8]).unwrap()).await, Ok(0));
+        }
+        let address = listener.local_address();
+        drop(listener);
+        while TcpStream::connect(address).is_ok() {
+            runtime::yield_now().await;
+        }
     });
 }
