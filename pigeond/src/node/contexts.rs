@@ -125,6 +125,7 @@ impl Contexts {
             backend: Rc::new(HandOver {
                 shared: self.shared.clone(),
                 service: listener.service,
+                unlimited: listener.trusted_networks.clone(),
             }),
         })
     }

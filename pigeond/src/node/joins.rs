@@ -11,6 +11,7 @@ use pigeon_datatree_cache::Account as Record;
 use pigeon_delivery::{DeliveryError, MailStore as Volumes, Place, Recipient};
 use pigeon_engine::stream::{DetachedStream, Stream};
 use pigeon_engine::{current_core, on_core};
+use pigeon_proto::network::NetworkSet;
 use pigeon_proxy::{
     Attempt, Authenticator, Backend, CheckCredentials, EnvelopeInfo, Login, MailStore, Opening, Outcome, Target,
     Transfer, TransferError,
@@ -117,11 +118,14 @@ pub(super) struct HandOver {
     pub(super) shared: Arc<Shared>,
     /// Of the listener.
     pub(super) service: Service,
+    /// Of the listener: clients that are not bound by the number of their sessions.
+    pub(super) unlimited: NetworkSet,
 }
 
 impl Backend for HandOver {
     fn hand_over(&self, login: Login, stream: Stream) -> LocalBoxFuture<'static, ()> {
         let (service, table) = (self.service, self.shared.table.get().cloned());
+        let unlimited = self.unlimited.contains(stream.peer_address().ip());
         Box::pin(async move {
             let record = &login.account;
             let place = match table.as_ref().map(|table| table.place(&record.id().0, record.volume())) {
@@ -143,10 +147,9 @@ impl Backend for HandOver {
                     return;
                 }
             };
-            let arrived = on_core(
-                place.core,
-                move || async move { arrive(place, service, login, detached) },
-            )
+            let arrived = on_core(place.core, move || async move {
+                arrive(place, service, unlimited, login, detached)
+            })
             .await;
             if arrived.is_err() {
                 tracing::warn!(%session, "the core of the account has ended");
@@ -156,7 +159,7 @@ impl Backend for HandOver {
 }
 
 /// A session arrives on the core that owns its volume.
-fn arrive(place: Place, service: Service, login: Login, stream: DetachedStream) {
+fn arrive(place: Place, service: Service, unlimited: bool, login: Login, stream: DetachedStream) {
     let Some(node) = node() else { return };
     let session = login.session;
     node.clone().run_session(service, |key| async move {
@@ -164,13 +167,6 @@ fn arrive(place: Place, service: Service, login: Login, stream: DetachedStream) 
         let record = &login.account;
         let client = stream.peer_address().ip();
         // It counted on the core that it came from; from here on it counts here.
-        let listener = node
-            .shared
-            .config
-            .listeners
-            .iter()
-            .find(|listener| listener.service == service);
-        let unlimited = listener.is_some_and(|listener| listener.trusted_networks.contains(client));
         let Ok(_permit) = node.limits.admit(client, unlimited) else {
             node.counters().count(Counter::SessionsRefused);
             return refuse(stream, &login.opening).await;

@@ -18,7 +18,7 @@ pub trait Disk {
     /// Where it is, for people.
     fn path(&self) -> String;
 
-    /// A small file whole. `NotFound` when it is not there, `InvalidData` when it is longer than `length_max`.
+    /// A small file whole. `NotFound` when it is not there, `FileTooLarge` when it is longer than `length_max`.
     fn read_small<'a>(&'a self, name: &'a str, length_max: usize) -> LocalBoxFuture<'a, io::Result<Vec<u8>>>;
 
     /// Replaces a small file atomically; durable when it returns.

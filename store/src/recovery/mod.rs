@@ -227,7 +227,8 @@ async fn read_checkpoint(disk: &dyn Disk, expected: VolumeId) -> Result<Option<C
     let bytes = match disk.read_small(CHECKPOINT_NAME, CHECKPOINT_BYTES_MAX).await {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(None),
+        // Nothing this long was written as a checkpoint: it is damaged, and the whole journal is read instead.
+        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => return Ok(None),
         Err(error) => return Err(OpenReason::Io(format!("reading {CHECKPOINT_NAME}: {error}"))),
     };
     match Checkpoint::decode(&bytes) {

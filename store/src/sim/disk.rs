@@ -295,7 +295,7 @@ impl Disk for SimDisk {
             state.under_way.remove(&id);
             let content = state.files.get(name).ok_or(io::ErrorKind::NotFound)?.borrow().clone();
             if content.len() > length_max {
-                return Err(io::ErrorKind::InvalidData.into());
+                return Err(io::ErrorKind::FileTooLarge.into());
             }
             Ok(content)
         }

@@ -131,7 +131,7 @@ impl Driver {
         if copies > 0 {
             let envelope = &transaction.envelope;
             let from = Path(envelope.reverse_path.as_ref());
-            tracing::info!(session = %self.id, message = %envelope.id(), %from, bytes = summary.bytes, copies, "message stored");
+            tracing::info!(session = %self.id, message_id = %envelope.id(), %from, bytes = summary.bytes, copies, "message stored");
         }
         if let Some(reply) = replies.iter().find(|reply| !reply.is_positive()) {
             self.log_refusal(reply, failure.as_ref(), &transaction);
@@ -153,12 +153,12 @@ impl Driver {
             &counters.messages_refused
         };
         add(counter, 1);
-        let (session, message) = (self.id, transaction.envelope.id());
+        let (session, message_id) = (self.id, transaction.envelope.id());
         match failure {
             Some(error) if error.is_temporary() => {
-                tracing::warn!(%session, %message, %reply, %error, "message deferred")
+                tracing::warn!(%session, %message_id, %reply, %error, "message deferred")
             }
-            _ => tracing::info!(%session, %message, %reply, "message refused"),
+            _ => tracing::info!(%session, %message_id, %reply, "message refused"),
         }
     }
 }
