@@ -35,6 +35,7 @@ impl Contexts {
         let timeouts = &shared.config.timeouts;
         let imap = ImapConfig {
             message_bytes_max: shared.config.limits.message_size_max.bytes(),
+            line_bytes_max: usize::try_from(shared.config.limits.imap_line_bytes_max.bytes()).unwrap_or(usize::MAX),
             idle_timeout: timeouts.imap_idle.duration(),
             literal_timeout: timeouts.smtp_data.duration(),
             send_timeout: timeouts.send.duration(),

@@ -116,6 +116,8 @@ pub struct AppendMessage {
 #[derive(Debug)]
 pub struct CommandReader {
     limits: &'static ReaderLimits,
+    /// As in the limits, where configuration says nothing else.
+    long_line_bytes_max: usize,
     /// The command so far, line breaks and literals included; while a line is thrown away, its last bytes.
     buffer: Vec<u8>,
     state: State,
@@ -229,6 +231,7 @@ impl CommandReader {
     pub fn new(limits: &'static ReaderLimits) -> Self {
         Self {
             limits,
+            long_line_bytes_max: limits.long_line_bytes_max,
             buffer: Vec::new(),
             state: State::Line,
             raw: false,
@@ -237,6 +240,14 @@ impl CommandReader {
             literals_bytes: 0,
             drained: 0,
             append: None,
+        }
+    }
+
+    /// With another bound for lines that are long by nature.
+    pub fn with_long_lines(self, long_line_bytes_max: usize) -> Self {
+        Self {
+            long_line_bytes_max,
+            ..self
         }
     }
 
@@ -346,7 +357,7 @@ impl CommandReader {
         if lines_bytes > self.limits.line_bytes_max as u64 {
             let head = self.head(piece);
             let is_long = !self.raw && is_long_by_nature(&head);
-            if !is_long || lines_bytes > self.limits.long_line_bytes_max as u64 {
+            if !is_long || lines_bytes > self.long_line_bytes_max as u64 {
                 return Some(self.give_up_line(&head, piece, lines_bytes, ended));
             }
         }
@@ -619,7 +630,7 @@ impl CommandReader {
 
     /// To the start of the next command.
     fn finish(&mut self) {
-        *self = Self::new(self.limits);
+        *self = Self::new(self.limits).with_long_lines(self.long_line_bytes_max);
     }
 }
 

@@ -13,6 +13,9 @@ pub struct ImapConfig {
     pub now: fn() -> i64,
     /// The largest message that a client may append, bytes; a login may have a lower bound.
     pub message_bytes_max: u64,
+    /// The longest command line without its literals, bytes, where a selection of messages makes it long (RFC 7162 section 4
+    /// asks for at least 8192).
+    pub line_bytes_max: usize,
     /// How long a client may be silent between commands and in IDLE. RFC 3501 section 5.4 asks for at least 30 minutes.
     pub idle_timeout: Duration,
     /// How long a client may be silent within an APPEND's message.
@@ -30,6 +33,7 @@ impl Default for ImapConfig {
         Self {
             now: unix_seconds,
             message_bytes_max: 50 << 20,
+            line_bytes_max: 64 << 10,
             idle_timeout: Duration::from_secs(30 * 60),
             literal_timeout: Duration::from_secs(5 * 60),
             send_timeout: Duration::from_secs(5 * 60),

@@ -85,7 +85,7 @@ impl<S: ByteStream> Wire<S> {
         static LIMITS: ReaderLimits = ReaderLimits::AFTER_LOGIN;
         Self {
             stream,
-            reader: CommandReader::new(&LIMITS),
+            reader: CommandReader::new(&LIMITS).with_long_lines(config.line_bytes_max),
             pending: Vec::new(),
             pending_from: 0,
             out: Vec::new(),

@@ -459,3 +459,16 @@ fn lenient_events(pieces: &[&[u8]]) -> Vec<String> {
     pieces.extend(std::iter::repeat_n(b"\r\n".as_slice(), 40));
     events(&UNFINISHED, Policy::Accept, &pieces)
 }
+
+#[test]
+fn long_lines_by_configuration() {
+    let line = [b"a UID FETCH 1".as_slice(), &[b'1'; 300], b" FLAGS\r\n"].concat();
+    let reason = |reader: &mut CommandReader| match reader.read(&mut line.as_slice()) {
+        Event::Bad { reason, .. } => reason,
+        other => panic!("{other:?}"),
+    };
+    let mut reader = CommandReader::new(&LIMITS).with_long_lines(400);
+    assert_eq!(reason(&mut reader), "Number too large");
+    assert_eq!(reason(&mut reader), "Number too large");
+    assert_eq!(reason(&mut CommandReader::new(&LIMITS)), "Line too long");
+}

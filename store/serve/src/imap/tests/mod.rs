@@ -7,6 +7,7 @@
 
 mod appends;
 mod basics;
+mod failures;
 mod mailboxes;
 mod messages;
 mod random;
@@ -62,7 +63,8 @@ impl Scene {
 
     fn open(&self) -> OpenScene {
         let tasks = Executor::new(1);
-        let volume = open_volume(&tasks);
+        let disk = SimDisk::new(1);
+        let volume = open_volume(&tasks, &disk);
         let account = {
             let volume = volume.clone();
             tasks
@@ -94,6 +96,7 @@ impl Scene {
         };
         OpenScene {
             tasks,
+            disk,
             volume,
             account,
             limits: self.limits,
@@ -105,6 +108,7 @@ impl Scene {
 /// A node with one account.
 struct OpenScene {
     tasks: Executor,
+    disk: SimDisk,
     volume: Volume,
     account: Account,
     limits: Limits,
@@ -311,13 +315,15 @@ fn matches(expected: &str, got: &str, numbers: &mut HashMap<String, u64>) -> boo
 }
 
 /// A new volume on a disk in memory, with its tasks running.
-fn open_volume(executor: &Executor) -> Volume {
-    let disk: Rc<dyn Disk> = Rc::new(SimDisk::new(1));
+fn open_volume(executor: &Executor, disk: &SimDisk) -> Volume {
+    let disk: Rc<dyn Disk> = Rc::new(disk.clone());
     let tasks = executor.clone();
     let opened = executor.run(async move {
         let options = VolumeOptions {
             segment_bytes: SEGMENT_BYTES,
             batch_bytes_max: SEGMENT_BYTES as usize / 4,
+            // Bodies are read from the disk soon after they came.
+            body_cache_bytes: 16 << 10,
             ..VolumeOptions::default()
         };
         let id = VolumeId([9; 16]);
