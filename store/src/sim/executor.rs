@@ -133,7 +133,7 @@ impl Executor {
 }
 
 /// Lets other tasks run.
-pub(super) async fn yield_now() {
+pub async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|context| {
         if std::mem::replace(&mut yielded, true) {

@@ -20,5 +20,5 @@ mod executor;
 mod random;
 
 pub use self::disk::{Image, SimDisk};
-pub use self::executor::Executor;
+pub use self::executor::{Executor, yield_now};
 pub use self::random::Random;

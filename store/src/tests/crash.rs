@@ -100,13 +100,11 @@ impl World {
                         .account(id)
                         .await
                         .unwrap_or_else(|error| panic!("account {id}: {error}"));
-                    let found = settle(&account, &known.borrow());
-                    let model = found.clone();
-                    {
-                        let mut known = known.borrow_mut();
-                        known.under_way.clear();
-                        known.acknowledged = found;
-                    }
+                    let model = settle(&account, &known.borrow());
+                    *known.borrow_mut() = Known {
+                        acknowledged: model.clone(),
+                        under_way: Vec::new(),
+                    };
                     compare_bodies(&volume, &account, &model).await;
                 })
                 .expect("looking goes on");

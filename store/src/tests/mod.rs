@@ -3,5 +3,8 @@
 mod actor;
 mod basics;
 mod crash;
+mod damage;
 mod harness;
 mod model;
+mod space;
+mod views;
