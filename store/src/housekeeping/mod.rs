@@ -28,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Segments made ahead: one to go on with, and one that is the reserve.
 const SEGMENTS_AHEAD: usize = 2;
 
+/// Mailboxes shown as recent that wait to be written down, at most.
+const RECENTS_MAX: usize = 4096;
+
 /// What housekeeping remembers.
 pub(crate) struct Housekeeping {
     wanted: Notify,
@@ -96,7 +99,12 @@ impl Housekeeping {
 
     /// Messages of a mailbox were shown as recent.
     pub(crate) fn note_recent(&self, account: &Rc<AccountCell>, mailbox: MailboxId, first: Uid) {
-        self.recents.borrow_mut().push((account.clone(), mailbox, first));
+        let mut recents = self.recents.borrow_mut();
+        // A volume that takes no changes writes none of them down; losing one makes messages recent once more.
+        if recents.len() < RECENTS_MAX {
+            recents.push((account.clone(), mailbox, first));
+        }
+        drop(recents);
         self.poke();
     }
 }

@@ -1,5 +1,6 @@
 //! Reading the journal from a checkpoint, or from its beginning, to its end.
 
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 
@@ -33,7 +34,7 @@ pub(super) struct Scan<'f> {
     epoch: u32,
     damage: Vec<Damage>,
     /// Links found within damage.
-    salvaged_links: Vec<LogPosition>,
+    salvaged_links: HashSet<LogPosition>,
     counts: OpenCounts,
 }
 
@@ -67,7 +68,7 @@ impl<'f> Scan<'f> {
             sequence: None,
             epoch: marker.epoch,
             damage: Vec::new(),
-            salvaged_links: Vec::new(),
+            salvaged_links: HashSet::new(),
             counts: OpenCounts::default(),
         }
     }
@@ -405,7 +406,7 @@ impl<'f> Scan<'f> {
                 taken = LogPosition(record.position.0 + record.occupied_bytes());
                 salvaged += 1;
                 if record.kind.is_account_link() {
-                    self.salvaged_links.push(record.position);
+                    self.salvaged_links.insert(record.position);
                 }
                 self.take_record(&record);
             }
