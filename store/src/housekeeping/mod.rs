@@ -73,7 +73,8 @@ impl Housekeeping {
     pub(crate) fn batch_written(&self, volume: &VolumeInner) {
         let (durable, _) = volume.journal.durable();
         let every = (volume.options.checkpoint_bytes / 16).max(1);
-        if durable.0 - self.looked_at.get().0 >= every {
+        // With next to no room any deletion may make some.
+        if durable.0 - self.looked_at.get().0 >= every || volume.journal.is_nearly_full() {
             self.looked_at.set(durable);
             self.poke();
         }

@@ -210,9 +210,10 @@ impl Journal {
         }
     }
 
-    /// Whether new mail is refused for lack of space.
+    /// Whether new mail is refused for lack of space: some body might not fit any more.
     pub(crate) fn is_nearly_full(&self) -> bool {
-        self.full().is_some() && self.bytes_left() < self.reserve(Purpose::Body) + 2 * BLOCK_BYTES as u64
+        let biggest = (self.batch_bytes_max + BLOCK_BYTES) as u64;
+        self.full().is_some() && self.bytes_left() < self.reserve(Purpose::Body) + biggest
     }
 
     /// Whether a record of this purpose would be refused now.

@@ -25,6 +25,7 @@ pub(crate) fn small_options() -> VolumeOptions {
         ingest_bytes_max: 64 * 1024,
         checkpoint_bytes: 64 * 1024,
         snapshot_records: 8,
+        reserve_bytes: 128 * 1024,
         ..VolumeOptions::default()
     }
 }

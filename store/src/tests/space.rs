@@ -146,8 +146,16 @@ fn a_full_disk_refuses_mail_and_takes_deletions_and_then_mail_again() {
             inbox.expunge(gone).await.expect("expunged");
             volume.poke();
             let waiting = volume.clone();
+            let mut turns = 0;
             while waiting.state() != VolumeState::Writable {
                 yield_now().await;
+                turns += 1;
+                assert!(
+                    turns < 200_000,
+                    "compaction makes no room: {:?} {:?}",
+                    waiting.state(),
+                    waiting.stats()
+                );
             }
             deliver_one(&volume, account_id(0), &message_text(1, 5000))
                 .await
