@@ -77,8 +77,9 @@ fn choose(volume: &VolumeInner) -> Option<Rc<Segment>> {
     let share = |segment: &Segment| segment.live_bytes.get() * 100 / segment.written_bytes.get().max(1);
     let sealed = volume.segments.all_used().into_iter();
     let sealed = sealed.filter(|segment| segment.number < behind && !segment.stuck.get());
+    let most = volume.journal.compaction_bytes_max();
     sealed
-        .filter(|segment| share(segment) <= percent)
+        .filter(|segment| share(segment) <= percent && segment.live_bytes.get() <= most)
         .min_by_key(|segment| share(segment))
 }
 

@@ -216,6 +216,24 @@ impl Journal {
         self.full().is_some() && self.bytes_left() < self.reserve(Purpose::Body) + biggest
     }
 
+    /// The most live bytes of a segment that compaction may move now. When no further segment can be made it leaves to deletions
+    /// what is theirs, unless they are refused already: space that comes free may be gone to another program at once, and a
+    /// volume that has used up its last room for copies can never be emptied.
+    pub(crate) fn compaction_bytes_max(&self) -> u64 {
+        if self.full().is_none() {
+            return u64::MAX;
+        }
+        let (left, step) = (self.bytes_left(), 4 * BLOCK_BYTES as u64);
+        let deletions = self.reserve(Purpose::Change);
+        let keep = if left < deletions + step {
+            self.reserve(Purpose::Compaction)
+        } else {
+            deletions
+        };
+        // Copies have heads, end in blocks that are not full, and are followed by what tells the accounts.
+        left.saturating_sub(keep + step) / 9 * 8
+    }
+
     /// Whether a record of this purpose would be refused now.
     pub(crate) fn check(&self, purpose: Purpose) -> Result<(), StoreError> {
         match &self.state.borrow().status {
