@@ -2,12 +2,38 @@
 
 use crate::{options, run};
 use pigeon_engine::runtime::{self, CoreGone, CoreId, EngineOptions};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 
 fn other() -> CoreId {
     CoreId(runtime::core_count() - 1)
+}
+
+/// Lets the mains of all cores go, from any thread.
+#[derive(Clone, Default)]
+struct Released(Arc<(AtomicBool, Mutex<Vec<Waker>>)>);
+
+impl Released {
+    fn release(&self) {
+        let mut wakers = self.0.1.lock().unwrap();
+        self.0.0.store(true, Ordering::Release);
+        wakers.drain(..).for_each(Waker::wake);
+    }
+
+    async fn wait(&self) {
+        poll_fn(|context| {
+            let mut wakers = self.0.1.lock().unwrap();
+            if self.0.0.load(Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 #[test]
@@ -55,8 +81,11 @@ fn storms_with_full_queues_both_ways_end() {
     };
     let done = Arc::new(AtomicU64::new(0));
     let counted = done.clone();
+    let released = Released::default();
+    let waiting = released.clone();
     let main = move || {
         let done = counted.clone();
+        let waiting = waiting.clone();
         async move {
             let mut tasks = Vec::new();
             for _ in 0..200 {
@@ -76,19 +105,22 @@ fn storms_with_full_queues_both_ways_end() {
             for task in tasks {
                 task.await.unwrap();
             }
+            // A core that has ended would answer nobody.
+            waiting.wait().await;
         }
     };
-    runtime::run(options, main, |handle| async move {
+    runtime::run(options, main, move |handle| async move {
         // The control thread joins in.
+        let mut answers = Vec::new();
         for round in 0..200u16 {
             let core = CoreId(round % handle.core_count());
-            assert_eq!(
-                handle
-                    .call(core, move || async move { (round, runtime::current_core()) })
-                    .await,
-                Ok((round, core))
-            );
+            let answer = handle.call(core, move || async move { (round, runtime::current_core()) });
+            answers.push((Ok((round, core)), answer.await));
         }
+        released.release();
+        answers
+            .into_iter()
+            .for_each(|(expected, answer)| assert_eq!(answer, expected));
     })
     .unwrap();
     let cores = pigeon_engine::placement::CpuSet::available().unwrap().cpus().len() as u64;
