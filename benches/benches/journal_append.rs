@@ -1,74 +1,61 @@
-//! Durable appends: the store's journal with 1, 16 and 64 deliveries in flight, beside a raw io_uring loop that writes the
-//! same number of bytes a batch to a file of the same kind on the same disk, in turn (A B A B), so that the ratio holds
-//! while the disk's speed drifts. A plain program, not criterion: both sides are driven by their own loop.
+//! Durable appends with 1, 16 and 64 in flight, beside a raw io_uring loop that writes batches of the same average size to a
+//! file of the same kind on the same disk. Three tables: the journal alone (a record of that size through room, copy,
+//! checksum, batch and durable write), whole deliveries (with quota, index and the account's link), and both for so long that
+//! segments are zeroed beside them, which the raw loop never has to do.
 //!
-//! `cargo bench -p pigeon-benches --bench journal_append [-- SECONDS]`
+//! The two sides take turns on the same core (A B A B), so that the ratio holds while the disk's speed drifts. In the first
+//! two tables no segment is zeroed meanwhile: each turn begins when those ahead are there, and ends before the current one is
+//! full. A plain program, not criterion: both sides are driven by their own loop.
+//!
+//! `cargo bench -p pigeon-benches --bench journal_append [-- SECONDS [BYTES [IN_FLIGHT]]]`, SECONDS for each turn.
 
 // The raw loop is the physical limit that the store is measured against; it has no other place in the project.
 #![allow(unsafe_code)]
 
+#[path = "journal_append/raw.rs"]
+mod raw;
+
 use bytes::Bytes;
-use io_uring::{IoUring, opcode, types};
 use pigeon_engine::runtime::EngineOptions;
 use pigeon_store::disk::EngineDisk;
 use pigeon_store::{AccountId, Delivery, Flags, Limits, Volume, VolumeId, VolumeOptions};
-use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use raw::RawLoop;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 3;
-const BLOCK: usize = 4096;
+const TURNS: usize = 5;
 const SEGMENT_BYTES: u64 = 256 << 20;
-/// RWF_DSYNC of pwritev2(2).
-const RWF_DSYNC: i32 = 0x2;
+/// What all turns of a row may write, so that they stay within one segment.
+const ROW_BYTES_MAX: u64 = SEGMENT_BYTES - (32 << 20);
+/// Waiting for segments ahead, a look in so much time.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What is appended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Record,
+    Delivery,
+}
+
+/// What the program was asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    turn: Duration,
+    bytes: Option<usize>,
+    in_flight: Option<usize>,
+}
 
 fn main() {
-    let seconds = std::env::args()
-        .skip(1)
-        .find_map(|argument| argument.parse().ok())
-        .unwrap_or(2.0);
-    let length = Duration::from_secs_f64(seconds);
+    let numbers: Vec<f64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let whole = |index: usize| numbers.get(index).map(|number| *number as usize);
+    let asked = Asked {
+        turn: Duration::from_secs_f64(numbers.first().copied().unwrap_or(0.5)),
+        bytes: whole(1),
+        in_flight: whole(2),
+    };
     let directory = target_directory().join(format!("bench-journal-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory beside the program");
-    println!("| message bytes | in flight | store, appends/s | raw io_uring, appends/s | store / raw, median |");
-    println!("| --- | --- | --- | --- | --- |");
-    for message_bytes in [4096, 16 * 1024] {
-        for in_flight in [1, 16, 64] {
-            let (mut store, mut raw, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-            for _ in 0..ROUNDS {
-                let ours = store_appends(&directory, message_bytes, in_flight, length);
-                let limit = raw_appends(&directory, ours.bytes_per_batch, ours.per_batch, length);
-                store.push(ours.per_second);
-                raw.push(limit);
-                ratios.push(ours.per_second / limit);
-            }
-            println!(
-                "| {message_bytes} | {in_flight} | {:.0} | {:.0} | {:.2} |",
-                median(&mut store),
-                median(&mut raw),
-                median(&mut ratios)
-            );
-        }
-    }
-    // Ours, made above; what stays behind costs disk space only.
-    let _ = std::fs::remove_dir_all(&directory);
-}
-
-struct Ours {
-    per_second: f64,
-    /// What the journal put into one durable write, on average: the raw loop does the same.
-    per_batch: f64,
-    bytes_per_batch: usize,
-}
-
-/// Appends into a new volume from one core, `in_flight` deliveries at a time.
-fn store_appends(directory: &Path, message_bytes: usize, in_flight: usize, length: Duration) -> Ours {
-    let path = directory.join("volume");
-    let _ = std::fs::remove_dir_all(&path);
-    let (sender, receiver) = std::sync::mpsc::channel();
     let options = EngineOptions {
         cores: Some(pigeon_engine::placement::CpuSet::available().expect("the CPUs of this process")),
         control_cpus: None,
@@ -76,74 +63,171 @@ fn store_appends(directory: &Path, message_bytes: usize, in_flight: usize, lengt
         receive_buffer_bytes: 4096,
         core_queue_depth: 16,
     };
+    let place = directory.clone();
     let main = move || {
-        let (path, sender) = (path.clone(), sender.clone());
+        let place = place.clone();
         async move {
             if pigeon_engine::current_core().0 == 0 {
-                let ours = on_first_core(path, message_bytes, in_flight, length).await;
-                sender.send(ours).expect("the bench waits");
+                all_tables(&place, asked).await;
             }
         }
     };
     pigeon_engine::runtime::run(options, main, |_| async {}).expect("the engine starts");
-    receiver.recv().expect("the first core has sent its figures")
+    // Ours, made above; what stays behind costs disk space only.
+    let _ = std::fs::remove_dir_all(&directory);
 }
 
-async fn on_first_core(path: PathBuf, message_bytes: usize, in_flight: usize, length: Duration) -> Ours {
-    let disk = Rc::new(EngineDisk::new(&path));
-    let id = VolumeId([7; 16]);
-    let options = VolumeOptions {
-        segment_bytes: SEGMENT_BYTES,
-        sleep: Some(Rc::new(|duration| Box::pin(pigeon_engine::sleep(duration)))),
-        ..VolumeOptions::default()
-    };
-    Volume::create(disk.clone(), id, &options)
-        .await
-        .expect("an empty directory");
-    let volume = Volume::open(disk, id, options).await.expect("made just now");
-    let driver = pigeon_engine::spawn(volume.drive());
-    let keeper = pigeon_engine::runtime::spawn_background(volume.maintain());
-    let message = Bytes::from(message(message_bytes));
-    // Not counted: the first segment, and the first use of each account.
-    deliver_for(&volume, &message, in_flight, Duration::from_millis(200)).await;
-    let before = volume.stats();
-    let start = Instant::now();
-    let count = deliver_for(&volume, &message, in_flight, length).await;
-    let elapsed = start.elapsed().as_secs_f64();
-    let after = volume.stats();
-    volume.close().await;
-    let _ = (driver.await, keeper.await);
-    let batches = (after.batches - before.batches).max(1);
-    let bytes =
-        usize::try_from((after.journal_bytes - before.journal_bytes) / batches).expect("a batch fits into memory");
-    Ours {
-        per_second: count as f64 / elapsed,
-        per_batch: count as f64 / batches as f64,
-        bytes_per_batch: bytes.next_multiple_of(BLOCK),
-    }
-}
-
-async fn deliver_for(volume: &Volume, message: &Bytes, in_flight: usize, length: Duration) -> u64 {
-    let until = Instant::now() + length;
-    let senders = (0..in_flight).map(|index| {
-        let (volume, message) = (volume.clone(), message.clone());
-        async move {
-            let mut account = [0; 16];
-            account[0] = u8::try_from(index).expect("at most 64 in flight");
-            let mut count = 0;
-            while Instant::now() < until {
-                deliver(&volume, AccountId(account), message.clone()).await;
-                count += 1;
+async fn all_tables(directory: &Path, asked: Asked) {
+    let raw = RawLoop::new(&directory.join("raw"), SEGMENT_BYTES);
+    for (kind, zeroing, title) in [
+        (Kind::Record, false, "Journal appends, no segment zeroed meanwhile"),
+        (Kind::Delivery, false, "Whole deliveries, no segment zeroed meanwhile"),
+        (Kind::Record, true, "Journal appends, segments zeroed beside them"),
+        (Kind::Delivery, true, "Whole deliveries, segments zeroed beside them"),
+    ] {
+        println!("{title}\n");
+        println!("| bytes | in flight | appends/s | raw, appends/s | ratio | CPU us | in a batch | batches/s |");
+        println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+        for bytes in [4096, 16 * 1024] {
+            for in_flight in [1, 16, 64] {
+                let wanted = asked.bytes.is_none_or(|only| only == bytes)
+                    && asked.in_flight.is_none_or(|only| only == in_flight);
+                if wanted {
+                    let row = Row {
+                        kind,
+                        zeroing,
+                        bytes,
+                        in_flight,
+                        turn: asked.turn,
+                    };
+                    row.measure(directory, &raw).await;
+                }
             }
-            count
         }
-    });
-    let tasks: Vec<_> = senders.map(pigeon_engine::spawn).collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await.expect("no sender panics");
+        println!();
     }
-    count
+}
+
+struct Row {
+    kind: Kind,
+    zeroing: bool,
+    bytes: usize,
+    in_flight: usize,
+    turn: Duration,
+}
+
+/// What one turn of ours gave.
+struct Turn {
+    per_second: f64,
+    processor_us: f64,
+    per_batch: f64,
+    batches_per_second: f64,
+    bytes_per_batch: usize,
+}
+
+impl Row {
+    /// In a new volume, beside the raw loop.
+    async fn measure(&self, directory: &Path, raw: &RawLoop) {
+        let path = directory.join("volume");
+        let _ = std::fs::remove_dir_all(&path);
+        let disk = Rc::new(EngineDisk::new(&path));
+        let id = VolumeId([7; 16]);
+        let options = VolumeOptions {
+            segment_bytes: SEGMENT_BYTES,
+            sleep: Some(Rc::new(|duration| Box::pin(pigeon_engine::sleep(duration)))),
+            ..VolumeOptions::default()
+        };
+        Volume::create(disk.clone(), id, &options)
+            .await
+            .expect("an empty directory");
+        let volume = Volume::open(disk, id, options).await.expect("made just now");
+        let driver = pigeon_engine::spawn(volume.drive());
+        let keeper = pigeon_engine::runtime::spawn_background(volume.maintain());
+        let message = Bytes::from(message(self.bytes));
+        // Not counted: the first use of each account and of each buffer.
+        self.append_for(&volume, &message, Duration::from_millis(100), 16 << 20)
+            .await;
+        let (mut turns, mut limits, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..TURNS {
+            while volume.stats().segments_ready < 2 {
+                pigeon_engine::sleep(LOOK_EVERY).await;
+            }
+            let turn = self.take_turn(&volume, &message).await;
+            let writes = raw.writes_per_second(turn.bytes_per_batch, self.turn.min(Duration::from_millis(500)));
+            limits.push(writes * turn.per_batch);
+            ratios.push(turn.per_second / (writes * turn.per_batch));
+            turns.push(turn);
+        }
+        volume.close().await;
+        let _ = (driver.await, keeper.await);
+        println!(
+            "| {} | {} | {:.0} | {:.0} | {:.2} | {:.1} | {:.1} | {:.0} |",
+            self.bytes,
+            self.in_flight,
+            median(turns.iter().map(|turn| turn.per_second)),
+            median(limits.into_iter()),
+            median(ratios.into_iter()),
+            median(turns.iter().map(|turn| turn.processor_us)),
+            median(turns.iter().map(|turn| turn.per_batch)),
+            median(turns.iter().map(|turn| turn.batches_per_second)),
+        );
+    }
+
+    async fn take_turn(&self, volume: &Volume, message: &Bytes) -> Turn {
+        let bytes_max = if self.zeroing {
+            u64::MAX
+        } else {
+            ROW_BYTES_MAX / TURNS as u64
+        };
+        let before = volume.stats();
+        let (start, processor) = (Instant::now(), raw::thread_processor_time());
+        let count = self.append_for(volume, message, self.turn, bytes_max).await;
+        let elapsed = start.elapsed().as_secs_f64();
+        let processor = raw::thread_processor_time().saturating_sub(processor);
+        let after = volume.stats();
+        let batches = (after.batches - before.batches).max(1);
+        let written = (after.journal_bytes - before.journal_bytes) / batches;
+        Turn {
+            per_second: count as f64 / elapsed,
+            processor_us: processor.as_secs_f64() * 1e6 / count as f64,
+            per_batch: count as f64 / batches as f64,
+            batches_per_second: batches as f64 / elapsed,
+            bytes_per_batch: usize::try_from(written).expect("a batch fits into memory"),
+        }
+    }
+
+    /// Appends one after the other from each of `in_flight` tasks. Gives how many there were.
+    async fn append_for(&self, volume: &Volume, message: &Bytes, length: Duration, bytes_max: u64) -> u64 {
+        let until = Instant::now() + length;
+        let written_max = volume.stats().journal_bytes.saturating_add(bytes_max);
+        let senders = (0..self.in_flight).map(|index| {
+            let (volume, message, kind) = (volume.clone(), message.clone(), self.kind);
+            async move {
+                let mut account = [0; 16];
+                account[0] = u8::try_from(index).expect("at most 64 in flight");
+                let mut count = 0_u64;
+                // The counters are looked at now and then: that walks the list of segments.
+                while Instant::now() < until && (!count.is_multiple_of(8) || volume.stats().journal_bytes < written_max)
+                {
+                    match kind {
+                        Kind::Record => volume
+                            .append_unreferenced(message.clone())
+                            .await
+                            .expect("there is room"),
+                        Kind::Delivery => deliver(&volume, AccountId(account), message.clone()).await,
+                    }
+                    count += 1;
+                }
+                count
+            }
+        });
+        let tasks: Vec<_> = senders.map(pigeon_engine::spawn).collect();
+        let mut count = 0;
+        for task in tasks {
+            count += task.await.expect("no sender panics");
+        }
+        count
+    }
 }
 
 async fn deliver(volume: &Volume, account: AccountId, message: Bytes) {
@@ -168,72 +252,6 @@ async fn deliver(volume: &Volume, account: AccountId, message: Bytes) {
     }
 }
 
-/// One durable write of `bytes` after the other, each counted as `per_write` appends.
-fn raw_appends(directory: &Path, bytes: usize, per_write: f64, length: Duration) -> f64 {
-    let path = directory.join("raw");
-    preallocate(&path);
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(&path)
-        .expect("made just now");
-    let layout = Layout::from_size_align(bytes, BLOCK).expect("a block is a power of two");
-    // SAFETY: the layout is not empty: a batch has at least a block.
-    let buffer = unsafe { alloc_zeroed(layout) };
-    assert!(!buffer.is_null(), "there is memory for a batch");
-    let mut ring: IoUring = IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .build(8)
-        .expect("a ring");
-    let vector = [libc::iovec {
-        iov_base: buffer.cast(),
-        iov_len: bytes,
-    }];
-    // SAFETY: the buffer outlives the ring, which is dropped before it is freed.
-    unsafe { ring.submitter().register_buffers(&vector) }.expect("RLIMIT_MEMLOCK allows a batch");
-    let until = Instant::now() + length;
-    let (start, mut writes, mut position) = (Instant::now(), 0_u64, 0_u64);
-    while Instant::now() < until {
-        let entry = opcode::WriteFixed::new(
-            types::Fd(file.as_raw_fd()),
-            buffer,
-            u32::try_from(bytes).expect("a batch is below 4 GiB"),
-            0,
-        )
-        .offset(position)
-        .rw_flags(RWF_DSYNC)
-        .build();
-        // SAFETY: buffer and file live until the completion, which is waited for below.
-        unsafe { ring.submission().push(&entry) }.expect("one entry at a time");
-        ring.submit_and_wait(1).expect("the kernel takes it");
-        let written = ring.completion().next().expect("one completion").result();
-        assert_eq!(usize::try_from(written), Ok(bytes), "a whole write");
-        writes += 1;
-        position += bytes as u64;
-        if position + bytes as u64 > SEGMENT_BYTES {
-            position = 0;
-        }
-    }
-    let elapsed = start.elapsed().as_secs_f64();
-    drop(ring);
-    // SAFETY: allocated above with this layout, and the kernel is done with it.
-    unsafe { dealloc(buffer, layout) };
-    writes as f64 * per_write / elapsed
-}
-
-/// A file as the store's segments are: every block allocated and written.
-fn preallocate(path: &Path) {
-    if std::fs::metadata(path).is_ok_and(|file| file.len() == SEGMENT_BYTES) {
-        return;
-    }
-    std::fs::write(path, vec![0; SEGMENT_BYTES as usize]).expect("room for a segment");
-    std::fs::File::open(path)
-        .and_then(|file| file.sync_all())
-        .expect("the disk takes it");
-}
-
 fn message(bytes: usize) -> Vec<u8> {
     let line = b"The quick brown fox jumps over the lazy dog, and does so again.....\r\n";
     let mut message = b"Subject: bench\r\n\r\n".to_vec();
@@ -245,13 +263,17 @@ fn message(bytes: usize) -> Vec<u8> {
     message
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// `target/release`, from `target/release/deps/journal_append-...`.
+/// Where the volume goes: `PIGEON_BENCH_DIRECTORY`, or else `target/release`, from `target/release/deps/journal_append-...`.
 fn target_directory() -> PathBuf {
+    if let Some(directory) = std::env::var_os("PIGEON_BENCH_DIRECTORY") {
+        return PathBuf::from(directory);
+    }
     let program = std::env::current_exe().expect("the program's own path");
     program
         .ancestors()

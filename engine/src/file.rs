@@ -6,7 +6,7 @@ mod direct;
 mod directory;
 
 pub use self::buffer::{AlignedBuffer, DIRECT_ALIGNMENT};
-pub use self::direct::DirectFile;
+pub use self::direct::{DirectFile, ZEROS_BYTES};
 pub use self::directory::{create_directory, free_space, list_directory, read_small, remove, write_small_atomically};
 
 use crate::blocking::BlockingError;
@@ -17,6 +17,18 @@ use std::time::Duration;
 
 /// How long a file operation waits before it asks again for a place in the pool's queue.
 const PLACE_WAIT: Duration = Duration::from_millis(1);
+
+/// Hands the operations that were started on this core's ring to the kernel at once. Without it that happens when the tasks
+/// that are runnable have had their turns, in one system call for all.
+pub fn submit() {
+    runtime::with(|core| {
+        let mut ring = core.ring.borrow_mut();
+        if ring.has_unsubmitted() {
+            ring.enter(None);
+            core.counters().enters.add(1);
+        }
+    });
+}
 
 /// Runs `job` on the engine's threads for files, waiting for a place in their queue.
 async fn blocking<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

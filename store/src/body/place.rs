@@ -128,6 +128,26 @@ impl VolumeInner {
         ))
     }
 
+    /// See `Volume::append_unreferenced`.
+    pub(crate) async fn append_unreferenced(&self, content: Bytes) -> Result<(), StoreError> {
+        let info = ContentInfo {
+            size: content.len() as u64,
+            header_bytes: u32::try_from(content.len()).map_err(|_| StoreError::TooLarge)?,
+            traits: BodyTraits::default(),
+        };
+        let mut head = Vec::with_capacity(BODY_FIELDS_BYTES + entry_bytes(0));
+        // Blanked, as compaction leaves the entry of an account that has the message no more.
+        let entry = BodyEntry {
+            account: None,
+            prepend: &[],
+        };
+        Body::encode_head(&mut head, info, std::iter::once(entry));
+        let bytes = occupied_bytes(head.len() + content.len());
+        self.journal.room(bytes, Purpose::Body).await?;
+        self.journal.push(RecordKind::Body, Purpose::Body, &head, &[content]);
+        self.journal.durable_when().await
+    }
+
     async fn place_end(
         &self,
         info: ContentInfo,

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use pigeon_engine::file::{self, AlignedBuffer, DirectFile};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Pace};
 
 /// A directory of a real file system, used on one core.
 pub struct EngineDisk {
@@ -59,12 +59,23 @@ impl Disk for EngineDisk {
         .boxed_local()
     }
 
-    fn create_zeroed<'a>(&'a self, name: &'a str, length: u64) -> LocalBoxFuture<'a, io::Result<Rc<dyn DiskFile>>> {
+    fn create_zeroed<'a>(
+        &'a self,
+        name: &'a str,
+        length: u64,
+        pace: Pace<'a>,
+    ) -> LocalBoxFuture<'a, io::Result<Rc<dyn DiskFile>>> {
         async move {
-            let made: Rc<dyn DiskFile> = Rc::new(DirectFile::create_zeroed(&self.directory.join(name), length).await?);
+            let path = self.directory.join(name);
+            let made: Rc<dyn DiskFile> =
+                Rc::new(DirectFile::create_zeroed_at_pace(&path, length, async |done| pace(done).await).await?);
             Ok(made)
         }
         .boxed_local()
+    }
+
+    fn submit(&self) {
+        file::submit();
     }
 
     fn free_bytes(&self) -> LocalBoxFuture<'_, io::Result<u64>> {

@@ -13,6 +13,9 @@ use pigeon_engine::file::AlignedBuffer;
 
 pub use self::engine::EngineDisk;
 
+/// How fast a file is zeroed: told how many bytes are, it ends when the next may be.
+pub type Pace<'a> = &'a dyn Fn(u64) -> LocalBoxFuture<'a, ()>;
+
 /// A directory that holds one volume.
 pub trait Disk {
     /// Where it is, for people.
@@ -35,7 +38,16 @@ pub trait Disk {
 
     /// Makes a segment file of `length` zeros with every block allocated, so that a later write changes no metadata and
     /// cannot find the disk full. Durable when it returns. After a crash in between the file may be there in part.
-    fn create_zeroed<'a>(&'a self, name: &'a str, length: u64) -> LocalBoxFuture<'a, io::Result<Rc<dyn DiskFile>>>;
+    /// Awaits `pace` now and then, so that a big file need not take the disk from others.
+    fn create_zeroed<'a>(
+        &'a self,
+        name: &'a str,
+        length: u64,
+        pace: Pace<'a>,
+    ) -> LocalBoxFuture<'a, io::Result<Rc<dyn DiskFile>>>;
+
+    /// Has the writes that were started begin now, instead of when the tasks of the core have had their turns.
+    fn submit(&self) {}
 
     /// Bytes that can still be allocated.
     fn free_bytes(&self) -> LocalBoxFuture<'_, io::Result<u64>>;

@@ -16,6 +16,7 @@ pub(crate) mod walk;
 pub(crate) mod writer;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -96,7 +97,8 @@ struct State {
     sequence: u64,
     durable: LogPosition,
     durable_sequence: u64,
-    writing: Option<Rc<Outcome>>,
+    /// Of the batches under way to the disk, oldest first.
+    writing: VecDeque<Rc<Outcome>>,
     /// Why no further segment can be made, when that was tried last.
     full: Option<String>,
 }
@@ -126,7 +128,7 @@ impl Journal {
             sequence: end.sequence,
             durable: end.position,
             durable_sequence: end.sequence,
-            writing: None,
+            writing: VecDeque::new(),
             full: None,
         };
         Self {
@@ -405,7 +407,7 @@ impl Journal {
                 .as_ref()
                 .filter(|open| !open.is_empty())
                 .map(|open| open.outcome.clone());
-            open.or_else(|| state.writing.clone())
+            open.or_else(|| state.writing.back().cloned())
         };
         match outcome {
             Some(outcome) => Durable::of(&outcome).await,

@@ -16,11 +16,36 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Tells everyone.
-    pub(crate) fn settle(&self, result: Result<(), StoreError>) {
+    /// It is decided: whoever asks from now on is told. Gives those who wait already.
+    #[must_use = "those who wait have to be woken"]
+    pub(crate) fn settle(&self, result: Result<(), StoreError>) -> Waiting {
         *self.result.borrow_mut() = Some(result);
-        let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
-        wakers.into_iter().for_each(Waker::wake);
+        Waiting {
+            wakers: std::mem::take(&mut *self.wakers.borrow_mut()),
+        }
+    }
+}
+
+/// Those who wait for a batch that is settled. Dropped: woken, all of them.
+pub(crate) struct Waiting {
+    wakers: Vec<Waker>,
+}
+
+impl Waiting {
+    pub(crate) fn count(&self) -> usize {
+        self.wakers.len()
+    }
+
+    /// Wakes half of them; the others stay.
+    pub(crate) fn wake_half(&mut self) {
+        let half = self.wakers.len() / 2;
+        self.wakers.drain(..half).for_each(Waker::wake);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
     }
 }
 

@@ -89,7 +89,9 @@ pub(crate) async fn create(disk: Rc<dyn Disk>, id: VolumeId, options: &VolumeOpt
             .await
             .map_err(|error| failed(&format!("removing {first}"), error))?;
     }
-    let made = disk.create_zeroed(&first, options.segment_bytes).await;
+    let made = disk
+        .create_zeroed(&first, options.segment_bytes, &|_| Box::pin(std::future::ready(())))
+        .await;
     made.map_err(|error| failed(&format!("making {first}"), error))?;
     // The marker comes last: with it the volume is there.
     let marker = Marker {

@@ -11,7 +11,7 @@ use pigeon_engine::file::AlignedBuffer;
 
 use super::Random;
 use super::executor::yield_now;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Pace};
 
 /// What is on a disk: bytes by file name.
 pub type Image = BTreeMap<String, Vec<u8>>;
@@ -363,7 +363,12 @@ impl Disk for SimDisk {
         .boxed_local()
     }
 
-    fn create_zeroed<'a>(&'a self, name: &'a str, length: u64) -> LocalBoxFuture<'a, io::Result<Rc<dyn DiskFile>>> {
+    fn create_zeroed<'a>(
+        &'a self,
+        name: &'a str,
+        length: u64,
+        _pace: Pace<'a>,
+    ) -> LocalBoxFuture<'a, io::Result<Rc<dyn DiskFile>>> {
         self.create(name, length).boxed_local()
     }
 

@@ -172,6 +172,14 @@ impl Volume {
         self.inner.deliver(body, to).await
     }
 
+    /// For benches alone: puts a whole body into the journal that no message will refer to, and returns when it is durable. Of
+    /// a delivery that is the journal's part: waiting for room, the copy, the checksums, the batch and its durable write. The
+    /// bytes are dead space from the start.
+    #[doc(hidden)]
+    pub async fn append_unreferenced(&self, content: Bytes) -> Result<(), StoreError> {
+        self.inner.append_unreferenced(content).await
+    }
+
     /// Opens a message's body for reading; it stays readable while the reader is held, also when the message is expunged or
     /// compaction moves it. `MessageGone` when the reference is old and the body has moved: look the message up again.
     pub async fn open_body(&self, body: BodyReference) -> Result<BodyReader, StoreError> {
