@@ -6,6 +6,7 @@ use crate::mail_store::MessageId;
 use bytes::Bytes;
 use pigeon_engine::stream::TlsInfo;
 use pigeon_proto::address::{Address, check_domain};
+use pigeon_proto::message::DateTime;
 use pigeon_proto::smtp::Mode;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -125,29 +126,7 @@ pub(super) struct Date(pub(super) i64);
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-        const MONTHS: [&str; 12] = [
-            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-        ];
-        // Years 0 to 9999: what four digits can say.
-        let time = self.0.clamp(-62_167_219_200, 253_402_300_799);
-        let (days, seconds) = (time.div_euclid(86_400), time.rem_euclid(86_400));
-        // Days to date by eras of 400 years that begin on 1 March of year 0 (146,097 days each).
-        let shifted = days + 719_468;
-        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = (month_from_march + 2) % 12;
-        let year = year_of_era + era * 400 + i64::from(month < 2);
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        let weekday = DAYS[usize::try_from(days.rem_euclid(7)).unwrap_or(0)];
-        let month = MONTHS[usize::try_from(month).unwrap_or(0)];
-        write!(
-            f,
-            "{weekday}, {day} {month} {year:04} {hour:02}:{minute:02}:{second:02} +0000"
-        )
+        DateTime::from_unix(self.0, 0).write_rfc5322(f)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Patterns of LIST and LSUB (RFC 3501 section 6.3.8): `*` is any run of characters, `%` any run without the separator.
 
-use super::mailbox_name::{self, NAME_BYTES_MAX, SEPARATOR};
+use super::mailbox_name::{self, INBOX, NAME_BYTES_MAX, SEPARATOR};
 
 /// A canonical pattern in UTF-8: reference and mailbox argument joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,12 @@ impl Pattern {
         reached[0] = true;
         skip_wildcards(text, &mut reached);
         let mut next = vec![false; text.len() + 1];
-        for character in name.chars() {
+        // INBOX has no case (RFC 3501 section 5.1), also where the pattern spells only a part of it.
+        let caseless = match name.strip_prefix(INBOX) {
+            Some(rest) if rest.is_empty() || rest.starts_with(SEPARATOR) => INBOX.len(),
+            _ => 0,
+        };
+        for (index, character) in name.chars().enumerate() {
             next.fill(false);
             for (state, expected) in text.iter().enumerate() {
                 if !reached[state] {
@@ -44,7 +49,10 @@ impl Pattern {
                 match expected {
                     '*' => next[state] = true,
                     '%' => next[state] |= character != SEPARATOR,
-                    expected => next[state + 1] |= *expected == character,
+                    expected => {
+                        next[state + 1] |=
+                            *expected == character || (index < caseless && expected.eq_ignore_ascii_case(&character));
+                    }
                 }
             }
             skip_wildcards(text, &mut next);
@@ -81,6 +89,10 @@ mod tests {
             ("", "inbox", "INBOX", true),
             ("", "inbox/%", "INBOX/a", true),
             ("", "INB*", "INBOX", true),
+            ("", "iNb*", "INBOX", true),
+            ("", "%nbox/%", "INBOX/a", true),
+            ("", "inb*/A", "INBOX/a", false),
+            ("", "inb*", "INBOXES", false),
             ("", "%b%d%", "abcde", true),
             ("", "*b/%", "a/b/c", true),
             ("", "", "a", false),

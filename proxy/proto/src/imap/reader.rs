@@ -9,108 +9,18 @@
 //!
 //! A bare LF ends a line too, as people at a terminal send it.
 
-use super::command::{Command, TAG_BYTES_MAX, Tag};
+mod announcement;
+mod append;
+mod event;
+mod limits;
+
+use super::command::{TAG_BYTES_MAX, Tag};
 use super::cursor::Cursor;
-use super::flags::FlagList;
-use super::mailbox_name::MailboxName;
 use super::parse;
-
-/// How much a client may send in one command.
-#[derive(Debug)]
-pub struct ReaderLimits {
-    /// Bytes of a command's lines, literals not counted.
-    pub line_bytes_max: usize,
-    /// The same for commands that carry sequence sets or searches, which are long by nature.
-    pub long_line_bytes_max: usize,
-    /// Bytes of one collected literal.
-    pub literal_bytes_max: u64,
-    /// Bytes of all collected literals of a command.
-    pub literals_bytes_max: u64,
-    /// Collected literals of a command.
-    pub literals_max: u16,
-    /// Bytes of a literal that is sent without waiting: 4096 where LITERAL- is announced (RFC 7888).
-    pub non_synchronising_bytes_max: u64,
-    /// Bytes thrown away behind refused literals, and of a line that is too long, before the connection is given up.
-    pub drain_bytes_max: u64,
-    /// Whether APPEND makes sense.
-    pub append: bool,
-}
-
-impl ReaderLimits {
-    /// Before the login: enough for names, passwords and SASL responses.
-    pub const BEFORE_LOGIN: ReaderLimits = ReaderLimits {
-        line_bytes_max: 8 << 10,
-        long_line_bytes_max: 8 << 10,
-        literal_bytes_max: 1 << 10,
-        literals_bytes_max: 4 << 10,
-        literals_max: 8,
-        non_synchronising_bytes_max: 4 << 10,
-        drain_bytes_max: 64 << 10,
-        append: false,
-    };
-
-    /// After the login.
-    pub const AFTER_LOGIN: ReaderLimits = ReaderLimits {
-        line_bytes_max: 8 << 10,
-        long_line_bytes_max: 64 << 10,
-        literal_bytes_max: 16 << 10,
-        literals_bytes_max: 64 << 10,
-        literals_max: 256,
-        non_synchronising_bytes_max: u64::MAX,
-        drain_bytes_max: 64 << 20,
-        append: true,
-    };
-}
-
-/// What the reader found next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// All input is consumed; come back with more.
-    NeedMore,
-    /// Send a command continuation request (`write::CONTINUE`): the client waits with a literal.
-    Continue,
-    /// A whole command.
-    Command(Tag, Command),
-    /// The line that `expect_line` announced, without its line break.
-    Line(Vec<u8>),
-    /// A message of an APPEND is about to come: answer with `accept_literal` (after sending `write::CONTINUE` when it is
-    /// synchronising) or `refuse_literal`.
-    Append(Box<AppendMessage>),
-    /// The next bytes of the message.
-    AppendData(&'a [u8]),
-    /// The message is complete; another may follow.
-    AppendMessageEnd,
-    /// The APPEND is complete: commit and answer.
-    AppendEnd(Tag),
-    /// Answer BAD. When an APPEND was under way, it is over and nothing of it may be kept.
-    Bad {
-        /// `None`: untagged.
-        tag: Option<Tag>,
-        /// For the client.
-        reason: &'static str,
-    },
-    /// Too much to skip: say BYE with this text and close. The reader gives nothing else from here on.
-    Close(&'static str),
-}
-
-/// One message of an APPEND, before its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppendMessage {
-    /// The command's tag.
-    pub tag: Tag,
-    /// Where to.
-    pub mailbox: MailboxName,
-    /// Flags to set.
-    pub flags: FlagList,
-    /// Seconds since the Unix epoch, when given.
-    pub internal_date: Option<i64>,
-    /// Bytes of the message.
-    pub size: u64,
-    /// The client waits for a go-ahead.
-    pub synchronising: bool,
-    /// 0 for the first of the command, counting up (MULTIAPPEND, RFC 3502).
-    pub index: u32,
-}
+use announcement::{ANNOUNCEMENT_BYTES_MAX, Announcement, announcement, take, take_line, without_line_break};
+use append::AppendCommand;
+pub use event::{AppendMessage, Event};
+pub use limits::ReaderLimits;
 
 /// Frames and parses. See the module's documentation.
 #[derive(Debug)]
@@ -129,13 +39,6 @@ pub struct CommandReader {
     literals_bytes: u64,
     drained: u64,
     append: Option<Box<AppendCommand>>,
-}
-
-#[derive(Debug)]
-struct AppendCommand {
-    tag: Tag,
-    mailbox: MailboxName,
-    messages: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,54 +68,6 @@ enum LineEnd<'a> {
     Collect {
         synchronising: bool,
     },
-}
-
-/// A literal's announcement at the end of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Announcement {
-    size: u64,
-    synchronising: bool,
-    /// Bytes from `{` to `}`.
-    length: usize,
-}
-
-/// Digits of an announced size: those of 2^64.
-const SIZE_DIGITS_MAX: usize = 20;
-/// The longest announcement with its line break.
-const ANNOUNCEMENT_BYTES_MAX: usize = SIZE_DIGITS_MAX + 5;
-
-/// The announcement at the end of `line`, which has no line break.
-fn announcement(line: &[u8]) -> Option<Announcement> {
-    let inner = line.strip_suffix(b"}")?;
-    let (inner, synchronising) = match inner.strip_suffix(b"+") {
-        Some(inner) => (inner, false),
-        None => (inner, true),
-    };
-    let digits = inner
-        .iter()
-        .rev()
-        .take(SIZE_DIGITS_MAX + 1)
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    if digits == 0 || digits > SIZE_DIGITS_MAX {
-        return None;
-    }
-    let (before, digits) = inner.split_at(inner.len() - digits);
-    let before = before.strip_suffix(b"{")?;
-    let size = digits.iter().fold(0u64, |size, digit| {
-        size.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-    });
-    Some(Announcement {
-        size,
-        synchronising,
-        length: line.len() - before.len(),
-    })
-}
-
-/// `line` without its line break.
-fn without_line_break(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Whether the command is one of those whose lines may be long.
@@ -256,45 +111,10 @@ impl CommandReader {
         self.state == State::Line && self.buffer.is_empty() && self.append.is_none()
     }
 
-    /// Whether a message of an APPEND is on its way: silence is not idleness then.
-    pub fn is_in_message(&self) -> bool {
-        self.append.is_some()
-    }
-
     /// The next line is no command: an answer within AUTHENTICATE, or the end of IDLE. To be called between commands.
     pub fn expect_line(&mut self) {
         assert!(self.is_between_commands(), "expect_line within a command");
         self.raw = true;
-    }
-
-    /// Takes the announced message: its bytes come as events.
-    pub fn accept_literal(&mut self) {
-        let State::Undecided { size, .. } = self.state else {
-            panic!("accept_literal without Event::Append")
-        };
-        self.state = State::Message { remaining: size };
-    }
-
-    /// Refuses the announced message, or the rest of one being taken. The driver answers the command; whatever of it
-    /// still comes is skipped.
-    pub fn refuse_literal(&mut self) {
-        match self.state {
-            State::Undecided {
-                synchronising: true, ..
-            } => self.finish(),
-            State::Undecided { size, .. } => self.skip_literal(size),
-            // It was within the driver's bounds when it began: not counted as drained.
-            State::Message { remaining } => {
-                self.append = None;
-                self.state = State::SkipLiteral { remaining };
-            }
-            // Between two messages of a command.
-            State::Line if self.append.is_some() => {
-                self.append = None;
-                self.state = State::SkipLine;
-            }
-            _ => panic!("refuse_literal without Event::Append"),
-        }
     }
 
     /// Consumes `input` up to the next event.
@@ -542,67 +362,6 @@ impl CommandReader {
         !announced.synchronising && announced.size > self.limits.non_synchronising_bytes_max
     }
 
-    /// `Ok(None)`: the literal is no message of an APPEND.
-    fn append_announced<'a>(
-        &mut self,
-        before: &[u8],
-        announced: Announcement,
-    ) -> Result<Option<Event<'a>>, (Option<Tag>, &'static str)> {
-        let mut cursor = Cursor::new(before);
-        let append = match self.append.take() {
-            Some(append) => append,
-            None => {
-                let Some(tag) = parse::tag(&mut cursor) else {
-                    return Ok(None);
-                };
-                if cursor.space().is_err() || !cursor.word("APPEND") {
-                    return Ok(None);
-                }
-                if !self.limits.append {
-                    return Err((Some(tag), "APPEND needs a login"));
-                }
-                if cursor.rest().iter().all(|byte| *byte == b' ') {
-                    // The mailbox's name is the literal.
-                    return Ok(None);
-                }
-                match parse::append_mailbox(&mut cursor) {
-                    Ok(mailbox) => Box::new(AppendCommand {
-                        tag,
-                        mailbox,
-                        messages: 0,
-                    }),
-                    Err(syntax) => return Err((Some(tag), syntax.0)),
-                }
-            }
-        };
-        let options = match parse::append_options(&mut cursor) {
-            Ok(options) => options,
-            Err(syntax) => return Err((Some(append.tag), syntax.0)),
-        };
-        if self.is_too_large_without_waiting(announced) {
-            return Err((Some(append.tag), "Literal too large"));
-        }
-        let message = AppendMessage {
-            tag: append.tag.clone(),
-            mailbox: append.mailbox.clone(),
-            flags: options.flags,
-            internal_date: options.internal_date,
-            size: announced.size,
-            synchronising: announced.synchronising,
-            index: append.messages,
-        };
-        self.finish();
-        self.append = Some(Box::new(AppendCommand {
-            messages: append.messages.saturating_add(1),
-            ..*append
-        }));
-        self.state = State::Undecided {
-            size: announced.size,
-            synchronising: announced.synchronising,
-        };
-        Ok(Some(Event::Append(Box::new(message))))
-    }
-
     /// BAD instead of going on with the announced literal.
     fn refuse_announced<'a>(&mut self, tag: Option<Tag>, reason: &'static str, announced: Announcement) -> Event<'a> {
         if announced.synchronising {
@@ -632,22 +391,6 @@ impl CommandReader {
     fn finish(&mut self) {
         *self = Self::new(self.limits).with_long_lines(self.long_line_bytes_max);
     }
-}
-
-/// Up to and with the next LF, and whether there was one.
-fn take_line<'a>(input: &mut &'a [u8]) -> (&'a [u8], bool) {
-    let end = memchr::memchr(b'\n', input);
-    let (piece, rest) = input.split_at(end.map_or(input.len(), |end| end + 1));
-    *input = rest;
-    (piece, end.is_some())
-}
-
-/// At most `remaining` bytes off the front of `input`.
-fn take<'a>(input: &mut &'a [u8], remaining: u64) -> &'a [u8] {
-    let length = usize::try_from(remaining).unwrap_or(usize::MAX).min(input.len());
-    let (data, rest) = input.split_at(length);
-    *input = rest;
-    data
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Dates: the Date field (RFC 5322 3.3 and 4.3), IMAP's date and date-time (RFC 3501 9), and the arithmetic between calendar
-//! and Unix time. Proleptic Gregorian calendar, no leap seconds (a second 60 counts as 59), no time zone database.
+//! and Unix time. Proleptic Gregorian calendar, no leap seconds (a second 60 counts as 59), no time zone database. The only
+//! calendar there is: commands, headers and trace lines all come here.
 
 use super::lexer::Lexer;
+use std::fmt;
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -75,7 +77,7 @@ impl CivilDate {
             .unwrap_or(text);
         let mut parts = text.split(|byte| *byte == b'-');
         let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_whole = parts.next().is_none() && (1..=2).contains(&day.len()) && year.len() == 4;
+        let is_whole = parts.next().is_none() && (1..=2).contains(&day.len()) && month.len() == 3 && year.len() == 4;
         if !is_whole {
             return None;
         }
@@ -173,7 +175,8 @@ impl DateTime {
         if !is_whole || !matches!(offset.first(), Some(b'+' | b'-')) {
             return None;
         }
-        let mut fields = clock.split(|byte| *byte == b':').map(number);
+        let two_digits = |field: &[u8]| number(field).filter(|_| field.len() == 2);
+        let mut fields = clock.split(|byte| *byte == b':').map(two_digits);
         let fields = [fields.next()??, fields.next()??, fields.next()??];
         number(&offset[1..])?;
         Some(Self {
@@ -187,28 +190,29 @@ impl DateTime {
     pub fn to_imap(self) -> String {
         let CivilDate { year, month, day } = self.date;
         let month = MONTHS[usize::from(month) - 1];
-        format!("{day:2}-{month}-{year:04} {} {}", self.clock(), self.zone())
+        format!("{day:2}-{month}-{year:04} {}", Clock(self))
     }
 
     /// Writes the form of Date and Received fields: `Tue, 1 Feb 1994 10:11:12 +0100`.
-    pub fn to_rfc5322(self) -> String {
+    pub fn write_rfc5322(self, out: &mut impl fmt::Write) -> fmt::Result {
         let CivilDate { year, month, day } = self.date;
         let (weekday, month) = (self.date.weekday(), MONTHS[usize::from(month) - 1]);
-        format!("{weekday}, {day} {month} {year:04} {} {}", self.clock(), self.zone())
+        write!(out, "{weekday}, {day} {month} {year:04} {}", Clock(self))
     }
+}
 
-    fn clock(self) -> String {
-        let second = self.second_of_day;
-        format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
-    }
+/// `10:11:12 +0100`.
+struct Clock(DateTime);
 
-    fn zone(self) -> String {
-        let minutes = self.zone_minutes.unsigned_abs();
-        format!(
-            "{}{:02}{:02}",
-            if self.zone_minutes < 0 { '-' } else { '+' },
-            minutes / 60,
-            minutes % 60
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (second, zone) = (self.0.second_of_day, self.0.zone_minutes.unsigned_abs());
+        let sign = if self.0.zone_minutes < 0 { '-' } else { '+' };
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        let (zone_hour, zone_minute) = (zone / 60, zone % 60);
+        write!(
+            f,
+            "{hour:02}:{minute:02}:{second:02} {sign}{zone_hour:02}{zone_minute:02}"
         )
     }
 }
@@ -345,6 +349,12 @@ mod tests {
         }
     }
 
+    fn rfc5322(moment: DateTime) -> String {
+        let mut text = String::new();
+        moment.write_rfc5322(&mut text).unwrap();
+        text
+    }
+
     #[test]
     fn imap_date_times() {
         for (text, unix) in [
@@ -358,6 +368,11 @@ mod tests {
             ("01-Jan-1970 00:00:00", None),
             ("32-Jan-1970 00:00:00 +0000", None),
             ("01-Jan-70 00:00:00 +0000", None),
+            ("01-Jan-1970 1:002:03 +0000", None),
+            ("01-January-1970 00:00:00 +0000", None),
+            ("17-Jul-1996 02:44:25 -0700", Some(837_596_665)),
+            ("29-Feb-2024 23:59:60 +0000", Some(1_709_251_199)),
+            ("29-Feb-2023 00:00:00 +0000", None),
             ("01-Jan-1970 00:00:00 +0000 ", None),
             ("", None),
         ] {
@@ -373,14 +388,14 @@ mod tests {
                 assert_eq!(moment.to_imap().len(), 26);
                 assert_eq!(DateTime::parse_imap(moment.to_imap().as_bytes()), Some(moment));
                 assert_eq!(
-                    DateTime::parse_rfc5322(moment.to_rfc5322().as_bytes()).map(DateTime::unix),
+                    DateTime::parse_rfc5322(rfc5322(moment).as_bytes()).map(DateTime::unix),
                     Some(moment.unix())
                 );
             }
             assert_eq!(DateTime::from_unix(unix, 0).unix(), unix);
         }
         assert_eq!(
-            DateTime::from_unix(1_793_527_872, 60).to_rfc5322(),
+            rfc5322(DateTime::from_unix(1_793_527_872, 60)),
             "Sun, 1 Nov 2026 11:11:12 +0100"
         );
         assert_eq!(DateTime::from_unix(i64::MAX, 0).date.year, 9999);
@@ -396,6 +411,7 @@ mod tests {
             ("1-Feb-94", None),
             ("1 Feb 1994", None),
             ("001-Feb-1994", None),
+            ("1-February-1994", None),
             ("30-Feb-1994", None),
             ("-", None),
         ] {

@@ -1,6 +1,7 @@
 //! Transcripts of the reader: whole, at every cut, and byte by byte.
 
 use super::*;
+use crate::imap::Command;
 
 static LIMITS: ReaderLimits = ReaderLimits {
     line_bytes_max: 100,

@@ -29,7 +29,7 @@ pub(super) struct Body {
     source: Source,
     /// Nothing is given out any more; this is the answer at the end.
     refused: Option<Reply>,
-    /// `BodyBegin` was given.
+    /// The driver knows of it: `BodyBegin` was given, or `BodyAbandoned`.
     begun: bool,
 }
 
@@ -129,9 +129,19 @@ impl Session {
         if refused.is_some() {
             body.refused = refused;
         }
+        // A chunk says how long it is: what will not fit is refused before any of it is taken.
+        let too_large =
+            body.refused.is_none() && body.bytes.saturating_add(left) > self.options.limits.message_bytes_max;
+        if too_large {
+            body.scanner.drain();
+            (body.refused, body.begun) = (Some(TOO_LARGE), true);
+        }
         let begins = !body.begun && body.refused.is_none();
         body.begun |= begins;
         self.begin_body(body, now);
+        if too_large {
+            return Some(Event::BodyAbandoned(Abandoned::TooLarge));
+        }
         begins.then_some(Event::BodyBegin)
     }
 

@@ -300,16 +300,33 @@ fn a_message_too_large_is_drained_and_refused() {
             S: 250 2.1.5 recipient ok
             E: recipient <alice@example.org>
             C: BDAT 1001
-            E: begin
-            c: {}
             E: abandoned TooLarge
+            c: {}
             S: 552 5.3.4 message too large
             C: BDAT 1 LAST
             c: x
             S: 552 5.3.4 message too large
+            C: MAIL FROM:<a@x>
+            S: 250 2.1.0 sender ok
+            E: mail <a@x>
+            C: RCPT TO:<alice@example.org>
+            S: 250 2.1.5 recipient ok
+            E: recipient <alice@example.org>
+            C: BDAT 500
+            E: begin
+            c: {}
+            S: 250 2.0.0 chunk taken
+            C: BDAT 501 LAST
+            E: abandoned TooLarge
+            c: {}
+            S: 552 5.3.4 message too large
+            C: NOOP
+            S: 250 2.0.0 ok
             ",
             begun(),
-            "x".repeat(1001)
+            "x".repeat(1001),
+            "x".repeat(500),
+            "x".repeat(501)
         ),
     );
     // Exactly as large as allowed.
@@ -360,6 +377,7 @@ fn the_driver_can_refuse_in_the_middle() {
 fn sizes_beyond_what_exists_are_drained_not_counted_wrong() {
     let mut driver = Driver::new(&smtp(), Peer::default());
     driver.feed(b"HELO x\r\nMAIL FROM:<a@x>\r\nRCPT TO:<alice@example.org>\r\nBDAT 18446744073709551615 LAST\r\n");
+    assert_eq!(driver.seen.events.last().unwrap(), "abandoned TooLarge");
     for _ in 0..100 {
         driver.feed(&[b'x'; 4096]);
     }
