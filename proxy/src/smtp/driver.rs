@@ -20,7 +20,7 @@ use pigeon_engine::byte_stream::ByteStream;
 use pigeon_engine::stream::TlsInfo;
 use pigeon_proto::address::{Address, ForwardPath};
 use pigeon_proto::sasl::Credentials;
-use pigeon_proto::smtp::{BodySummary, Enhanced, Event, MailParameters, Peer, Reply, Session};
+use pigeon_proto::smtp::{BodySummary, Enhanced, Event, MailParameters, Peer, RecipientParameters, Reply, Session};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -243,8 +243,8 @@ impl Driver {
                     let answer = self.mail(reverse_path, parameters);
                     self.core.answer_mail(answer, now);
                 }
-                Event::Recipient { path, .. } => {
-                    let answer = self.recipient(path);
+                Event::Recipient { path, parameters } => {
+                    let answer = self.recipient(path, parameters);
                     self.core.answer_recipient(answer, now);
                 }
                 Event::BodyBegin => self.begin_message(),
@@ -304,7 +304,7 @@ impl Driver {
         Ok(())
     }
 
-    fn recipient(&mut self, path: ForwardPath) -> Result<(), Reply> {
+    fn recipient(&mut self, path: ForwardPath, parameters: RecipientParameters) -> Result<(), Reply> {
         let context = &self.context;
         let counters = &context.counters;
         let Some(transaction) = &mut self.transaction else {
@@ -322,11 +322,12 @@ impl Driver {
             authenticated: self.submitter.is_some(),
             size: envelope.parameters.size,
             accounts_max: context.policy.accounts_max,
+            reverse_path: envelope.reverse_path.as_ref(),
             delivered_to: context.policy.delivered_to,
             local_address: self.local.ip(),
             host_name: &context.options.host_name,
         };
-        match recipients.add(path, &circumstances) {
+        match recipients.add(path, parameters, &circumstances) {
             Ok(()) => {
                 add(&counters.recipients_accepted, 1);
                 Ok(())

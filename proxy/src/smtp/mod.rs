@@ -23,6 +23,7 @@
 //!
 //! LMTP has a reply for each recipient, and each says what is true.
 
+mod confirmation;
 mod context;
 mod counters;
 mod driver;

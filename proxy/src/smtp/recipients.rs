@@ -5,10 +5,9 @@
 
 use super::trace;
 use crate::mail_store::Target;
-use bytes::Bytes;
 use pigeon_datatree_cache::{Account, AccountUuid, Group, Recipient, Service, Snapshot};
 use pigeon_proto::address::{Address, ForwardPath};
-use pigeon_proto::smtp::{Mode, RecipientRefusal};
+use pigeon_proto::smtp::{Mode, OriginalRecipient, RecipientParameters, RecipientRefusal};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +29,19 @@ pub(super) struct Recipients {
     answered_singly: bool,
     /// The least of the accounts' own bounds on a message, in bytes.
     size_max: Option<u64>,
+    /// Those of NOTIFY=SUCCESS, in their order.
+    to_confirm: Vec<Confirm>,
+}
+
+/// A recipient whose delivery the sender wants to hear of (NOTIFY=SUCCESS, RFC 3461 section 4.1).
+#[derive(Clone, Debug)]
+pub(super) struct Confirm {
+    /// As in RCPT.
+    pub(super) address: Address,
+    /// ORCPT.
+    pub(super) original: Option<Box<OriginalRecipient>>,
+    /// It stands for a group, whose members are not told.
+    pub(super) expanded: bool,
 }
 
 /// What decides about a recipient beside its address.
@@ -40,6 +52,8 @@ pub(super) struct Circumstances<'a> {
     /// SIZE of MAIL.
     pub(super) size: Option<u64>,
     pub(super) accounts_max: usize,
+    /// The sender, for Return-Path.
+    pub(super) reverse_path: Option<&'a Address>,
     pub(super) delivered_to: bool,
     /// An address literal of this one is the host's own name.
     pub(super) local_address: IpAddr,
@@ -110,15 +124,25 @@ impl Recipients {
     }
 
     /// Takes `path` in, or says why not; then nothing has changed.
-    pub(super) fn add(&mut self, path: ForwardPath, circumstances: &Circumstances<'_>) -> Result<(), RecipientRefusal> {
+    pub(super) fn add(
+        &mut self,
+        path: ForwardPath,
+        parameters: RecipientParameters,
+        circumstances: &Circumstances<'_>,
+    ) -> Result<(), RecipientRefusal> {
         let (address, found) = circumstances.find(path)?;
+        let confirm = parameters.notify.is_some_and(|notify| notify.success).then(|| Confirm {
+            address: address.clone(),
+            original: parameters.original_recipient,
+            expanded: matches!(found, Found::Group(_)),
+        });
         match found {
             Found::Account(account, detail) => {
                 circumstances.check(&account)?;
                 if self.targets.len() >= circumstances.accounts_max {
                     return Err(RecipientRefusal::TooManyRecipients);
                 }
-                self.link(account, address, detail, circumstances.delivered_to);
+                self.link(account, address, detail, circumstances);
             }
             Found::Group(group) => self.add_group(&group, &address, circumstances)?,
             Found::Refused(RecipientRefusal::Relaying) if circumstances.authenticated => {
@@ -126,6 +150,7 @@ impl Recipients {
             }
             Found::Refused(refusal) => return Err(refusal),
         }
+        self.to_confirm.extend(confirm);
         self.accepted += 1;
         if self.answered_singly {
             self.ends.push(self.links.len());
@@ -133,7 +158,9 @@ impl Recipients {
         Ok(())
     }
 
-    /// All members or none. A member that cannot take a message of this size refuses it for the group.
+    /// All members that receive mail, or none. Who may not receive is left out, as who is disabled is: the sender of a
+    /// group's mail can do nothing about it. A member that cannot take a message of this size refuses it for the group,
+    /// because nobody else would tell the sender.
     fn add_group(
         &mut self,
         group: &Group,
@@ -150,23 +177,39 @@ impl Recipients {
         if !expansion.outside.is_empty() {
             return Err(RecipientRefusal::GroupOutside);
         }
-        if expansion.accounts.is_empty() {
+        let mut members = expansion.accounts;
+        let mut refusal = None;
+        members.retain(|account| match circumstances.check(account) {
+            Ok(()) => true,
+            Err(RecipientRefusal::Disabled) => false,
+            Err(other) => {
+                refusal = Some(other);
+                false
+            }
+        });
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        if members.is_empty() {
             return Err(RecipientRefusal::GroupEmpty);
         }
-        if self.targets.len().saturating_add(expansion.accounts.len()) > circumstances.accounts_max {
+        if self.targets.len().saturating_add(members.len()) > circumstances.accounts_max {
             return Err(RecipientRefusal::TooManyRecipients);
         }
-        for account in &expansion.accounts {
-            circumstances.check(account)?;
-        }
-        for account in expansion.accounts {
-            self.link(account, address.clone(), None, circumstances.delivered_to);
+        for account in members {
+            self.link(account, address.clone(), None, circumstances);
         }
         Ok(())
     }
 
-    fn link(&mut self, account: Arc<Account>, address: Address, detail: Option<Box<str>>, delivered_to: bool) {
-        let place = self.target(account, address, detail, delivered_to);
+    fn link(
+        &mut self,
+        account: Arc<Account>,
+        address: Address,
+        detail: Option<Box<str>>,
+        circumstances: &Circumstances<'_>,
+    ) {
+        let place = self.target(account, address, detail, circumstances);
         if self.answered_singly {
             self.links.push(place);
         }
@@ -178,7 +221,7 @@ impl Recipients {
         account: Arc<Account>,
         address: Address,
         detail: Option<Box<str>>,
-        delivered_to: bool,
+        circumstances: &Circumstances<'_>,
     ) -> usize {
         if let Some(place) = self.place(account.id()) {
             return place;
@@ -189,11 +232,8 @@ impl Recipients {
         }
         let size_max = [self.size_max, account.message_size_max()];
         self.size_max = size_max.into_iter().flatten().min();
-        let prepend = if delivered_to {
-            trace::delivered_to(&address)
-        } else {
-            Bytes::new()
-        };
+        let delivered_to = circumstances.delivered_to.then_some(&address);
+        let prepend = trace::own_lines(circumstances.reverse_path, delivered_to);
         self.targets.push(Target {
             account,
             address,
@@ -232,6 +272,16 @@ impl Recipients {
             start = *end;
             links
         })
+    }
+
+    /// Whether the sender wants to hear of any.
+    pub(super) fn wants_confirmation(&self) -> bool {
+        !self.to_confirm.is_empty()
+    }
+
+    /// Those whose delivery the sender wants to hear of, given away.
+    pub(super) fn take_to_confirm(&mut self) -> Vec<Confirm> {
+        std::mem::take(&mut self.to_confirm)
     }
 
     /// Accepted RCPTs.

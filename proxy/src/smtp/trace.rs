@@ -1,6 +1,6 @@
-//! The lines that are put in front of a message: Return-Path and Received (RFC 5321 section 4.4), Delivered-To, and in
-//! submission Date and Message-ID where they are missing (RFC 6409 section 8). Nothing that a client said gets into them
-//! without being checked or made harmless.
+//! The lines that are put in front of a message: Return-Path, which is the first (RFC 5321 section 4.4), Delivered-To,
+//! Received, and in submission Date and Message-ID where they are missing (RFC 6409 section 8). The first two are each
+//! recipient's own. Nothing that a client said gets into them without being checked or made harmless.
 
 use crate::mail_store::MessageId;
 use bytes::Bytes;
@@ -79,22 +79,49 @@ impl fmt::Display for Received<'_> {
     }
 }
 
-/// Return-Path and Received; `None` is the null sender.
+/// What all recipients have in front of the message: Received, and before it a Return-Path that is not their own.
 pub(super) fn lines(buffer: &mut String, reverse_path: Option<&Address>, received: &Received<'_>) {
-    let written = match reverse_path {
-        Some(address) => write!(buffer, "Return-Path: <{address}>\r\n{received}"),
-        None => write!(buffer, "Return-Path: <>\r\n{received}"),
-    };
-    written.expect("writing to a string does not fail");
+    if !is_short(reverse_path) {
+        write_return_path(buffer, reverse_path);
+    }
+    write!(buffer, "{received}").expect("writing to a string does not fail");
 }
 
-/// The line of one recipient.
-pub(super) fn delivered_to(address: &Address) -> Bytes {
+/// What one recipient has before that: Return-Path (`None` is the null sender), and Delivered-To where an address is given.
+/// At most `OWN_LINES_BYTES_MAX`: a path that nobody has in earnest stays with the lines of all.
+pub(super) fn own_lines(reverse_path: Option<&Address>, delivered_to: Option<&Address>) -> Bytes {
     // Quotes may make it longer; usually this is all that is allocated.
-    let bytes = "Delivered-To: @\r\n".len() + address.local().len() + address.domain().len();
-    let mut line = String::with_capacity(bytes);
-    write!(line, "Delivered-To: {address}\r\n").expect("writing to a string does not fail");
-    Bytes::from(line)
+    let bytes = |address: &Address| "Delivered-To: @\r\n".len() + address.local().len() + address.domain().len();
+    let mut lines = String::with_capacity(reverse_path.map_or(18, bytes) + delivered_to.map_or(0, bytes));
+    if is_short(reverse_path) {
+        write_return_path(&mut lines, reverse_path);
+    }
+    if let Some(address) = delivered_to {
+        let before = lines.len();
+        write!(lines, "Delivered-To: {address}\r\n").expect("writing to a string does not fail");
+        if lines.len() > OWN_LINES_BYTES_MAX {
+            lines.truncate(before);
+        }
+    }
+    Bytes::from(lines)
+}
+
+/// What the store takes in front of a message for one recipient.
+const OWN_LINES_BYTES_MAX: usize = 512;
+
+/// Whether the path fits into a recipient's own lines, with room for Delivered-To. RFC 5321 section 4.5.3.1.3 has 256 bytes
+/// for a path.
+fn is_short(reverse_path: Option<&Address>) -> bool {
+    // Each byte of a quoted local part may need a backslash.
+    reverse_path.is_none_or(|address| 2 * address.local().len() + address.domain().len() <= 230)
+}
+
+fn write_return_path(buffer: &mut String, reverse_path: Option<&Address>) {
+    let written = match reverse_path {
+        Some(address) => write!(buffer, "Return-Path: <{address}>\r\n"),
+        None => write!(buffer, "Return-Path: <>\r\n"),
+    };
+    written.expect("writing to a string does not fail");
 }
 
 /// Date and Message-ID, as far as they are missing.
@@ -197,10 +224,35 @@ mod tests {
         lines(&mut buffer, None, &received(&hop, Some(&recipient)));
         assert_eq!(
             buffer,
-            "Return-Path: <>\r\nReceived: from client.example.net ([203.0.113.7])\r\n\tby mx.example.org (PigeonAir) \
+            "Received: from client.example.net ([203.0.113.7])\r\n\tby mx.example.org (PigeonAir) \
              with ESMTPS\r\n\t(TLSv1.3 TLS_AES_128_GCM_SHA256)\r\n\tid 0000000000001234.2\r\n\tfor <\"a b\"@example.org>; \
              Thu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
+    }
+
+    #[test]
+    fn each_recipient_reads_the_sender_first() {
+        let sender: Address = "a@example.net".parse().unwrap();
+        let recipient: Address = "\"a b\"@example.org".parse().unwrap();
+        assert_eq!(
+            own_lines(Some(&sender), Some(&recipient)),
+            "Return-Path: <a@example.net>\r\nDelivered-To: \"a b\"@example.org\r\n"
+        );
+        assert_eq!(own_lines(None, None), "Return-Path: <>\r\n");
+        // What would not fit goes before Received, or is left out.
+        let long: Address = format!("{}@example.net", "x".repeat(250)).parse().unwrap();
+        assert_eq!(own_lines(Some(&long), None), "");
+        let hop = hop("client.example.net", None);
+        let mut buffer = String::new();
+        lines(&mut buffer, Some(&long), &received(&hop, None));
+        assert!(
+            buffer.starts_with(&format!("Return-Path: <{long}>\r\nReceived: ")),
+            "{buffer}"
+        );
+        let quoted: Address = format!("\"{}\"@example.net", "\\\"".repeat(240)).parse().unwrap();
+        assert_eq!(own_lines(None, Some(&quoted)), "Return-Path: <>\r\n");
+        let both = own_lines(Some(&sender), Some(&long));
+        assert!(both.ends_with(b"@example.net\r\n") && both.len() <= OWN_LINES_BYTES_MAX);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Up to 128 KiB are collected and delivered in one go; a longer message goes to the store in pieces of 64 KiB, and no more
 //! is received while the store has not taken a piece.
 
+use super::confirmation;
 use super::context::SmtpContext;
 use super::outcome;
 use super::recipients::Recipients;
@@ -33,6 +34,8 @@ pub(super) struct Transaction {
     /// Bytes of the client's message so far.
     bytes: u64,
     transfer: Option<Box<dyn Transfer>>,
+    /// The header section, kept when the sender wants a report of the delivery.
+    header_copy: Option<Bytes>,
 }
 
 /// The answers to a message: one, or in LMTP one for each accepted recipient.
@@ -54,6 +57,7 @@ impl Transaction {
             trace_bytes: 0,
             bytes: 0,
             transfer: None,
+            header_copy: None,
         }
     }
 
@@ -124,6 +128,7 @@ impl Transaction {
             let targets = self.recipients.targets().to_vec();
             self.transfer = Some(context.store.begin(&self.envelope, targets).await?);
         }
+        self.keep_header();
         let next = if next_bytes == 0 {
             Vec::new()
         } else {
@@ -134,6 +139,13 @@ impl Transaction {
         match &mut self.transfer {
             Some(transfer) if !piece.is_empty() => transfer.write(Bytes::from(piece)).await,
             _ => Ok(()),
+        }
+    }
+
+    /// Before the first bytes are given away.
+    fn keep_header(&mut self) {
+        if self.trace_bytes > 0 && self.recipients.wants_confirmation() {
+            self.header_copy = confirmation::header_section(&self.message);
         }
     }
 
@@ -196,10 +208,23 @@ impl Transaction {
         } else {
             vec![outcome::reply(results.iter(), over_quota, id)]
         };
+        // An MTA in front of LMTP reports itself: DSN is not announced to it.
+        if context.options.mode != Mode::Lmtp && replies.iter().all(Reply::is_positive) {
+            self.confirm(context).await;
+        }
         Answers {
             replies,
             copies: results.iter().filter(|result| result.is_ok()).count() as u64,
             failure: results.into_iter().find_map(Result::err),
+        }
+    }
+
+    /// Reports to the sender what NOTIFY=SUCCESS asked for.
+    async fn confirm(&mut self, context: &SmtpContext) {
+        let delivered = self.recipients.take_to_confirm();
+        if !delivered.is_empty() {
+            let header = self.header_copy.take();
+            confirmation::report(&self.envelope, &delivered, header, &self.snapshot, context).await;
         }
     }
 
@@ -226,6 +251,7 @@ impl Transaction {
                 None => Err(TransferError::Unavailable("no transfer".to_owned())),
             };
         }
+        self.keep_header();
         let message = Bytes::from(std::mem::take(&mut self.message));
         let mut targets = self.recipients.take_targets();
         let takes = |target: &crate::mail_store::Target| {

@@ -163,17 +163,6 @@ impl Search {
 }
 
 impl SearchKey {
-    /// Whether it names a message sequence number above `count`, as `SequenceSet::exceeds`.
-    pub fn exceeds(&self, count: u32) -> bool {
-        match self {
-            SearchKey::Sequence(set) => set.exceeds(count),
-            SearchKey::And(keys) => keys.iter().any(|key| key.exceeds(count)),
-            SearchKey::Or(both) => both.0.exceeds(count) || both.1.exceeds(count),
-            SearchKey::Not(key) => key.exceeds(count),
-            _ => false,
-        }
-    }
-
     fn uses_mod_seq(&self) -> bool {
         match self {
             SearchKey::ModSeq(_) => true,

@@ -22,7 +22,9 @@ fn a_message_is_kept_as_it_was_sent_with_its_trace() {
         let stored = store.stored();
         assert_eq!(stored.len(), 1);
         let text = stored[0].text();
-        let trace = "Return-Path: <carol@example.net>\r\nReceived: from client.example.net ([127.0.0.1])\r\n\tby \
+        let own = "Return-Path: <carol@example.net>\r\nDelivered-To: alice@example.org\r\n";
+        assert_eq!(stored[0].prepend, own);
+        let trace = "Received: from client.example.net ([127.0.0.1])\r\n\tby \
                      mx.example.org (PigeonAir) with ESMTP\r\n\tid 0000000000000abc.1\r\n\tfor <alice@example.org>; ";
         assert!(text.starts_with(trace), "{text}");
         assert_eq!(stored[0].body(), KEPT);
@@ -51,6 +53,25 @@ fn nothing_is_acknowledged_before_it_is_durable() {
         "250 2.0.0 ok, stored as 0000000000000abc.1\r\n250 2.0.0 ok\r\n"
     );
     assert_eq!(store.accounts(), ["alice@example.org"]);
+}
+
+#[test]
+fn a_client_that_vanishes_during_the_commit_leaves_one_message_and_nothing_else() {
+    for vanish in [Dialogue::end, |dialogue: &mut Dialogue| dialogue.peer.reset()] {
+        let (mut dialogue, store, context) = Node::new(Mode::Smtp).start();
+        begun(&mut dialogue, &["alice@example.org"]);
+        store.hold();
+        dialogue.send(format!("DATA\r\n{MESSAGE}").as_bytes());
+        vanish(&mut dialogue);
+        // The commit cannot be taken back any more, and is not begun twice.
+        assert_eq!((store.open(), store.accounts().len()), (1, 0));
+        store.release();
+        dialogue.run();
+        assert!(dialogue.has_ended());
+        assert_eq!(store.accounts(), ["alice@example.org"]);
+        assert_eq!((store.open(), store.aborted()), (0, 0));
+        assert_eq!(context.counters.sessions_open.get(), 0);
+    }
 }
 
 #[test]
@@ -317,7 +338,7 @@ fn a_message_in_a_row_after_another() {
         pieces.iter().for_each(|piece| dialogue.send(piece));
         assert_eq!(store.stored().len(), 4);
         assert_eq!(store.stored()[3].body(), "a\r\nb");
-        assert!(store.stored()[3].text().starts_with("Return-Path: <>\r\n"));
+        assert!(store.stored()[3].prepend.starts_with("Return-Path: <>\r\n"));
         dialogue.take_output()
     });
     assert!(

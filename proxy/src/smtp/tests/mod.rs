@@ -1,6 +1,7 @@
 //! The driver over a stream in memory, with a store in memory and control data from LDIF text.
 
 mod bodies;
+mod confirmations;
 mod random;
 mod recipients;
 mod sessions;
@@ -17,7 +18,7 @@ use std::rc::Rc;
 use store::MemoryStore;
 
 /// alice, bob (at most 300 bytes a message), carol (receives only), dave (disabled), erin (IMAP only), frank (LMTP only);
-/// the groups staff (alice, bob, carol), outside, empty.
+/// the groups staff (alice, bob, carol), mixed (alice, dave, erin, frank), outside, empty.
 pub(super) const TREE: &str = "\
 version: 1
 
@@ -56,6 +57,13 @@ mail: staff@example.org
 dnmember: uid=alice,dc=example,dc=org
 dnmember: uid=bob,dc=example,dc=org
 dnmember: uid=carol,dc=example,dc=org
+
+dn: cn=mixed,dc=example,dc=org
+mail: mixed@example.org
+rfc822member: dave@example.org
+rfc822member: erin@example.org
+rfc822member: alice@example.org
+rfc822member: frank@example.org
 
 dn: cn=outside,dc=example,dc=org
 mail: outside@example.org

@@ -53,6 +53,25 @@ fn frank_gets_mail_by_lmtp_only() {
 }
 
 #[test]
+fn a_group_goes_to_those_of_its_members_who_may_receive() {
+    for (mode, hello, expected) in [
+        (Mode::Smtp, "EHLO", &["alice@example.org"][..]),
+        (Mode::Lmtp, "LHLO", &["alice@example.org", "frank@example.org"]),
+    ] {
+        let (mut dialogue, store, _) = Node::new(mode).start();
+        dialogue.send(session(hello, &["mixed@example.org"], MESSAGE).as_bytes());
+        assert_eq!(store.accounts(), expected);
+    }
+    // What is too large for one of them is refused for all: nobody else would tell the sender.
+    let (mut dialogue, ..) = Node::new(Mode::Smtp).start();
+    let answer = talk(
+        &mut dialogue,
+        &["EHLO x", "MAIL FROM:<> SIZE=301", "RCPT TO:<staff@example.org>"],
+    );
+    assert!(answer.starts_with("552 5.3.4 "), "{answer}");
+}
+
+#[test]
 fn nobody_is_unknown_while_control_data_is_not_current() {
     let mut node = Node::new(Mode::Smtp);
     node.copy = Copy::new(Snapshot::empty());
@@ -100,9 +119,9 @@ fn an_account_gets_one_copy() {
         assert_eq!(
             prepends,
             [
-                "Delivered-To: al@example.org\r\n",
-                "Delivered-To: staff@example.org\r\n",
-                "Delivered-To: staff@example.org\r\n"
+                "Return-Path: <carol@example.net>\r\nDelivered-To: al@example.org\r\n",
+                "Return-Path: <carol@example.net>\r\nDelivered-To: staff@example.org\r\n",
+                "Return-Path: <carol@example.net>\r\nDelivered-To: staff@example.org\r\n"
             ]
         );
         assert_eq!(context.counters.copies_stored.get(), 3);
@@ -121,7 +140,7 @@ fn details_and_headers_of_a_recipient_are_its_own() {
     dialogue.send(session("EHLO", &["alice+news@example.org", "carol@example.org"], MESSAGE).as_bytes());
     let stored = store.stored();
     assert_eq!(stored[0].detail.as_deref(), Some("news"));
-    assert_eq!(stored[0].prepend, "");
+    assert_eq!(stored[0].prepend, "Return-Path: <carol@example.net>\r\n");
     // With two recipients neither is named in the message.
     assert!(!stored[0].text().contains("for <"));
     assert_eq!(stored[1].detail, None);

@@ -77,7 +77,9 @@ impl<S: ByteStream> Session<S> {
     }
 
     fn copy_refused(&self, what: &str, error: &StoreError) -> Reply {
-        self.warn(what, error);
+        if !matches!(error, StoreError::OverQuota { .. }) {
+            self.warn(what, error);
+        }
         Reply::No(target_refusal(error))
     }
 

@@ -5,7 +5,6 @@
 //! sessions get their turns in between.
 
 use super::body::{OpenMessage, Unreadable};
-use super::select::OUT_OF_RANGE;
 use super::selected::{Selected, system_bits};
 use super::session::{NOT_SELECTED, Reply, Session};
 use super::targets::{BATCH, Target, Targets};
@@ -99,10 +98,9 @@ impl<S: ByteStream> Session<S> {
         let Some(selected) = &self.selected else {
             return Ok(NOT_SELECTED);
         };
+        // A message number that does not exist matches nothing, also `*` in an empty mailbox: clients search `1:*` there, and
+        // no answer could be mistaken.
         let count = selected.view.count();
-        if keys.iter().any(|key| key.exceeds(count)) {
-            return Ok(OUT_OF_RANGE);
-        }
         let plan = SearchPlan::new(&keys, count, selected.view.last_uid().0);
         drop(keys);
         let keywords = selected.mailbox().keywords();

@@ -109,15 +109,12 @@ impl Session {
         let size = format!("SIZE {}", self.options.limits.message_bytes_max);
         let mut lines: Vec<&str> = Vec::with_capacity(12);
         lines.push(&self.options.host_name);
-        lines.extend([
-            "PIPELINING",
-            &size,
-            "8BITMIME",
-            "SMTPUTF8",
-            "CHUNKING",
-            "BINARYMIME",
-            "DSN",
-        ]);
+        lines.extend(["PIPELINING", &size, "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME"]);
+        // The MTA in front of LMTP reports deliveries itself where this is not announced; its senders are not ours. The
+        // parameters are taken all the same.
+        if self.options.mode != Mode::Lmtp {
+            lines.push("DSN");
+        }
         if self.options.start_tls && !self.tls {
             lines.push("STARTTLS");
         }

@@ -24,7 +24,6 @@ fn lmtp_answers_for_each_recipient() {
             S: 250-SMTPUTF8
             S: 250-CHUNKING
             S: 250-BINARYMIME
-            S: 250-DSN
             S: 250 ENHANCEDSTATUSCODES
             C: MAIL FROM:<>
             S: 250 2.1.0 sender ok

@@ -125,8 +125,10 @@ fn no_quota() {
         Scene::new(),
         r#"
 C: a GETQUOTA ""
-S: * QUOTA "" ()
-S: a OK GETQUOTA completed
+S: a NO [NONEXISTENT] No such quota root
+C: b GETQUOTAROOT INBOX
+S: * QUOTAROOT INBOX
+S: b OK GETQUOTAROOT completed
 "#,
     );
 }

@@ -60,7 +60,8 @@ S: l OK SEARCH completed
 C: m SEARCH CHARSET KLINGON ALL
 S: m NO [BADCHARSET (US-ASCII UTF-8)] Charset not supported
 C: n SEARCH 9
-S: n BAD Message number out of range
+S: * SEARCH
+S: n OK SEARCH completed
 C: o SEARCH UID 9 NOT 1
 S: * SEARCH
 S: o OK SEARCH completed
@@ -70,6 +71,23 @@ S: p OK SEARCH completed
 C: q SEARCH RECENT SEEN
 S: * SEARCH 2
 S: q OK SEARCH completed
+"#,
+    );
+}
+
+#[test]
+fn an_empty_mailbox_has_nothing_to_find() {
+    check(
+        Scene::new(),
+        r#"
+C: s SELECT INBOX
+S: ...
+C: a SEARCH 1:* UNSEEN
+S: * SEARCH
+S: a OK SEARCH completed
+C: b UID SEARCH RETURN (COUNT) NOT *
+S: * ESEARCH (TAG "b") UID COUNT 0
+S: b OK SEARCH completed
 "#,
     );
 }
