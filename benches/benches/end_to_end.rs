@@ -2,7 +2,10 @@
 //! which is the figure to trust on a small shared machine, the node's CPU time, context switches and bytes written per
 //! delivery. A plain program, not criterion: what is measured happens in another process.
 //!
-//! `cargo bench -p pigeon-benches --bench end_to_end [-- MESSAGES]`
+//! `cargo bench -p pigeon-benches --bench end_to_end [-- MESSAGES] [--node PROGRAM] [--client NAME] [--sessions COUNT]`
+//!
+//! With `--node` the node is that program, kept from another build, and nothing is built: two builds can be measured in
+//! turn on the same machine. `--client` and `--sessions` choose what is run, for a profile of it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -41,7 +44,12 @@ fn main() {
         .skip(1)
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(MESSAGES);
-    let node = Node::start();
+    let node = Node::start(argument("--node").map(PathBuf::from));
+    let chosen_style = argument("--client");
+    let sessions_at_once = match argument("--sessions").and_then(|count| count.parse().ok()) {
+        Some(count) => vec![count],
+        None => vec![1, 50],
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -51,7 +59,10 @@ fn main() {
     // Not counted: first use of accounts, caches and the allocator.
     runtime.block_on(load(node.smtp, Style::WithinSession, 10, messages / 10));
     for style in [Style::SessionPerMessage, Style::WithinSession, Style::Pipelined] {
-        for sessions in [1, 50] {
+        if chosen_style.as_ref().is_some_and(|chosen| chosen != style.name()) {
+            continue;
+        }
+        for &sessions in &sessions_at_once {
             let count = if sessions == 1 { messages / 4 } else { messages };
             let before = node.usage();
             let start = Instant::now();
@@ -185,19 +196,9 @@ struct Usage {
 }
 
 impl Node {
-    fn start() -> Node {
+    fn start(kept: Option<PathBuf>) -> Node {
         let target = target_directory();
-        let binary = target.join("pigeond");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--release", "-p", "pigeond", "--target-dir"])
-            .arg(
-                target
-                    .parent()
-                    .expect("the profile's directory is in the target directory"),
-            )
-            .status()
-            .expect("cargo runs");
-        assert!(built.success(), "pigeond does not build");
+        let binary = kept.unwrap_or_else(|| build(&target));
         let directory = target.join(format!("bench-node-{}", std::process::id()));
         let offset = free_port_offset();
         let mut process = Command::new(binary)
@@ -266,6 +267,26 @@ fn fields(path: &Path, name: &str) -> u64 {
         .filter(|(before, _)| !before.contains("cancelled"))
         .filter_map(|(_, number)| number.trim().parse::<u64>().ok())
         .sum()
+}
+
+/// What follows the option `name`.
+fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
+/// The program of this build.
+fn build(target: &Path) -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "-p", "pigeond", "--target-dir"])
+        .arg(
+            target
+                .parent()
+                .expect("the profile's directory is in the target directory"),
+        )
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "pigeond does not build");
+    target.join("pigeond")
 }
 
 /// `target/release`, from `target/release/deps/end_to_end-...`.

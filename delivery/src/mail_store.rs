@@ -61,6 +61,21 @@ pub(crate) struct RecipientParts {
     internal_date: i64,
 }
 
+impl RecipientParts {
+    fn new(recipient: Recipient, received_at: i64) -> Self {
+        let account = &recipient.account;
+        Self {
+            account: AccountId(account.id().0),
+            limits: Limits {
+                bytes: account.quota().bytes,
+                messages: account.quota().messages,
+            },
+            prepend: recipient.prepend,
+            internal_date: received_at,
+        }
+    }
+}
+
 /// Delivers into the node's volumes. Cheap to clone.
 #[derive(Clone)]
 pub struct MailStore {
@@ -71,6 +86,61 @@ impl MailStore {
     /// Over these volumes.
     pub fn new(table: Arc<VolumeTable>) -> Self {
         Self { table }
+    }
+
+    /// Delivers a message that is in memory as a whole: as `begin`, `write` and `commit`. When all recipients are in one
+    /// volume, as nearly always, it takes one step.
+    pub async fn deliver(
+        &self,
+        received_at: i64,
+        recipients: Vec<Recipient>,
+        message: Bytes,
+    ) -> Vec<Result<(), DeliveryError>> {
+        let Some(Place { volume, core }) = self.only_place(&recipients) else {
+            return self.deliver_in_steps(received_at, recipients, message).await;
+        };
+        let count = recipients.len();
+        let recipients = recipients
+            .into_iter()
+            .map(|recipient| RecipientParts::new(recipient, received_at))
+            .collect();
+        on_core(core, move || deliver_whole(volume, [message], recipients))
+            .await
+            .unwrap_or_else(|_| vec![Err(core_gone()); count])
+    }
+
+    /// The place of all `recipients`, when one body there is enough for them.
+    fn only_place(&self, recipients: &[Recipient]) -> Option<Place> {
+        if recipients.len() > BODY_ACCOUNTS_MAX {
+            return None;
+        }
+        let place = |recipient: &Recipient| {
+            let account = &recipient.account;
+            self.table.place(&account.id().0, account.volume()).ok()
+        };
+        let (first, others) = recipients.split_first()?;
+        let only = place(first)?;
+        others
+            .iter()
+            .all(|recipient| place(recipient) == Some(only))
+            .then_some(only)
+    }
+
+    async fn deliver_in_steps(
+        &self,
+        received_at: i64,
+        recipients: Vec<Recipient>,
+        message: Bytes,
+    ) -> Vec<Result<(), DeliveryError>> {
+        let count = recipients.len();
+        let begun = match self.begin(received_at, recipients).await {
+            Ok(mut transfer) => transfer.write(message).await.map(|()| transfer),
+            Err(error) => Err(error),
+        };
+        match begun {
+            Ok(transfer) => transfer.commit().await,
+            Err(error) => vec![Err(error); count],
+        }
     }
 
     /// Begins a message that came in at `received_at` (seconds since the Unix epoch). A recipient that cannot be placed fails at `commit`; an error here is of all recipients.
@@ -87,15 +157,7 @@ impl MailStore {
                     continue;
                 }
             };
-            let parts = RecipientParts {
-                account: AccountId(account.id().0),
-                limits: Limits {
-                    bytes: account.quota().bytes,
-                    messages: account.quota().messages,
-                },
-                prepend: recipient.prepend,
-                internal_date: received_at,
-            };
+            let parts = RecipientParts::new(recipient, received_at);
             let leg = match legs
                 .iter()
                 .position(|leg| leg.place == place && leg.recipients.len() < BODY_ACCOUNTS_MAX)
@@ -303,7 +365,7 @@ impl Drop for RemoteWriter {
 /// Runs on the owner: the whole body in one call.
 async fn deliver_whole(
     volume: usize,
-    chunks: Vec<Bytes>,
+    chunks: impl IntoIterator<Item = Bytes>,
     recipients: Vec<RecipientParts>,
 ) -> Vec<Result<(), DeliveryError>> {
     let accounts: Vec<AccountId> = recipients.iter().map(|recipient| recipient.account).collect();

@@ -22,6 +22,9 @@ pub trait ByteStream: Sized + 'static {
     /// Sends all of `data`. Not cancel-safe.
     fn send(&mut self, data: Bytes) -> impl Future<Output = io::Result<()>>;
 
+    /// Sends all of `data`, and ends in an orderly way as `close` does. An error has ended it, too.
+    fn send_last(self, data: Bytes) -> impl Future<Output = io::Result<()>>;
+
     /// Puts bytes back in front: the next `receive` gives them first.
     fn put_back(&mut self, bytes: &[u8]);
 
@@ -53,12 +56,16 @@ pub trait ByteStream: Sized + 'static {
 impl ByteStream for Stream {
     type Chunk = Chunk;
 
-    async fn receive(&mut self) -> io::Result<Option<Chunk>> {
-        Stream::receive(self).await
+    fn receive(&mut self) -> impl Future<Output = io::Result<Option<Chunk>>> {
+        Stream::receive(self)
     }
 
-    async fn send(&mut self, data: Bytes) -> io::Result<()> {
-        Stream::send(self, data).await
+    fn send(&mut self, data: Bytes) -> impl Future<Output = io::Result<()>> {
+        Stream::send(self, data)
+    }
+
+    fn send_last(self, data: Bytes) -> impl Future<Output = io::Result<()>> {
+        Stream::send_last(self, data)
     }
 
     fn put_back(&mut self, bytes: &[u8]) {
@@ -73,8 +80,8 @@ impl ByteStream for Stream {
         Stream::set_deadline(self, after.map(|after| crate::runtime::now() + after));
     }
 
-    async fn start_tls(self, acceptor: &TlsAcceptor) -> io::Result<Stream> {
-        Stream::start_tls(self, acceptor).await
+    fn start_tls(self, acceptor: &TlsAcceptor) -> impl Future<Output = io::Result<Stream>> {
+        Stream::start_tls(self, acceptor)
     }
 
     fn tls(&self) -> Option<TlsInfo> {
@@ -93,7 +100,7 @@ impl ByteStream for Stream {
         Stream::set_addresses(self, peer, local);
     }
 
-    async fn close(self) {
-        Stream::close(self).await;
+    fn close(self) -> impl Future<Output = ()> {
+        Stream::close(self)
     }
 }

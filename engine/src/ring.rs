@@ -38,6 +38,9 @@ const BUFFER_GROUP: u16 = 0;
 /// MSG_WAITALL and MSG_NOSIGNAL of socket(7): the kernel itself continues a short send, and never raises SIGPIPE.
 const SEND_FLAGS: i32 = 0x100 | 0x4000;
 
+/// MSG_MORE of send(2): what follows may go out in the same segment.
+const SEND_MORE: i32 = 0x8000;
+
 /// SOCK_CLOEXEC. Not SOCK_NONBLOCK: on a non-blocking socket the ring answers EAGAIN where it would have waited.
 const ACCEPT_FLAGS: i32 = 0o2_000_000;
 
@@ -177,13 +180,14 @@ impl Ring {
         key
     }
 
-    /// Sends the bytes of `operation`, an `Operation::Send`, over `descriptor`.
-    pub(crate) fn start_send(&mut self, descriptor: RawFd, operation: Operation) -> OperationKey {
+    /// Sends the bytes of `operation`, an `Operation::Send`, over `descriptor`; with `more`, the last of them may wait in
+    /// the kernel for what follows, a FIN included.
+    pub(crate) fn start_send(&mut self, descriptor: RawFd, operation: Operation, more: bool) -> OperationKey {
         let key = self.operations.insert(operation);
         let (pointer, length) = self.operations.send_bytes(key);
         self.push(
             opcode::Send::new(types::Fd(descriptor), pointer, length)
-                .flags(SEND_FLAGS)
+                .flags(SEND_FLAGS | if more { SEND_MORE } else { 0 })
                 .build()
                 .user_data(key.user_data()),
         );

@@ -7,8 +7,11 @@
 use crate::net::{Connection, DetachedConnection, Received};
 use crate::tls::{SEAL_BYTES_MAX, TlsAcceptor, TlsSession};
 use bytes::Bytes;
+use futures_util::future::Either;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// How long `close` waits for a peer that does not read before the close_notify is given up.
@@ -168,45 +171,57 @@ impl Stream {
     /// Under TLS an end without close_notify is `ErrorKind::UnexpectedEof` (it may be somebody else's doing), and bytes
     /// that are not valid records are `ErrorKind::InvalidData`; the stream is of no use after either.
     pub async fn receive(&mut self) -> io::Result<Option<Chunk>> {
+        match poll_fn(|context| self.poll_receive(context)).await {
+            Ok(chunk) => Ok(chunk),
+            Err(Failure { error, alert: None }) => Err(error),
+            Err(failure) => Err(Box::pin(self.send_alert(failure)).await),
+        }
+    }
+
+    /// Without state of its own, so that what waits for a client holds none.
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Failure>> {
         let State { tls, ahead, .. } = &mut self.state;
         if !ahead.is_empty() {
-            return Ok(Some(Chunk(ChunkBytes::Own(std::mem::take(ahead)))));
+            return Poll::Ready(Ok(Some(Chunk(ChunkBytes::Own(std::mem::take(ahead))))));
         }
         let Some(session) = tls else {
-            return Ok(self
-                .connection
-                .receive()
-                .await?
-                .map(|received| Chunk(ChunkBytes::Ring(received))));
+            let received = ready!(self.connection.poll_receive(context))?;
+            return Poll::Ready(Ok(received.map(|received| Chunk(ChunkBytes::Ring(received)))));
         };
         loop {
             if session.peer_closed().map_err(invalid)? {
-                return Ok(None);
+                return Poll::Ready(Ok(None));
             }
             // The copy lets the ring have its buffer back at once, and decryption needs bytes that it may change.
-            let Some(mut bytes) = self.connection.receive().await?.map(|received| received.to_vec()) else {
-                return Err(io::Error::new(
+            let received = ready!(self.connection.poll_receive(context))?;
+            let Some(mut bytes) = received.map(|received| received.to_vec()) else {
+                return Poll::Ready(Err(Failure::from(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     "the connection ended without a TLS close_notify",
-                ));
+                ))));
             };
-            // From here to the return nothing waits, so that dropping the future loses no bytes.
-            let opened = session.receive(&mut bytes);
-            match opened {
+            match session.receive(&mut bytes) {
                 Ok(opened) if !opened.plaintext.is_empty() => {
-                    return Ok(Some(Chunk(ChunkBytes::Own(opened.plaintext))));
+                    return Poll::Ready(Ok(Some(Chunk(ChunkBytes::Own(opened.plaintext)))));
                 }
                 Ok(_) => {}
                 Err(error) => {
                     let alert = session.take_output();
-                    if !alert.is_empty() {
-                        // The error at hand says more than a failure to tell the peer of it.
-                        let _ = self.connection.send(Bytes::from(alert)).await;
-                    }
-                    return Err(invalid(error));
+                    return Poll::Ready(Err(Failure {
+                        error: invalid(error),
+                        alert: (!alert.is_empty()).then_some(alert),
+                    }));
                 }
             }
         }
+    }
+
+    async fn send_alert(&mut self, failure: Failure) -> io::Error {
+        if let Some(alert) = failure.alert {
+            // The error at hand says more than a failure to tell the peer of it.
+            let _ = self.connection.send(Bytes::from(alert)).await;
+        }
+        failure.error
     }
 
     /// Puts bytes back in front: the next `receive` gives them first. For what a protocol core has not consumed when the
@@ -216,15 +231,30 @@ impl Stream {
     }
 
     /// Sends all of `data`, encrypted where TLS is on, at most 64 KiB of records at a time. Not cancel-safe.
-    pub async fn send(&mut self, mut data: Bytes) -> io::Result<()> {
-        let Some(session) = &mut self.state.tls else {
-            return self.connection.send(data).await;
-        };
+    pub fn send(&mut self, data: Bytes) -> impl Future<Output = io::Result<()>> {
+        match &mut self.state.tls {
+            None => Either::Left(self.connection.send(data)),
+            // In a box of its own, so that no session has room for it while it waits.
+            Some(session) => Either::Right(Box::pin(Self::send_sealed(&self.connection, session, data))),
+        }
+    }
+
+    async fn send_sealed(connection: &Connection, session: &mut TlsSession, mut data: Bytes) -> io::Result<()> {
         while !data.is_empty() {
             let piece = data.split_to(data.len().min(SEAL_BYTES_MAX));
             let sealed = session.seal(&piece).map_err(invalid)?;
-            self.connection.send(Bytes::from(sealed)).await?;
+            connection.send(Bytes::from(sealed)).await?;
         }
+        Ok(())
+    }
+
+    /// As `send` and then `close`, with one segment less on the way where TLS is off. An error has closed it, too.
+    pub async fn send_last(mut self, data: Bytes) -> io::Result<()> {
+        if self.state.tls.is_none() {
+            return self.connection.send_last(data).await;
+        }
+        self.send(data).await?;
+        self.close().await;
         Ok(())
     }
 
@@ -259,6 +289,18 @@ impl DetachedStream {
             connection: self.connection.attach(),
             state: self.state,
         }
+    }
+}
+
+/// Why nothing more can be received, and what the peer is told of it.
+struct Failure {
+    error: io::Error,
+    alert: Option<Vec<u8>>,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure { error, alert: None }
     }
 }
 

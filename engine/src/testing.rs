@@ -159,6 +159,10 @@ impl ByteStream for MemoryStream {
         Ok(())
     }
 
+    async fn send_last(mut self, data: Bytes) -> io::Result<()> {
+        self.send(data).await
+    }
+
     fn put_back(&mut self, bytes: &[u8]) {
         self.put_back.splice(0..0, bytes.iter().copied());
     }

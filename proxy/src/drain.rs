@@ -2,9 +2,9 @@
 
 use slab::Slab;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// One for the sessions of a core; clones are the same. Registering, waiting and leaving cost the same for any number of
 /// sessions.
@@ -68,19 +68,21 @@ impl DrainHandle {
     }
 
     /// Ends when it begins, at once when it has.
-    pub async fn begun(&self) {
-        poll_fn(|context| {
-            if self.has_begun() {
-                return Poll::Ready(());
-            }
-            let mut sessions = self.drain.inner.sessions.borrow_mut();
-            let place = &mut sessions[self.key];
-            if !place.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-                *place = Some(context.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+    pub fn begun(&self) -> impl Future<Output = ()> {
+        poll_fn(|context| self.poll_begun(context))
+    }
+
+    /// As `begun`, for a wait that is polled by hand.
+    pub fn poll_begun(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_begun() {
+            return Poll::Ready(());
+        }
+        let mut sessions = self.drain.inner.sessions.borrow_mut();
+        let place = &mut sessions[self.key];
+        if !place.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *place = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
@@ -93,11 +95,10 @@ impl Drop for DrainHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::Future;
     use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::task::{Context, Wake};
+    use std::task::Wake;
 
     struct Count(AtomicU32);
 

@@ -122,8 +122,7 @@ KINDS = {
     "imap-idle": (IMAP, False, imap_selected(True), 8 * 1024),
     "imap-greeted": (IMAP, False, greeted, 2 * 1024),
     "pop3-greeted": (POP3, False, greeted, 2 * 1024),
-    # No login is waited for here; the session itself is larger. The aim is 2 KiB, too.
-    "smtp-greeted": (SMTP, False, greeted, 2 * 1024 + 256),
+    "smtp-greeted": (SMTP, False, greeted, 2 * 1024),
     # Measured and printed; rustls alone needs 2 to 3 KiB.
     "imaps-idle": (IMAPS, True, imap_selected(True), None),
 }

@@ -8,12 +8,12 @@ use crate::runtime::{self, Core};
 use bytes::Bytes;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socket_with, sockopt};
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// How long `close` waits for the peer's end, and how much it reads and drops meanwhile, bytes. A peer that is still
@@ -172,14 +172,26 @@ impl Connection {
 
     /// Waits for bytes; `Ok(None)` is the peer's orderly end. Holds no buffer while it waits. At most one at a time.
     /// Cancel-safe: dropping the future loses no bytes.
-    pub async fn receive(&self) -> io::Result<Option<Received>> {
-        poll_fn(|context| super::receive::poll(&self.state, context)).await
+    pub fn receive(&self) -> impl Future<Output = io::Result<Option<Received>>> {
+        poll_fn(|context| self.poll_receive(context))
+    }
+
+    /// As `receive`, for a future by hand.
+    pub(crate) fn poll_receive(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Received>>> {
+        super::receive::poll(&self.state, context)
     }
 
     /// Sends all of `data`; one at a time (a second one is `ErrorKind::WouldBlock`). Not cancel-safe: dropping the future
     /// ends the connection, as do an error and a deadline that passes.
-    pub async fn send(&self, data: Bytes) -> io::Result<()> {
-        super::send::send(&self.state, data).await
+    pub fn send(&self, data: Bytes) -> impl Future<Output = io::Result<()>> {
+        super::send::send(&self.state, data, false)
+    }
+
+    /// As `send` and then `close`; the FIN leaves with the last of the bytes, in one segment. An error has closed it, too.
+    pub async fn send_last(self, data: Bytes) -> io::Result<()> {
+        super::send::send(&self.state, data, true).await?;
+        self.close().await;
+        Ok(())
     }
 
     /// Sends FIN after what was sent, gives the peer two seconds to close, then closes.

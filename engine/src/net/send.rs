@@ -5,8 +5,9 @@ use super::receive::End;
 use crate::ring::{Operation, OperationKey};
 use crate::runtime::{self, Core};
 use bytes::Bytes;
-use std::future::poll_fn;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -34,46 +35,75 @@ impl Outgoing {
 }
 
 /// A send that its caller waits for; dropped before the end, the connection is of no use any more: nobody can tell how
-/// much of the bytes went out.
-struct Sending<'a> {
+/// much of the bytes went out. A future by hand, because every session that waits for a client has room for one.
+pub(super) struct Sending<'a> {
     state: &'a Rc<ConnectionState>,
-    finished: bool,
+    stage: Stage,
 }
 
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            runtime::try_with(|core| give_up(core, self.state));
+enum Stage {
+    /// Not polled yet.
+    New {
+        data: Bytes,
+        more: bool,
+    },
+    UnderWay,
+    Ended,
+}
+
+/// See `Connection::send`. With `more`, the kernel may keep the end of the bytes back until it knows what follows them.
+pub(super) fn send(state: &Rc<ConnectionState>, data: Bytes, more: bool) -> Sending<'_> {
+    Sending {
+        state,
+        stage: Stage::New { data, more },
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = io::Result<()>;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = self.state;
+        match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::New { data, .. } if data.is_empty() => return Poll::Ready(Ok(())),
+            Stage::New { data, more } => begin(state, data, more)?,
+            Stage::UnderWay => {}
+            Stage::Ended => unreachable!("a send is not polled after its end"),
         }
+        let polled = poll(state, context);
+        match &polled {
+            Poll::Pending => self.stage = Stage::UnderWay,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => runtime::with(|core| give_up(core, state)),
+        }
+        polled
     }
 }
 
-/// See `Connection::send`.
-pub(super) async fn send(state: &Rc<ConnectionState>, data: Bytes) -> io::Result<()> {
-    if data.is_empty() {
-        return Ok(());
-    }
+fn begin(state: &Rc<ConnectionState>, data: Bytes, more: bool) -> io::Result<()> {
     if state.outgoing.borrow().operation.is_some() {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     if state.incoming.borrow().end == Some(End::Broken) {
         return Err(io::ErrorKind::NotConnected.into());
     }
-    runtime::with(|core| start(core, state, data))?;
-    let mut sending = Sending { state, finished: false };
-    let result = poll_fn(|context| poll(state, context)).await;
-    // An error leaves it unfinished: the connection is given up.
-    sending.finished = result.is_ok();
-    result
+    runtime::with(|core| start(core, state, data, more))
 }
 
-fn start(core: &Core, state: &Rc<ConnectionState>, data: Bytes) -> io::Result<()> {
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if matches!(self.stage, Stage::UnderWay) {
+            runtime::try_with(|core| give_up(core, self.state));
+        }
+    }
+}
+
+fn start(core: &Core, state: &Rc<ConnectionState>, data: Bytes, more: bool) -> io::Result<()> {
     let descriptor = state.descriptor().ok_or(io::ErrorKind::NotConnected)?;
     let operation = Operation::Send {
         connection: state.clone(),
         data,
     };
-    let key = core.ring.borrow_mut().start_send(descriptor, operation);
+    let key = core.ring.borrow_mut().start_send(descriptor, operation, more);
     let mut outgoing = state.outgoing.borrow_mut();
     outgoing.operation = Some(key);
     outgoing.result = None;
@@ -120,7 +150,7 @@ pub(crate) fn sent(core: &Core, state: &Rc<ConnectionState>, result: i32, data: 
     let outcome = match result {
         _ if data.is_empty() => 0,
         // The kernel continues a short send by itself (MSG_WAITALL), unless a signal came between.
-        1.. if !broken => match start(core, state, data) {
+        1.. if !broken => match start(core, state, data, false) {
             Ok(()) => return,
             Err(_) => rustix::io::Errno::NOTCONN.raw_os_error(),
         },

@@ -15,6 +15,9 @@ pub const LINES_WAITING_MAX: usize = 8192;
 /// A line longer than this is cut. What peers send is bounded before it is logged, so this is a second fence.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
+/// What is made room for at first: a usual line and the few bytes that colours and escapes add.
+const LINE_BYTES_USUAL: usize = 256;
+
 /// How long the end of the process waits for a stderr that takes nothing.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -146,7 +149,7 @@ impl<'a> MakeWriter<'a> for LineMaker {
     fn make_writer(&'a self) -> Line<'a> {
         Line {
             maker: self,
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(LINE_BYTES_USUAL),
         }
     }
 }
@@ -178,15 +181,22 @@ impl Drop for Line<'_> {
             self.bytes.truncate(LINE_BYTES_MAX - 1);
             self.bytes.push(b'\n');
         }
-        if self
-            .maker
-            .sender
-            .try_send(shown(&self.bytes, self.maker.colours))
-            .is_err()
-        {
+        let bytes = std::mem::take(&mut self.bytes);
+        let line = if is_plain(&bytes) {
+            bytes
+        } else {
+            shown(&bytes, self.maker.colours)
+        };
+        if self.maker.sender.try_send(line).is_err() {
             self.maker.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether `shown` would give the event as it is: the usual case, which is not copied.
+fn is_plain(event: &[u8]) -> bool {
+    let body = event.strip_suffix(b"\n").unwrap_or(event);
+    !body.iter().any(|byte| matches!(byte, 0..0x20 | 0x7f))
 }
 
 /// An event with nothing in it that a peer could have put there to look like another one.

@@ -4,6 +4,7 @@
 use super::contexts::Contexts;
 use super::shared::Shared;
 use crate::config::Service;
+use futures_util::FutureExt;
 use pigeon_engine::sync::Notify;
 use pigeon_engine::{Task, current_core};
 use pigeon_proxy::SessionIds;
@@ -125,11 +126,8 @@ impl CoreNode {
             key,
             service,
         };
-        let session = session(key);
-        let task = pigeon_engine::spawn(async move {
-            let _open = open;
-            session.await;
-        });
+        // Not an async block, which would have room for the session twice: as what it captures and as what it awaits.
+        let task = pigeon_engine::spawn(session(key).map(move |()| drop(open)));
         if let Some(session) = self.sessions.borrow_mut().get_mut(key.0) {
             session.task = Some(task);
         }

@@ -35,6 +35,12 @@ impl IntoVolumes {
     pub(super) fn new(shared: Arc<Shared>) -> IntoVolumes {
         IntoVolumes { shared }
     }
+
+    fn volumes(&self) -> Result<Volumes, TransferError> {
+        let table = self.shared.table.get().cloned();
+        let table = table.ok_or_else(|| TransferError::Unavailable("the volumes are not open yet".to_owned()))?;
+        Ok(Volumes::new(table))
+    }
 }
 
 impl MailStore for IntoVolumes {
@@ -43,24 +49,48 @@ impl MailStore for IntoVolumes {
         envelope: &Rc<EnvelopeInfo>,
         recipients: Vec<Target>,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Transfer>, TransferError>> {
-        let table = self.shared.table.get().cloned();
+        let volumes = self.volumes();
         let received_at = envelope.received_at;
         Box::pin(async move {
-            let table = table.ok_or_else(|| TransferError::Unavailable("the volumes are not open yet".to_owned()))?;
-            let recipients = recipients
-                .into_iter()
-                .map(|target| Recipient {
-                    account: target.account,
-                    prepend: target.prepend,
-                })
-                .collect();
-            let transfer = Volumes::new(table)
-                .begin(received_at, recipients)
+            let transfer = volumes?
+                .begin(received_at, recipients_of(recipients))
                 .await
                 .map_err(transfer_error)?;
             Ok(Box::new(VolumeTransfer { transfer }) as Box<dyn Transfer>)
         })
     }
+
+    fn deliver(
+        &self,
+        envelope: &Rc<EnvelopeInfo>,
+        recipients: Vec<Target>,
+        message: Bytes,
+    ) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
+        let volumes = self.volumes();
+        let received_at = envelope.received_at;
+        Box::pin(async move {
+            let volumes = match volumes {
+                Ok(volumes) => volumes,
+                Err(error) => return vec![Err(error); recipients.len()],
+            };
+            transfer_results(volumes.deliver(received_at, recipients_of(recipients), message).await)
+        })
+    }
+}
+
+fn recipients_of(targets: Vec<Target>) -> Vec<Recipient> {
+    let recipient = |target: Target| Recipient {
+        account: target.account,
+        prepend: target.prepend,
+    };
+    targets.into_iter().map(recipient).collect()
+}
+
+fn transfer_results(results: Vec<Result<(), DeliveryError>>) -> Vec<Result<(), TransferError>> {
+    results
+        .into_iter()
+        .map(|result| result.map_err(transfer_error))
+        .collect()
 }
 
 struct VolumeTransfer {
@@ -73,13 +103,7 @@ impl Transfer for VolumeTransfer {
     }
 
     fn commit(self: Box<Self>) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
-        Box::pin(async move {
-            let results = self.transfer.commit().await;
-            results
-                .into_iter()
-                .map(|result| result.map_err(transfer_error))
-                .collect()
-        })
+        Box::pin(async move { transfer_results(self.transfer.commit().await) })
     }
 }
 

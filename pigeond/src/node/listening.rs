@@ -3,9 +3,12 @@
 use super::core::{CoreNode, node};
 use crate::config::{Listener as Configured, Service};
 use crate::status::Counter;
+use futures_util::future::LocalBoxFuture;
 use pigeon_engine::net::{Connection, Listener};
 use pigeon_engine::stream::Stream;
+use pigeon_proxy::SessionId;
 use pigeon_proxy::accept::{AcceptError, AcceptPolicy, greet};
+use pigeon_proxy::connections::ConnectionPermit;
 use pigeon_proxy::login::{self, LoginContext};
 use pigeon_proxy::smtp::{self, SmtpContext};
 use std::rc::Rc;
@@ -72,10 +75,23 @@ async fn take_connections(listener: Listener, door: Rc<Door>) {
     }
 }
 
-/// The protocols' futures differ in size by far: each is on the heap, so that an idle session is as large as its own.
-async fn session(connection: Connection, id: pigeon_proxy::SessionId, door: Rc<Door>) {
-    let greeted = Box::pin(greet(Stream::plain(connection), &door.policy, &door.node.limits)).await;
-    let (stream, permit) = match greeted {
+/// What is long over when a session waits is on the heap for that long only, and each protocol's future is as large as its
+/// own: an idle session is small.
+async fn session(connection: Connection, id: SessionId, door: Rc<Door>) {
+    let Some((served, permit)) = Box::pin(open(connection, id, door)).await else {
+        return;
+    };
+    served.await;
+    drop(permit);
+}
+
+/// Does what comes before the protocol. `None`: the connection is not taken.
+async fn open(
+    connection: Connection,
+    id: SessionId,
+    door: Rc<Door>,
+) -> Option<(LocalBoxFuture<'static, ()>, ConnectionPermit)> {
+    let (stream, permit) = match greet(Stream::plain(connection), &door.policy, &door.node.limits).await {
         Ok(greeted) => greeted,
         Err(error) => {
             let counter = match &error {
@@ -87,16 +103,16 @@ async fn session(connection: Connection, id: pigeon_proxy::SessionId, door: Rc<D
                 door.node.counters().count(counter);
             }
             tracing::debug!(session = %id, service = %door.service, %error, "connection not taken");
-            return;
+            return None;
         }
     };
     if stream.tls().is_some() {
         door.node.counters().count(Counter::TlsHandshakes);
     }
-    let _permit = permit;
-    match &door.context {
-        Context::Smtp(context) => Box::pin(smtp::serve(stream, id, context.clone())).await,
-        Context::Pop3(context) => Box::pin(login::pop3::serve(stream, id, context.clone())).await,
-        Context::Imap(context) => Box::pin(login::imap::serve(stream, id, context.clone())).await,
-    }
+    let served: LocalBoxFuture<'static, ()> = match &door.context {
+        Context::Smtp(context) => Box::pin(smtp::serve(stream, id, context.clone())),
+        Context::Pop3(context) => Box::pin(login::pop3::serve(stream, id, context.clone())),
+        Context::Imap(context) => Box::pin(login::imap::serve(stream, id, context.clone())),
+    };
+    Some((served, permit))
 }

@@ -8,7 +8,7 @@
 mod tasks;
 
 use super::context::SmtpContext;
-use super::counters::add;
+use super::counters::{SmtpCounters, add};
 use super::recipients::Circumstances;
 use super::trace::Hop;
 use super::transaction::Transaction;
@@ -36,69 +36,82 @@ const OUTPUT_BYTES_MAX: usize = 4 * 1024;
 const FAREWELL_TIME: Duration = Duration::from_secs(5);
 
 /// Runs a session from the greeting to its end. The stream has passed `accept::greet`.
-pub async fn serve<S: ByteStream>(stream: S, session: SessionId, context: Rc<SmtpContext>) {
+///
+/// A function that gives a future, and not an async one, so that the future holds stream and driver once: the arguments of
+/// an async function keep their room beside the variables that they are moved into.
+pub fn serve<S: ByteStream>(
+    mut stream: S,
+    session: SessionId,
+    context: Rc<SmtpContext>,
+) -> impl Future<Output = ()> + 'static {
     let mut driver = Driver::new(&stream, session, context);
-    let counters = driver.context.counters.clone();
-    add(&counters.sessions, 1);
-    add(&counters.sessions_open, 1);
-    // Also when the task is cancelled.
-    let _open = scopeguard(move || {
-        counters
-            .sessions_open
-            .set(counters.sessions_open.get().saturating_sub(1))
-    });
-    tracing::debug!(%session, peer = %driver.peer, mode = ?driver.context.options.mode, "session begins");
-    let Some(mut stream) = Box::pin(driver.greet(stream)).await else {
-        return;
-    };
-    loop {
-        let received = match driver.receive(&mut stream).await {
-            Waited::Received(received) => received,
-            Waited::Drained => {
-                driver.core.shut_down();
-                return Box::pin(driver.farewell(stream)).await;
-            }
-        };
-        let step = match received {
-            Ok(Some(chunk)) => {
-                let (consumed, task) = driver.advance(&chunk);
-                if consumed < chunk.len() {
-                    stream.put_back(&chunk[consumed..]);
+    let open = OpenSession::new(driver.context.counters.clone());
+    async move {
+        // Also when the task is cancelled.
+        let _open = open;
+        tracing::debug!(%session, peer = %driver.peer, mode = ?driver.context.options.mode, "session begins");
+        match Box::pin(driver.greet(stream)).await {
+            Some(greeted) => stream = greeted,
+            None => return,
+        }
+        loop {
+            let received = match driver.receive(&mut stream).await {
+                Waited::Received(received) => received,
+                Waited::Drained => {
+                    driver.core.shut_down();
+                    return Box::pin(driver.farewell(stream)).await;
                 }
-                task
+            };
+            let step = match received {
+                Ok(Some(chunk)) => {
+                    let (consumed, task) = driver.advance(&chunk, &stream);
+                    if consumed < chunk.len() {
+                        stream.put_back(&chunk[consumed..]);
+                    }
+                    task
+                }
+                Ok(None) => return Box::pin(stream.close()).await,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    add(&driver.context.counters.time_outs, 1);
+                    driver.core.time_out();
+                    return Box::pin(driver.farewell(stream)).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%session, %error, "connection lost");
+                    return;
+                }
+            };
+            if let Some(task) = step {
+                match Box::pin(driver.perform(task, stream)).await {
+                    Some(next) => stream = next,
+                    None => return,
+                }
             }
-            Ok(None) => return Box::pin(stream.close()).await,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                add(&driver.context.counters.time_outs, 1);
-                driver.core.time_out();
-                return Box::pin(driver.farewell(stream)).await;
-            }
-            Err(error) => {
-                tracing::debug!(%session, %error, "connection lost");
+            if driver.send(&mut stream).await.is_err() {
                 return;
             }
-        };
-        if let Some(task) = step {
-            match Box::pin(driver.perform(task, stream)).await {
-                Some(next) => stream = next,
-                None => return,
-            }
-        }
-        if driver.send(&mut stream).await.is_err() {
-            return;
         }
     }
 }
 
-/// Runs `end` when it is dropped.
-fn scopeguard(end: impl FnMut()) -> impl Drop {
-    struct Guard<F: FnMut()>(F);
-    impl<F: FnMut()> Drop for Guard<F> {
-        fn drop(&mut self) {
-            (self.0)();
-        }
+/// Counts a session for as long as it goes on.
+struct OpenSession {
+    counters: Rc<SmtpCounters>,
+}
+
+impl OpenSession {
+    fn new(counters: Rc<SmtpCounters>) -> OpenSession {
+        add(&counters.sessions, 1);
+        add(&counters.sessions_open, 1);
+        OpenSession { counters }
     }
-    Guard(end)
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        let open = &self.counters.sessions_open;
+        open.set(open.get().saturating_sub(1));
+    }
 }
 
 enum Waited<C> {
@@ -122,7 +135,6 @@ struct Driver {
     context: Rc<SmtpContext>,
     drain: DrainHandle,
     peer: SocketAddr,
-    local: SocketAddr,
     /// Boxed: most sessions have at most one of these, and idle ones none.
     transaction: Option<Box<Transaction>>,
     transactions: u32,
@@ -144,7 +156,6 @@ impl Driver {
             drain: context.drain.register(),
             context,
             peer,
-            local: stream.local_address(),
             transaction: None,
             transactions: 0,
             tls,
@@ -191,13 +202,11 @@ impl Driver {
     /// Waits for the client; an idle one also for the node's end.
     async fn receive<S: ByteStream>(&mut self, stream: &mut S) -> Waited<S::Chunk> {
         stream.set_deadline(self.core.deadline());
-        if !self.core.is_idle() {
-            return Waited::Received(stream.receive().await);
-        }
+        let idle = self.core.is_idle();
+        let drain = &self.drain;
         let mut receive = pin!(stream.receive());
-        let mut drained = pin!(self.drain.begun());
         poll_fn(|context| {
-            if drained.as_mut().poll(context).is_ready() {
+            if idle && drain.poll_begun(context).is_ready() {
                 return Poll::Ready(Waited::Drained);
             }
             receive.as_mut().poll(context).map(Waited::Received)
@@ -217,17 +226,16 @@ impl Driver {
     }
 
     /// The last words, and the end.
-    async fn farewell<S: ByteStream>(&mut self, mut stream: S) {
+    async fn farewell<S: ByteStream>(&mut self, stream: S) {
         let output = self.core.take_output();
         stream.set_timeout(Some(FAREWELL_TIME));
-        if output.is_empty() || stream.send(output.into()).await.is_ok() {
-            stream.close().await;
-        }
+        // The connection ends either way.
+        let _ = stream.send_last(output.into()).await;
     }
 
     /// Feeds the core, and answers what memory can answer. Gives how much of `input` is done with, and what has to be waited
     /// for before the rest.
-    fn advance(&mut self, input: &[u8]) -> (usize, Option<Task>) {
+    fn advance<S: ByteStream>(&mut self, input: &[u8], stream: &S) -> (usize, Option<Task>) {
         let now = pigeon_engine::now();
         let mut at = 0;
         loop {
@@ -244,7 +252,7 @@ impl Driver {
                     self.core.answer_mail(answer, now);
                 }
                 Event::Recipient { path, parameters } => {
-                    let answer = self.recipient(path, parameters);
+                    let answer = self.recipient(path, parameters, stream);
                     self.core.answer_recipient(answer, now);
                 }
                 Event::BodyBegin => self.begin_message(),
@@ -304,7 +312,12 @@ impl Driver {
         Ok(())
     }
 
-    fn recipient(&mut self, path: ForwardPath, parameters: RecipientParameters) -> Result<(), Reply> {
+    fn recipient<S: ByteStream>(
+        &mut self,
+        path: ForwardPath,
+        parameters: RecipientParameters,
+        stream: &S,
+    ) -> Result<(), Reply> {
         let context = &self.context;
         let counters = &context.counters;
         let Some(transaction) = &mut self.transaction else {
@@ -324,7 +337,7 @@ impl Driver {
             accounts_max: context.policy.accounts_max,
             reverse_path: envelope.reverse_path.as_ref(),
             delivered_to: context.policy.delivered_to,
-            local_address: self.local.ip(),
+            local_address: &|| stream.local_address().ip(),
             host_name: &context.options.host_name,
         };
         match recipients.add(path, parameters, &circumstances) {

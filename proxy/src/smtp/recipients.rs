@@ -55,8 +55,9 @@ pub(super) struct Circumstances<'a> {
     /// The sender, for Return-Path.
     pub(super) reverse_path: Option<&'a Address>,
     pub(super) delivered_to: bool,
-    /// An address literal of this one is the host's own name.
-    pub(super) local_address: IpAddr,
+    /// An address literal of this one is the host's own name. Asked for only when there is a literal: it costs a system
+    /// call.
+    pub(super) local_address: &'a dyn Fn() -> IpAddr,
     pub(super) host_name: &'a str,
 }
 
@@ -92,7 +93,8 @@ impl Circumstances<'_> {
             }
             ForwardPath::Address(address) => {
                 let literal = address.literal();
-                let is_own = literal.is_some_and(|literal| literal.to_canonical() == self.local_address.to_canonical());
+                let is_own =
+                    literal.is_some_and(|literal| literal.to_canonical() == (self.local_address)().to_canonical());
                 let domain = if is_own { self.host_name } else { address.domain() };
                 let found = self.snapshot.recipient(address.local(), domain).into();
                 Ok((address, found))
