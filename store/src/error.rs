@@ -136,6 +136,22 @@ pub enum OpenReason {
         /// `FORMAT_VERSION` of this program.
         readable: u16,
     },
+    /// Written by a program older than the first release: the version found, and the only one that this program reads.
+    OlderFormat {
+        /// In the marker.
+        found: u16,
+        /// `FORMAT_VERSION` of this program.
+        readable: u16,
+    },
+    /// A checkpoint file of another version than the marker's goes with.
+    OtherCheckpoint {
+        /// The file.
+        name: String,
+        /// In the file.
+        found: u16,
+        /// `CHECKPOINT_VERSION` of this program.
+        readable: u16,
+    },
     /// Not a volume of kind "log".
     OtherKind(u16),
     /// The options cannot go together; the text says which.
@@ -157,6 +173,12 @@ impl fmt::Display for OpenError {
             OpenReason::OtherVolume(found) => write!(f, "expected this volume, found volume {found}"),
             OpenReason::NewerFormat { found, readable } => {
                 write!(f, "expected format version {readable} or older, found {found}: use a newer program")
+            }
+            OpenReason::OlderFormat { found, readable } => {
+                write!(f, "expected format version {readable}, found {found}, which no release wrote")
+            }
+            OpenReason::OtherCheckpoint { name, found, readable } => {
+                write!(f, "expected version {readable} in {name}, found {found}: use the program that wrote it")
             }
             OpenReason::OtherKind(found) => write!(f, "expected a volume of kind log (1), found kind {found}"),
             OpenReason::BadOptions(what) => f.write_str(what),

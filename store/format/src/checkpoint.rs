@@ -1,18 +1,32 @@
-//! The checkpoint: the small file that says where recovery begins, and the table of accounts that it points to in the
-//! journal.
+//! The checkpoint: the small file that says where recovery begins and which segments there are, and the table of accounts that
+//! it points to in the journal.
+//!
+//! There are two files with the same content, written one after the other. What the content allows (writing to a new segment,
+//! removing an old one, writing at all after an opening) is done only after both are written: so either of them alone tells
+//! exactly what has to be there.
 
 use crate::cursor::{Malformed, Put, Reader};
-use crate::{AccountId, LogPosition, VolumeId, checksum};
+use crate::{AccountId, BLOCK_BYTES, LogPosition, VolumeId, VolumeTag, checksum};
 
-/// The checkpoint's file name.
-pub const CHECKPOINT_NAME: &str = "checkpoint";
+/// The names of the two checkpoint files, in the order in which they are written.
+pub const CHECKPOINT_NAMES: [&str; 2] = ["checkpoint-1", "checkpoint-2"];
 
-/// The longest checkpoint file: 16 MiB tell of 700,000 segments.
+/// The version of the checkpoint that this program writes, and the only one that it reads.
+pub const CHECKPOINT_VERSION: u16 = 2;
+
+/// The longest checkpoint file, bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The most segments that a checkpoint can list, and so the most that a volume can have: 699,045, which hold 170 TiB at the
+/// default size. Accounts are not in the file, so their number is not bounded by it.
+pub const SEGMENTS_MAX: usize = (CHECKPOINT_BYTES_MAX - CHECKPOINT_HEAD_BYTES) / SEGMENT_USE_BYTES;
+
+const CHECKPOINT_HEAD_BYTES: usize = 120;
+const SEGMENT_USE_BYTES: usize = 24;
 
 const MAGIC: [u8; 16] = *b"PigeonAir chkpnt";
 const CHECKSUM_AT: usize = 20;
-const VERSION: u16 = 1;
+const CLEAN: u16 = 1;
 
 /// A segment and what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -25,12 +39,14 @@ pub struct SegmentUse {
     pub written_bytes: u64,
 }
 
-/// What the checkpoint file holds.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+/// What the checkpoint files hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Of this volume.
     pub volume: VolumeId,
-    /// Rises with each checkpoint.
+    /// The volume's own: a volume made anew under the same identity has another.
+    pub tag: VolumeTag,
+    /// Rises with each writing of the files: of two that differ the higher one is the newer.
     pub number: u64,
     /// The volume was closed: nothing follows `durable_end`.
     pub clean: bool,
@@ -38,38 +54,61 @@ pub struct Checkpoint {
     pub scan_from: LogPosition,
     /// The sequence of the batch at `scan_from`.
     pub scan_sequence: u64,
-    /// The journal was durable up to here when the checkpoint was written: damage before it is no torn tail.
+    /// The journal was durable up to here when the files were written: damage before it is no torn tail.
     pub durable_end: LogPosition,
     /// The sequence of the batch at `durable_end`.
     pub durable_sequence: u64,
-    /// The highest epoch in the journal.
+    /// No batch from `scan_from` on has a lower epoch.
+    pub scan_epoch: u32,
+    /// The highest epoch that any opening has had: written before that opening's first batch.
     pub epoch: u32,
     /// The last part of the table of accounts, which leads to the others; `NONE` when there is no account.
     pub table: LogPosition,
     /// Accounts in the table.
     pub accounts: u64,
-    /// All segments that hold something, ascending, as of `scan_from`.
+    /// All segment files that are in use, or made and ready for use, ascending. Their counts are as of `scan_from`.
     pub segments: Vec<SegmentUse>,
 }
 
+/// The version of a checkpoint file whose frame is right: magic, and checksum over all its bytes.
+pub fn checkpoint_version(bytes: &[u8]) -> Result<u16, Malformed> {
+    let mut reader = Reader::new(bytes);
+    if reader.array::<16>("checkpoint magic")? != MAGIC {
+        return Err(Malformed("checkpoint magic"));
+    }
+    let version = reader.u16("checkpoint version")?;
+    reader.u16("checkpoint flags")?;
+    let stored = reader.u32("checkpoint checksum")?;
+    let mut zeroed = bytes.to_vec();
+    zeroed[CHECKSUM_AT..CHECKSUM_AT + 4].fill(0);
+    if checksum(&zeroed) != stored {
+        return Err(Malformed("checkpoint checksum"));
+    }
+    Ok(version)
+}
+
 impl Checkpoint {
-    /// Its bytes.
+    /// Its bytes. At most `SEGMENTS_MAX` segments fit into a file that can be read again.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(128 + 24 * self.segments.len());
+        assert!(self.segments.len() <= SEGMENTS_MAX, "no further segment is made then");
+        let mut bytes = Vec::with_capacity(CHECKPOINT_HEAD_BYTES + SEGMENT_USE_BYTES * self.segments.len());
         bytes.put_bytes(&MAGIC);
-        bytes.put_u16(VERSION);
-        bytes.put_u16(u16::from(self.clean));
+        bytes.put_u16(CHECKPOINT_VERSION);
+        bytes.put_u16(if self.clean { CLEAN } else { 0 });
         bytes.put_u32(0);
         bytes.put_bytes(&self.volume.0);
+        bytes.put_u64(self.tag.value());
         bytes.put_u64(self.number);
         bytes.put_u64(self.scan_from.0);
         bytes.put_u64(self.scan_sequence);
         bytes.put_u64(self.durable_end.0);
         bytes.put_u64(self.durable_sequence);
+        bytes.put_u32(self.scan_epoch);
         bytes.put_u32(self.epoch);
-        bytes.put_count(self.segments.len());
         bytes.put_u64(self.table.0);
         bytes.put_u64(self.accounts);
+        bytes.put_count(self.segments.len());
+        bytes.put_u32(0);
         for segment in &self.segments {
             bytes.put_u64(segment.number);
             bytes.put_u64(segment.live_bytes);
@@ -80,38 +119,40 @@ impl Checkpoint {
         bytes
     }
 
-    /// From its bytes.
+    /// Whether a segment is in the list.
+    pub fn lists(&self, number: u64) -> bool {
+        self.segments
+            .binary_search_by_key(&number, |segment| segment.number)
+            .is_ok()
+    }
+
+    /// From its bytes, which are of version `CHECKPOINT_VERSION`.
     pub fn decode(bytes: &[u8]) -> Result<Checkpoint, Malformed> {
-        let mut reader = Reader::new(bytes);
-        if reader.array::<16>("checkpoint magic")? != MAGIC {
-            return Err(Malformed("checkpoint magic"));
-        }
-        let version = reader.u16("checkpoint version")?;
-        let flags = reader.u16("checkpoint flags")?;
-        let stored = reader.u32("checkpoint checksum")?;
-        let mut zeroed = bytes.to_vec();
-        zeroed[CHECKSUM_AT..CHECKSUM_AT + 4].fill(0);
-        if checksum(&zeroed) != stored {
-            return Err(Malformed("checkpoint checksum"));
-        }
-        if version != VERSION {
+        if checkpoint_version(bytes)? != CHECKPOINT_VERSION {
             return Err(Malformed("checkpoint version"));
         }
+        let mut reader = Reader::new(bytes);
+        reader.bytes(18, "checkpoint head")?;
+        let flags = reader.u16("checkpoint flags")?;
+        reader.u32("checkpoint checksum")?;
         let mut checkpoint = Checkpoint {
             volume: VolumeId(reader.array("checkpoint volume")?),
+            tag: VolumeTag::new(reader.u64("checkpoint tag")?),
             number: reader.u64("checkpoint number")?,
-            clean: flags & 1 != 0,
+            clean: flags & CLEAN != 0,
             scan_from: LogPosition(reader.u64("checkpoint scan position")?),
             scan_sequence: reader.u64("checkpoint scan sequence")?,
             durable_end: LogPosition(reader.u64("checkpoint durable end")?),
             durable_sequence: reader.u64("checkpoint durable sequence")?,
+            scan_epoch: reader.u32("checkpoint scan epoch")?,
             epoch: reader.u32("checkpoint epoch")?,
-            ..Checkpoint::default()
+            table: LogPosition(reader.u64("checkpoint table")?),
+            accounts: reader.u64("checkpoint accounts")?,
+            segments: Vec::new(),
         };
         let count = reader.u32("checkpoint segments")?;
-        checkpoint.table = LogPosition(reader.u64("checkpoint table")?);
-        checkpoint.accounts = reader.u64("checkpoint accounts")?;
-        let mut items = Reader::new(reader.items(count, 24, "checkpoint segments")?);
+        reader.u32("checkpoint reserved")?;
+        let mut items = Reader::new(reader.items(count, SEGMENT_USE_BYTES, "checkpoint segments")?);
         for _ in 0..count {
             checkpoint.segments.push(SegmentUse {
                 number: items.u64("segment number")?,
@@ -122,6 +163,17 @@ impl Checkpoint {
         reader.end("checkpoint end")?;
         if !checkpoint.segments.is_sorted_by(|one, next| one.number < next.number) {
             return Err(Malformed("checkpoint segments"));
+        }
+        let whole = |position: LogPosition| position.0.is_multiple_of(BLOCK_BYTES as u64);
+        if !whole(checkpoint.scan_from)
+            || !whole(checkpoint.durable_end)
+            || checkpoint.scan_from > checkpoint.durable_end
+            || checkpoint.scan_sequence > checkpoint.durable_sequence
+        {
+            return Err(Malformed("checkpoint positions"));
+        }
+        if checkpoint.scan_epoch > checkpoint.epoch {
+            return Err(Malformed("checkpoint epochs"));
         }
         Ok(checkpoint)
     }
@@ -187,17 +239,18 @@ impl<'a> AccountTable<'a> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn goes_there_and_back_and_nothing_else_passes() {
-        let checkpoint = Checkpoint {
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
             volume: VolumeId([7; 16]),
+            tag: VolumeTag::new(9),
             number: 4,
             clean: true,
-            scan_from: LogPosition(1),
+            scan_from: LogPosition(4096),
             scan_sequence: 2,
-            durable_end: LogPosition(3),
+            durable_end: LogPosition(3 * 4096),
             durable_sequence: 4,
-            epoch: 5,
+            scan_epoch: 5,
+            epoch: 6,
             table: LogPosition(6),
             accounts: 7,
             segments: vec![
@@ -212,15 +265,62 @@ mod tests {
                     written_bytes: 6,
                 },
             ],
-        };
-        let bytes = checkpoint.encode();
-        assert_eq!(Checkpoint::decode(&bytes), Ok(checkpoint));
+        }
+    }
+
+    #[test]
+    fn goes_there_and_back_and_nothing_else_passes() {
+        let bytes = checkpoint().encode();
+        assert_eq!(bytes.len(), CHECKPOINT_HEAD_BYTES + 2 * SEGMENT_USE_BYTES);
+        assert_eq!(Checkpoint::decode(&bytes), Ok(checkpoint()));
         for index in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[index] ^= 1;
             assert!(Checkpoint::decode(&damaged).is_err(), "byte {index}");
             assert!(Checkpoint::decode(&bytes[..index]).is_err(), "cut at {index}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_is_malformed() {
+        let changes: [fn(&mut Checkpoint); 5] = [
+            |it| it.scan_from = LogPosition(4097),
+            |it| it.durable_end = LogPosition(0),
+            |it| it.scan_sequence = 5,
+            |it| it.scan_epoch = 7,
+            |it| it.segments.reverse(),
+        ];
+        for change in changes {
+            let mut wrong = checkpoint();
+            change(&mut wrong);
+            assert!(Checkpoint::decode(&wrong.encode()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_known_as_such() {
+        let mut bytes = checkpoint().encode();
+        bytes[16] = 3;
+        bytes[CHECKSUM_AT..CHECKSUM_AT + 4].fill(0);
+        let sum = checksum(&bytes);
+        bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(checkpoint_version(&bytes), Ok(3));
+        assert_eq!(Checkpoint::decode(&bytes), Err(Malformed("checkpoint version")));
+    }
+
+    #[test]
+    fn the_longest_one_can_be_read_again() {
+        let mut long = checkpoint();
+        let numbers = 0..SEGMENTS_MAX as u64;
+        long.segments = numbers
+            .map(|number| SegmentUse {
+                number,
+                ..SegmentUse::default()
+            })
+            .collect();
+        let bytes = long.encode();
+        assert!(bytes.len() <= CHECKPOINT_BYTES_MAX && bytes.len() + SEGMENT_USE_BYTES > CHECKPOINT_BYTES_MAX);
+        assert_eq!(Checkpoint::decode(&bytes), Ok(long));
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub use body::{
 };
 pub use change::{Change, FlagGroup, LINK_BYTES, Link, MovedBody, SnapshotEnd, SnapshotPart, SnapshotPlace, Transfer};
 pub use checkpoint::{
-    ACCOUNT_ENTRY_BYTES, AccountHead, AccountTable, CHECKPOINT_BYTES_MAX, CHECKPOINT_NAME, Checkpoint, SegmentUse,
+    ACCOUNT_ENTRY_BYTES, AccountHead, AccountTable, CHECKPOINT_BYTES_MAX, CHECKPOINT_NAMES, CHECKPOINT_VERSION,
+    Checkpoint, SEGMENTS_MAX, SegmentUse, checkpoint_version,
 };
 pub use checksum::{Checksum, VolumeTag, checksum};
 pub use cursor::Malformed;

@@ -51,7 +51,7 @@ impl VolumeInner {
         {
             return whole(reference, payload);
         }
-        let segment = self.segments.at(position).ok_or(StoreError::MessageGone)?;
+        let segment = self.segments.at(position).ok_or_else(|| self.no_segment(position))?;
         let (kind, payload) = self.read_record(&segment, position, BODY_CHUNK_BYTES / 8).await?;
         match kind {
             RecordKind::Body => {
@@ -61,6 +61,14 @@ impl VolumeInner {
             RecordKind::BodyEnd => self.streamed(reference, &payload),
             _ => Err(damaged_at(position, "not a body")),
         }
+    }
+
+    /// What it means that the segment of a body is not there: the body has moved, unless nothing moves any more.
+    fn no_segment(&self, position: LogPosition) -> StoreError {
+        if self.damage.is_empty() {
+            return StoreError::MessageGone;
+        }
+        damaged_at(position, "its segment is missing")
     }
 
     fn streamed(&self, reference: BodyReference, payload: &Bytes) -> Result<Rc<OpenedBody>, StoreError> {
@@ -78,7 +86,8 @@ impl VolumeInner {
             offset += u64::from(extent.length);
             let number = self.segments.number_of(extent.position);
             if !segments.iter().any(|segment| segment.number == number) {
-                segments.push(self.segments.used(number).ok_or(StoreError::MessageGone)?);
+                let segment = self.segments.used(number);
+                segments.push(segment.ok_or_else(|| self.no_segment(extent.position))?);
             }
         }
         let prepend = Bytes::copy_from_slice(entry.prepend);

@@ -1,4 +1,4 @@
-//! Writing a checkpoint: the table of accounts into the journal, then the small file that points to it.
+//! Writing a checkpoint: the table of accounts into the journal, then the small files that point to it.
 //!
 //! The table is copied in parts while the volume goes on, so parts may be newer than the place where recovery begins to read.
 //! That does no harm: a link that recovery reads again sets its account's head once more, in the same order.
@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use pigeon_store_format::{
-    ACCOUNT_ENTRY_BYTES, AccountTable, CHECKPOINT_NAME, Checkpoint, LogPosition, RecordKind, occupied_bytes,
+    ACCOUNT_ENTRY_BYTES, AccountTable, Checkpoint, LogPosition, RecordKind, SegmentUse, occupied_bytes,
 };
 
 use super::LastCheckpoint;
@@ -26,27 +26,28 @@ pub(super) async fn write(volume: &Rc<VolumeInner>, clean: bool) -> Result<(), S
     journal.check(Purpose::Checkpoint)?;
     // The place to read from, and the counts of live bytes as of that place.
     let (scan_from, scan_sequence) = journal.durable();
-    let segments = volume.segments.uses();
+    let mut segments = volume.segments.uses();
     let (table, accounts) = write_table(volume).await?;
     journal.flush().await?;
-    let (durable_end, durable_sequence) = journal.durable();
-    let number = house.last_checkpoint.get().number + 1;
-    let checkpoint = Checkpoint {
-        volume: volume.marker.volume,
-        number,
-        clean,
-        scan_from,
-        scan_sequence,
-        durable_end,
-        durable_sequence,
-        epoch: journal.epoch(),
-        table,
-        accounts,
-        segments,
+    let change = |checkpoint: &mut Checkpoint| {
+        // Those made since, or made and not yet begun.
+        let known = segments.last().map_or(0, |last| last.number + 1);
+        let made = checkpoint.segments.iter().filter(|made| made.number >= known);
+        segments.extend(made.map(|made| SegmentUse {
+            number: made.number,
+            ..SegmentUse::default()
+        }));
+        checkpoint.clean = clean;
+        checkpoint.scan_from = scan_from;
+        checkpoint.scan_sequence = scan_sequence;
+        (checkpoint.durable_end, checkpoint.durable_sequence) = journal.durable();
+        checkpoint.scan_epoch = journal.epoch();
+        checkpoint.table = table;
+        checkpoint.accounts = accounts;
+        checkpoint.segments = segments;
     };
-    let written = volume.disk.write_small(CHECKPOINT_NAME, checkpoint.encode()).await;
-    written.map_err(|error| StoreError::Io(format!("writing {CHECKPOINT_NAME}: {error}")))?;
-    house.last_checkpoint.set(LastCheckpoint { number, scan_from });
+    house.checkpoint_files.replace(&*volume.disk, change).await?;
+    house.last_checkpoint.set(LastCheckpoint { scan_from, accounts });
     add(&volume.counters.checkpoints, 1);
     if clean {
         // Whoever waits for the next turn must write no more.

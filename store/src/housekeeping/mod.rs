@@ -4,6 +4,7 @@
 //! be cut off at any point and be done again.
 
 mod checkpoint;
+mod checkpoint_files;
 mod compaction;
 mod compaction_plan;
 
@@ -14,8 +15,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{join, select};
 use pigeon_engine::sync::{Notify, Semaphore};
-use pigeon_store_format::{Change, LogPosition, MailboxId, Uid};
+use pigeon_store_format::{
+    ACCOUNT_ENTRY_BYTES, Change, Checkpoint, LogPosition, MailboxId, SEGMENTS_MAX, SegmentUse, Uid,
+};
 
+use self::checkpoint_files::CheckpointFiles;
+pub(crate) use self::checkpoint_files::write_checkpoint_files;
 use crate::StoreError;
 use crate::account::AccountCell;
 use crate::account::state::AccountState;
@@ -32,6 +37,9 @@ const SEGMENTS_AHEAD: usize = 2;
 /// Pause between two pieces of a segment that nobody waits for yet. With the pieces' size a pace of 64 MB/s.
 const ZEROING_PAUSE: Duration = Duration::from_millis(4);
 
+/// Between two checkpoints at least so many times the bytes of the table of accounts are written.
+const TABLE_SHARE: u64 = 4;
+
 /// Mailboxes shown as recent that wait to be written down, at most.
 const RECENTS_MAX: usize = 4096;
 
@@ -43,6 +51,9 @@ pub(crate) struct Housekeeping {
     /// One checkpoint at a time.
     checkpointing: Semaphore,
     last_checkpoint: Cell<LastCheckpoint>,
+    checkpoint_files: CheckpointFiles,
+    /// Made, but not yet listed in the checkpoint files, so not yet to be used.
+    unlisted: RefCell<Option<Rc<Segment>>>,
     /// Compaction gained next to nothing when so many bytes had come to be of no use.
     futile_at: Cell<Option<u64>>,
     /// Journal bytes after which the next look is due.
@@ -51,19 +62,40 @@ pub(crate) struct Housekeeping {
 
 /// Of the last checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct LastCheckpoint {
-    pub(crate) number: u64,
-    pub(crate) scan_from: LogPosition,
+struct LastCheckpoint {
+    scan_from: LogPosition,
+    accounts: u64,
+}
+
+impl LastCheckpoint {
+    /// Where the journal has to be for the next one to be due: the table of accounts, which is written with each, must stay a
+    /// small part of what is written.
+    fn next_due(self, checkpoint_bytes: u64) -> LogPosition {
+        let table_bytes = self.accounts.saturating_mul(ACCOUNT_ENTRY_BYTES as u64);
+        let distance = checkpoint_bytes
+            .max(TABLE_SHARE * table_bytes)
+            .saturating_add(table_bytes);
+        LogPosition(self.scan_from.0.saturating_add(distance))
+    }
 }
 
 impl Housekeeping {
-    pub(crate) fn new(last_checkpoint: LastCheckpoint) -> Self {
+    /// `checkpoint` is as it is on the disk; `None` when the volume is not to be written.
+    pub(crate) fn new(checkpoint: Option<Checkpoint>) -> Self {
+        let last_checkpoint = checkpoint
+            .as_ref()
+            .map_or(LastCheckpoint::default(), |checkpoint| LastCheckpoint {
+                scan_from: checkpoint.scan_from,
+                accounts: checkpoint.accounts,
+            });
         Self {
             wanted: Notify::new(),
             snapshots: RefCell::default(),
             recents: RefCell::default(),
             checkpointing: Semaphore::new(1),
             last_checkpoint: Cell::new(last_checkpoint),
+            checkpoint_files: CheckpointFiles::new(checkpoint),
+            unlisted: RefCell::default(),
             futile_at: Cell::new(None),
             looked_at: Cell::default(),
         }
@@ -149,8 +181,37 @@ async fn make_segments(volume: &VolumeInner) {
 
 /// Makes the next segment, or says why not.
 async fn make_segment(volume: &VolumeInner) -> Result<Rc<Segment>, String> {
+    let house = &volume.housekeeping;
+    // One that could not be listed may be in a file all the same: it stays, and is listed now.
+    let waiting = house.unlisted.borrow_mut().take();
+    let segment = match waiting {
+        Some(segment) => segment,
+        None => make_segment_file(volume).await?,
+    };
+    let made = SegmentUse {
+        number: segment.number,
+        ..SegmentUse::default()
+    };
+    *house.unlisted.borrow_mut() = Some(segment.clone());
+    let list = |checkpoint: &mut Checkpoint| {
+        if !checkpoint.lists(made.number) {
+            checkpoint.segments.push(made);
+        }
+        (checkpoint.durable_end, checkpoint.durable_sequence) = volume.journal.durable();
+    };
+    // From now on its absence is damage: whatever is written to it cannot be lost in silence.
+    let listed = house.checkpoint_files.replace(&*volume.disk, list).await;
+    listed.map_err(|error| format!("listing {}: {error}", segment_name(segment.number)))?;
+    *house.unlisted.borrow_mut() = None;
+    Ok(segment)
+}
+
+async fn make_segment_file(volume: &VolumeInner) -> Result<Rc<Segment>, String> {
     let segment_bytes = volume.segments.segment_bytes();
     let files = volume.segments.file_count() + 1;
+    if files > SEGMENTS_MAX as u64 {
+        return Err(format!("a volume has at most {SEGMENTS_MAX} segments"));
+    }
     if let Some(most) = volume.options.volume_bytes_max
         && files.saturating_mul(segment_bytes) > most
     {
@@ -229,7 +290,7 @@ async fn once(volume: &Rc<VolumeInner>) -> Result<bool, StoreError> {
     }
     crate::volume::counters::add(&volume.counters.evictions, volume.accounts.evict());
     let (durable, _) = volume.journal.durable();
-    if durable.0 - house.last_checkpoint.get().scan_from.0 >= volume.options.checkpoint_bytes {
+    if durable >= house.last_checkpoint.get().next_due(volume.options.checkpoint_bytes) {
         checkpoint::write(volume, false).await?;
         return Ok(true);
     }

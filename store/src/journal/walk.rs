@@ -50,9 +50,18 @@ impl Walk {
     }
 
     async fn fill(&mut self, offset: u64, least: usize) -> io::Result<()> {
-        let wanted = self.window_bytes.max(least.next_multiple_of(BLOCK_BYTES));
-        let left = usize::try_from(self.file.length().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let wanted = wanted.min(left);
+        let least = least.next_multiple_of(BLOCK_BYTES);
+        let left = usize::try_from(self.file.length().saturating_sub(offset)).unwrap_or(usize::MAX - BLOCK_BYTES);
+        // A file that was cut off may end within a block.
+        let wanted = self.window_bytes.max(least).min(left.next_multiple_of(BLOCK_BYTES));
+        match self.read(offset, wanted).await {
+            // Something in the window cannot be read; perhaps nothing that is asked for.
+            Err(_) if least < wanted => self.read(offset, least).await,
+            result => result,
+        }
+    }
+
+    async fn read(&mut self, offset: u64, wanted: usize) -> io::Result<()> {
         let buffer = match self.buffer.take() {
             Some(buffer) if buffer.len() >= wanted => buffer,
             _ => AlignedBuffer::zeroed(wanted),

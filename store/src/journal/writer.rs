@@ -24,7 +24,7 @@ use crate::housekeeping::yield_once;
 use crate::volume::VolumeInner;
 
 /// Batches under way to the disk at once, at most.
-const WRITES_MAX: usize = 1;
+pub(crate) const WRITES_MAX: usize = 1;
 
 /// Buffers kept for further batches: one to fill while others are written, and one between.
 const SPARE_BUFFERS_MAX: usize = 2;

@@ -9,9 +9,18 @@ use crate::OpenReason;
 use crate::disk::{Disk, DiskFile};
 use crate::journal::segments::{Segment, Segments, segment_name, segment_number};
 
-/// Segment files by number; those of the wrong length, which were never finished, without a file.
+/// Segment files by number, of any length.
 pub(super) struct Files {
-    files: BTreeMap<u64, Option<Rc<dyn DiskFile>>>,
+    files: BTreeMap<u64, Rc<dyn DiskFile>>,
+    segment_bytes: u64,
+}
+
+/// What becomes of the files that are not in use, when the volume is to be written.
+pub(super) struct Settled {
+    /// Follow the journal's end, and are whole.
+    pub(super) ready: Vec<Rc<Segment>>,
+    /// Emptied by compaction, or never finished.
+    pub(super) useless: Vec<String>,
 }
 
 impl Files {
@@ -23,57 +32,71 @@ impl Files {
         let mut files = BTreeMap::new();
         for name in names {
             let Some(number) = segment_number(&name) else { continue };
+            // No position is that high: such a name is not the journal's.
+            if number >= u64::MAX / segment_bytes - 1 {
+                continue;
+            }
             let file = disk
                 .open(&name)
                 .await
                 .map_err(|error| OpenReason::Io(format!("opening {name}: {error}")))?;
-            files.insert(number, (file.length() == segment_bytes).then_some(file));
+            files.insert(number, file);
         }
-        Ok(Files { files })
+        Ok(Files { files, segment_bytes })
     }
 
-    /// The lowest segment that is whole.
+    /// The lowest segment.
     pub(super) fn first(&self) -> Option<u64> {
-        self.files
-            .iter()
-            .find(|(_, file)| file.is_some())
-            .map(|(number, _)| *number)
+        self.files.keys().next().copied()
     }
 
+    /// The file of a segment, also one of the wrong length.
     pub(super) fn file(&self, number: u64) -> Option<Rc<dyn DiskFile>> {
-        self.files.get(&number).cloned().flatten()
+        self.files.get(&number).cloned()
     }
 
-    /// The lowest whole segment above `number`.
+    /// The length of a segment's file.
+    pub(super) fn length(&self, number: u64) -> Option<u64> {
+        self.files.get(&number).map(|file| file.length())
+    }
+
+    /// The lowest segment above `number`.
     pub(super) fn next(&self, number: u64) -> Option<u64> {
-        let above = self.files.range(number.checked_add(1)?..);
-        above
-            .into_iter()
-            .find(|(_, file)| file.is_some())
-            .map(|(number, _)| *number)
+        let mut above = self.files.range(number.checked_add(1)?..);
+        above.next().map(|(number, _)| *number)
     }
 
-    /// Makes the files that follow the journal's end ready for it, and removes those of no use: segments that compaction had
-    /// emptied, and unfinished ones.
-    pub(super) async fn settle(&self, disk: &dyn Disk, segments: &Segments, end: LogPosition) {
+    /// Segments above `number`, ascending, each with whether it has the length of a segment.
+    pub(super) fn above(&self, number: u64) -> impl Iterator<Item = (u64, bool)> {
+        let above = self.files.iter().filter(move |(other, _)| **other > number);
+        above.map(|(number, file)| (*number, file.length() == self.segment_bytes))
+    }
+
+    /// Segments whose files have the wrong length, ascending.
+    pub(super) fn of_wrong_length(&self) -> impl Iterator<Item = (u64, u64)> {
+        let all = self.files.iter().map(|(number, file)| (*number, file.length()));
+        all.filter(|(_, length)| *length != self.segment_bytes)
+    }
+
+    /// Sorts the files that are not in use. Only of a volume without damage.
+    pub(super) fn settle(&self, segments: &Segments, end: LogPosition) -> Settled {
         // A segment at whose very beginning the journal ends is still to come.
-        let mut next = end.0.div_ceil(segments.segment_bytes());
+        let mut next = end.0.div_ceil(self.segment_bytes);
+        let mut settled = Settled {
+            ready: Vec::new(),
+            useless: Vec::new(),
+        };
         for (number, file) in &self.files {
             if segments.used(*number).is_some() {
                 continue;
             }
-            match file {
-                Some(file) if *number == next => {
-                    segments.add_ready(Segment::new(*number, file.clone()));
-                    next += 1;
-                }
-                _ => {
-                    let name = segment_name(*number);
-                    if let Err(error) = disk.remove(&name).await {
-                        tracing::warn!(path = %disk.path(), file = %name, %error, "cannot remove a segment of no use");
-                    }
-                }
+            if *number == next && file.length() == self.segment_bytes {
+                settled.ready.push(Segment::new(*number, file.clone()));
+                next += 1;
+            } else {
+                settled.useless.push(segment_name(*number));
             }
         }
+        settled
     }
 }

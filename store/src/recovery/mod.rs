@@ -1,29 +1,36 @@
-//! Opening a volume: the marker, the last checkpoint, and the journal behind it.
+//! Opening a volume: the marker, the checkpoint, and the journal behind it.
 //!
-//! - Without a marker, with another volume's, with a newer format's, or with another kind's: refused, nothing touched.
-//! - An invalid batch with nothing valid behind it is a write that power loss cut off: it was never acknowledged, and its place is
+//! - Without a marker, with another volume's, with another format's, or with another kind's: refused, nothing touched.
+//! - An invalid batch with nothing behind it is a write that power loss cut off: it was never acknowledged, and its place is
 //!   written again.
-//! - An invalid batch with a valid one behind it, or before the end that the checkpoint knows, is damage: the volume opens for
-//!   reading only, and says what is lost.
-//! - Without a good checkpoint the whole journal is read: everything is in it.
+//! - An invalid batch with anything behind it that no write cut off can have left, or before the end that the checkpoint knows,
+//!   is damage; so is a segment that the checkpoint lists and that is not there. Then the volume opens for reading only, and
+//!   says what is lost.
+//! - The checkpoint lists every segment that may hold something, so that a lost one is told from one that compaction removed.
+//!   Without both checkpoint files nobody can tell: all mail that is there can be read, and nothing is written.
+//! - Before the volume is writable its checkpoint says so durably: that the journal may go on behind it, and with which epoch.
 
+mod behind;
+mod checkpoint;
 mod damage;
 mod files;
 mod scan;
 
 use std::rc::Rc;
 
+use pigeon_engine::file::AlignedBuffer;
 use pigeon_store_format::{
-    AccountTable, BATCH_HEADER_BYTES, BLOCK_BYTES, CHECKPOINT_BYTES_MAX, CHECKPOINT_NAME, Checkpoint, FORMAT_VERSION,
-    KIND_LOG, LogPosition, MARKER_BYTES, MARKER_NAME, Marker, RecordKind, VolumeId, VolumeTag, parse_record,
+    BLOCK_BYTES, CHECKPOINT_NAMES, Checkpoint, FORMAT_VERSION, KIND_LOG, LogPosition, MARKER_BYTES, MARKER_NAME,
+    Marker, SegmentUse, VolumeId, VolumeTag,
 };
 
+use self::checkpoint::read_checkpoints;
 pub use self::damage::Damage;
 use self::files::Files;
 use self::scan::Scan;
-use crate::disk::Disk;
-use crate::housekeeping::LastCheckpoint;
-use crate::journal::segments::{Segment, Segments, segment_name};
+use crate::disk::{Disk, DiskFile};
+use crate::housekeeping::write_checkpoint_files;
+use crate::journal::segments::{Segments, segment_name, segment_number};
 use crate::journal::{JournalEnd, Status};
 use crate::volume::OpenCounts;
 use crate::volume::heads::HeadTable;
@@ -38,7 +45,8 @@ pub(crate) struct Recovered {
     pub(crate) status: Status,
     pub(crate) damage: Vec<Damage>,
     pub(crate) counts: OpenCounts,
-    pub(crate) checkpoint: LastCheckpoint,
+    /// As it is on the disk. `None` when the volume is not to be written.
+    pub(crate) checkpoint: Option<Checkpoint>,
 }
 
 /// The most a batch may be: sizes of buffers follow from it.
@@ -70,21 +78,34 @@ pub(crate) async fn create(disk: Rc<dyn Disk>, id: VolumeId, options: &VolumeOpt
         .await
         .map_err(|error| failed("making the directory", error))?;
     let names = disk.list().await.map_err(|error| failed("listing", error))?;
+    let refused = |why: String| Err(StoreError::Io(format!("making a volume in {}: {why}", disk.path())));
     if names.iter().any(|name| name == MARKER_NAME) {
-        return Err(StoreError::Io(format!(
-            "making a volume in {}: there is one already",
-            disk.path()
-        )));
+        return refused("there is one already".to_owned());
     }
-    if let Some(name) = names.iter().find(|name| name.as_str() == CHECKPOINT_NAME) {
-        return Err(StoreError::Io(format!(
-            "making a volume in {}: {name} of another is there",
-            disk.path()
-        )));
-    }
-    // The first segment may be left over from a making that was cut off.
+    // What is there without a marker may be mail whose marker was lost. Only what a making that was cut off leaves may go: the
+    // first segment, with nothing in it, and checkpoints of no mail.
     let first = segment_name(0);
+    for name in &names {
+        let foreign = match segment_number(name) {
+            Some(number) => number != 0,
+            None => CHECKPOINT_NAMES.contains(&name.as_str()) && !tells_of_no_mail(&*disk, name).await,
+        };
+        if foreign {
+            return refused(format!("{name} of another is there"));
+        }
+    }
     if names.contains(&first) {
+        let file = disk
+            .open(&first)
+            .await
+            .map_err(|error| failed(&format!("opening {first}"), error))?;
+        if !begins_blank(&*file)
+            .await
+            .map_err(|error| failed(&format!("reading {first}"), error))?
+        {
+            return refused(format!("{first} of another is there"));
+        }
+        drop(file);
         disk.remove(&first)
             .await
             .map_err(|error| failed(&format!("removing {first}"), error))?;
@@ -93,7 +114,6 @@ pub(crate) async fn create(disk: Rc<dyn Disk>, id: VolumeId, options: &VolumeOpt
         .create_zeroed(&first, options.segment_bytes, &|_| Box::pin(std::future::ready(())))
         .await;
     made.map_err(|error| failed(&format!("making {first}"), error))?;
-    // The marker comes last: with it the volume is there.
     let marker = Marker {
         version: FORMAT_VERSION,
         kind: KIND_LOG,
@@ -104,9 +124,45 @@ pub(crate) async fn create(disk: Rc<dyn Disk>, id: VolumeId, options: &VolumeOpt
         epoch: 1,
         uid_validity_base: options.uid_validity_base.max(1),
     };
+    write_checkpoint_files(&*disk, &first_checkpoint(&marker)).await?;
+    // The marker comes last: with it the volume is there.
     disk.write_small(MARKER_NAME, marker.encode())
         .await
         .map_err(|error| failed("writing the marker", error))
+}
+
+/// Of a volume with nothing in it.
+fn first_checkpoint(marker: &Marker) -> Checkpoint {
+    Checkpoint {
+        volume: marker.volume,
+        tag: marker.tag,
+        number: 1,
+        clean: true,
+        scan_from: LogPosition(0),
+        scan_sequence: 1,
+        durable_end: LogPosition(0),
+        durable_sequence: 1,
+        scan_epoch: marker.epoch,
+        epoch: marker.epoch,
+        table: LogPosition::NONE,
+        accounts: 0,
+        segments: vec![SegmentUse::default()],
+    }
+}
+
+/// Whether a checkpoint file is that of a volume with nothing in it.
+async fn tells_of_no_mail(disk: &dyn Disk, name: &str) -> bool {
+    let Ok(bytes) = disk.read_small(name, MARKER_BYTES * 2).await else {
+        return false;
+    };
+    Checkpoint::decode(&bytes).is_ok_and(|checkpoint| checkpoint.durable_end == LogPosition(0))
+}
+
+/// Whether nothing was ever written to a segment's beginning.
+async fn begins_blank(file: &dyn DiskFile) -> std::io::Result<bool> {
+    let (result, buffer) = file.read(0, AlignedBuffer::zeroed(BLOCK_BYTES), BLOCK_BYTES).await;
+    let got = result?.min(BLOCK_BYTES);
+    Ok(buffer[..got].iter().all(|byte| *byte == 0))
 }
 
 /// See `Volume::open`.
@@ -121,70 +177,56 @@ pub(crate) async fn open(disk: Rc<dyn Disk>, expected: VolumeId) -> Result<Recov
     if let Err(what) = check_sizes(marker.segment_bytes, marker.batch_bytes_max) {
         return Err(refuse(OpenReason::BadMarker(what)));
     }
+    let checkpoints = read_checkpoints(&*disk, &marker).await.map_err(refuse)?;
     let files = Files::open(&*disk, marker.segment_bytes).await.map_err(refuse)?;
     let Some(first) = files.first() else {
         return Err(refuse(OpenReason::MissingSegment(LogPosition(0))));
     };
     let segments = Rc::new(Segments::new(marker.segment_bytes));
-    let mut scan = Scan::new(marker, segments.clone(), &files);
-
-    let checkpoint = read_checkpoint(&*disk, expected).await.map_err(refuse)?;
-    let mut last_checkpoint = LastCheckpoint::default();
+    let newest = checkpoints.newest.as_ref();
+    let mut scan = Scan::new(marker, segments.clone(), &files, newest);
     let mut full_scan = true;
-    if let Some(checkpoint) = &checkpoint {
-        match scan.begin_with(checkpoint).await {
-            Ok(()) => {
-                full_scan = false;
-                last_checkpoint = LastCheckpoint {
-                    number: checkpoint.number,
-                    scan_from: checkpoint.scan_from,
-                };
-                scan.run(Some(checkpoint), false).await;
-            }
-            Err(why) => {
-                tracing::warn!(volume = %expected, reason = %why, "the checkpoint is of no use: reading the whole journal");
-                segments.clear();
-                scan = Scan::new(marker, segments.clone(), &files);
-                let missing = checkpoint
-                    .segments
-                    .iter()
-                    .filter(|known| files.file(known.number).is_none());
-                missing.for_each(|known| scan.note_missing(known.number));
+    match newest {
+        Some(checkpoint) => {
+            scan.note_absent(checkpoint);
+            match scan.begin_with(checkpoint).await {
+                Ok(()) => full_scan = false,
+                Err(why) => {
+                    tracing::warn!(volume = %expected, reason = %why, "the table of accounts is of no use: reading the whole journal");
+                    segments.clear();
+                    scan = Scan::new(marker, segments.clone(), &files, newest);
+                    scan.note_absent(checkpoint);
+                }
             }
         }
+        None => scan.note_no_checkpoint(&checkpoints.faults),
     }
     if full_scan {
         scan.begin_at(first);
-        scan.run(checkpoint.as_ref(), true).await;
     }
-    if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.clean)
-        && scan.found_no_damage()
-    {
-        // From now on something may follow what the checkpoint calls the end.
-        let opened = Checkpoint {
-            clean: false,
-            ..checkpoint
-        };
-        if let Err(error) = disk.write_small(CHECKPOINT_NAME, opened.encode()).await {
-            tracing::warn!(volume = %expected, %error, "cannot mark the checkpoint as no longer the end");
-        }
-    }
+    scan.run(full_scan).await;
+    scan.note_unlisted();
     let found = scan.finish();
-    let status = match found.damage.first() {
-        None => {
-            files.settle(&*disk, &segments, found.end.position).await;
-            Status::Writable
-        }
-        Some(first) => {
+    let (status, checkpoint) = match (found.damage.first(), checkpoints.newest) {
+        (None, Some(checkpoint)) => match begin_writing(&*disk, &files, &segments, checkpoint, found.end).await {
+            Ok(checkpoint) => (Status::Writable, Some(checkpoint)),
+            Err(error) => {
+                let why = format!("the checkpoint cannot say that the volume is open: {error}");
+                tracing::error!(volume = %expected, reason = %why, "volume is read-only until it is opened again");
+                (Status::ReadOnly(why), None)
+            }
+        },
+        (Some(first), _) => {
             for damage in &found.damage {
-                tracing::error!(volume = %expected, %damage, "journal damaged: volume is read-only");
+                tracing::error!(volume = %expected, %damage, "volume damaged: it is read-only");
             }
             let more = match found.damage.len() {
                 1 => String::new(),
                 count => format!(" (and {} more)", count - 1),
             };
-            Status::ReadOnly(format!("{first}{more}"))
+            (Status::ReadOnly(format!("{first}{more}")), None)
         }
+        (None, None) => unreachable!("a volume without a checkpoint is damaged"),
     };
     let counts = OpenCounts {
         full_scan,
@@ -198,8 +240,48 @@ pub(crate) async fn open(disk: Rc<dyn Disk>, expected: VolumeId) -> Result<Recov
         status,
         damage: found.damage,
         counts,
-        checkpoint: last_checkpoint,
+        checkpoint,
     })
+}
+
+/// Makes the volume writable: says durably that the journal may go on behind its end, and with which epoch. Only then are files
+/// of no use removed: none that a checkpoint lists is ever missing.
+async fn begin_writing(
+    disk: &dyn Disk,
+    files: &Files,
+    segments: &Segments,
+    mut checkpoint: Checkpoint,
+    end: JournalEnd,
+) -> Result<Checkpoint, StoreError> {
+    let settled = files.settle(segments, end.position);
+    checkpoint.number += 1;
+    checkpoint.clean = false;
+    checkpoint.epoch = end.epoch;
+    // Writing the files makes durable what the disk has taken before, so all that was read is.
+    checkpoint.durable_end = end.position;
+    checkpoint.durable_sequence = end.sequence;
+    let listed = checkpoint.segments.last().map_or(0, |last| last.number + 1);
+    checkpoint.segments.extend(
+        settled
+            .ready
+            .iter()
+            .filter(|segment| segment.number >= listed)
+            .map(|segment| SegmentUse {
+                number: segment.number,
+                ..SegmentUse::default()
+            }),
+    );
+    write_checkpoint_files(disk, &checkpoint).await?;
+    settled
+        .ready
+        .into_iter()
+        .for_each(|segment| segments.add_ready(segment));
+    for name in settled.useless {
+        if let Err(error) = disk.remove(&name).await {
+            tracing::warn!(path = %disk.path(), file = %name, %error, "cannot remove a segment of no use");
+        }
+    }
+    Ok(checkpoint)
 }
 
 async fn read_marker(disk: &dyn Disk, expected: VolumeId) -> Result<Marker, OpenReason> {
@@ -216,6 +298,12 @@ async fn read_marker(disk: &dyn Disk, expected: VolumeId) -> Result<Marker, Open
             readable: FORMAT_VERSION,
         });
     }
+    if marker.version < FORMAT_VERSION {
+        return Err(OpenReason::OlderFormat {
+            found: marker.version,
+            readable: FORMAT_VERSION,
+        });
+    }
     if marker.kind != KIND_LOG {
         return Err(OpenReason::OtherKind(marker.kind));
     }
@@ -223,86 +311,4 @@ async fn read_marker(disk: &dyn Disk, expected: VolumeId) -> Result<Marker, Open
         return Err(OpenReason::OtherVolume(marker.volume));
     }
     Ok(marker)
-}
-
-async fn read_checkpoint(disk: &dyn Disk, expected: VolumeId) -> Result<Option<Checkpoint>, OpenReason> {
-    let bytes = match disk.read_small(CHECKPOINT_NAME, CHECKPOINT_BYTES_MAX).await {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        // Nothing this long was written as a checkpoint: it is damaged, and the whole journal is read instead.
-        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => return Ok(None),
-        Err(error) => return Err(OpenReason::Io(format!("reading {CHECKPOINT_NAME}: {error}"))),
-    };
-    match Checkpoint::decode(&bytes) {
-        Ok(checkpoint) if checkpoint.volume == expected => Ok(Some(checkpoint)),
-        Ok(checkpoint) => {
-            tracing::warn!(volume = %expected, found = %checkpoint.volume, "the checkpoint is another volume's");
-            Ok(None)
-        }
-        Err(error) => {
-            tracing::warn!(volume = %expected, %error, "the checkpoint is damaged");
-            Ok(None)
-        }
-    }
-}
-
-impl Scan<'_> {
-    /// Takes what the checkpoint knows: segments, and the table of accounts. The text says why that cannot be.
-    async fn begin_with(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
-        for known in &checkpoint.segments {
-            let Some(file) = self.files.file(known.number) else {
-                self.note_missing(known.number);
-                continue;
-            };
-            let segment = Segment::new(known.number, file);
-            segment.live_bytes.set(known.live_bytes);
-            segment.written_bytes.set(known.written_bytes);
-            self.segments.add_used(segment);
-        }
-        let mut position = checkpoint.table;
-        let mut accounts = 0u64;
-        while position != LogPosition::NONE {
-            let payload = self.read_table_part(position).await?;
-            let table = AccountTable::decode(&payload).map_err(|error| error.to_string())?;
-            for (account, head) in table.accounts() {
-                self.heads.set(account, head);
-                accounts += 1;
-            }
-            if table.previous >= position {
-                return Err("the table of accounts goes round in circles".to_owned());
-            }
-            position = table.previous;
-        }
-        if accounts != checkpoint.accounts {
-            return Err(format!(
-                "the table has {accounts} accounts, expected {}",
-                checkpoint.accounts
-            ));
-        }
-        self.start(checkpoint.scan_from, checkpoint.scan_sequence, checkpoint.epoch);
-        Ok(())
-    }
-
-    async fn read_table_part(&mut self, position: LogPosition) -> Result<Vec<u8>, String> {
-        let number = self.segments.number_of(position);
-        let offset = self.segments.offset_of(position);
-        let file = self
-            .files
-            .file(number)
-            .ok_or_else(|| format!("{} is missing", segment_name(number)))?;
-        let start = offset / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
-        let skip = (offset - start) as usize;
-        let mut walk = self.walk(number, file);
-        let least = self.marker.batch_bytes_max as usize + BLOCK_BYTES - BATCH_HEADER_BYTES;
-        let bytes = walk
-            .bytes_at(start, least)
-            .await
-            .map_err(|error| format!("reading the table: {error}"))?;
-        let bytes = bytes.get(skip..).unwrap_or_default();
-        let record = parse_record(self.marker.tag, bytes, position).map_err(|error| format!("the table: {error}"))?;
-        if record.kind != RecordKind::AccountTable {
-            return Err("the table: another record is there".to_owned());
-        }
-        Ok(record.payload.to_vec())
-    }
 }

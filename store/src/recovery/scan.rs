@@ -1,15 +1,16 @@
 //! Reading the journal from a checkpoint, or from its beginning, to its end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::rc::Rc;
 
 use pigeon_store_format::{
-    BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Change, Checkpoint, Link, LogPosition, Malformed, Marker, Record,
-    records, salvage_records, verify_batch,
+    AccountId, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Change, Checkpoint, Link, LogPosition, Malformed, Marker,
+    Record, records, salvage_records, verify_batch,
 };
 
 use super::Damage;
+use super::behind::Behind;
 use super::files::Files;
 use crate::account::commit::{base_of, space_of};
 use crate::account::state::LinkPlace;
@@ -20,6 +21,9 @@ use crate::journal::walk::Walk;
 use crate::volume::OpenCounts;
 use crate::volume::heads::HeadTable;
 
+/// Said of a gap when there is no checkpoint.
+const ABSENT: &str = "segment files that are absent: compaction removed them, or they are lost";
+
 /// Bytes read at once.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
@@ -27,15 +31,59 @@ pub(super) struct Scan<'f> {
     pub(super) marker: Marker,
     pub(super) segments: Rc<Segments>,
     pub(super) files: &'f Files,
+    pub(super) checkpoint: Option<&'f Checkpoint>,
     pub(super) heads: HeadTable,
-    position: LogPosition,
-    /// Of the batch expected at `position`; `None`: any.
-    sequence: Option<u64>,
-    epoch: u32,
-    damage: Vec<Damage>,
-    /// Links found within damage.
-    salvaged_links: HashSet<LogPosition>,
-    counts: OpenCounts,
+    pub(super) position: LogPosition,
+    pub(super) expected: Expected,
+    /// Of the last batch: none behind it has a lower one.
+    pub(super) epoch: u32,
+    losses: Vec<Loss>,
+    /// Records found whole within damage.
+    salvaged: HashSet<LogPosition>,
+    /// Links found within damage that are none of the account's chain any more.
+    stale: HashSet<LogPosition>,
+    pub(super) counts: OpenCounts,
+}
+
+/// The sequence of the batch that should be at the scan's position.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expected {
+    Exactly(u64),
+    /// Batches before it are not there.
+    AtLeast(u64),
+}
+
+impl Expected {
+    fn admits(self, sequence: u64) -> bool {
+        match self {
+            Expected::Exactly(expected) => sequence == expected,
+            Expected::AtLeast(least) => sequence >= least,
+        }
+    }
+
+    /// Whether a batch with this sequence can only be behind the one that is expected.
+    pub(super) fn precedes(self, sequence: u64) -> bool {
+        match self {
+            Expected::Exactly(expected) => sequence > expected,
+            Expected::AtLeast(least) => sequence >= least,
+        }
+    }
+
+    /// The lowest it can be.
+    pub(super) fn least(self) -> u64 {
+        match self {
+            Expected::Exactly(sequence) | Expected::AtLeast(sequence) => sequence,
+        }
+    }
+}
+
+/// A damage, and whom it concerns.
+struct Loss {
+    damage: Damage,
+    /// What later links tell is about it. Not of segments that compaction may have removed.
+    certain: bool,
+    changes: BTreeSet<AccountId>,
+    mail: BTreeSet<AccountId>,
 }
 
 /// What the scan found.
@@ -58,17 +106,24 @@ enum Place {
 }
 
 impl<'f> Scan<'f> {
-    pub(super) fn new(marker: Marker, segments: Rc<Segments>, files: &'f Files) -> Self {
+    pub(super) fn new(
+        marker: Marker,
+        segments: Rc<Segments>,
+        files: &'f Files,
+        checkpoint: Option<&'f Checkpoint>,
+    ) -> Self {
         Scan {
             marker,
             segments,
             files,
+            checkpoint,
             heads: HeadTable::new(),
             position: LogPosition(0),
-            sequence: None,
+            expected: Expected::AtLeast(1),
             epoch: marker.epoch,
-            damage: Vec::new(),
-            salvaged_links: HashSet::new(),
+            losses: Vec::new(),
+            salvaged: HashSet::new(),
+            stale: HashSet::new(),
             counts: OpenCounts::default(),
         }
     }
@@ -80,64 +135,111 @@ impl<'f> Scan<'f> {
 
     pub(super) fn start(&mut self, position: LogPosition, sequence: u64, epoch: u32) {
         self.position = position;
-        self.sequence = Some(sequence);
+        self.expected = Expected::Exactly(sequence);
         self.epoch = self.epoch.max(epoch);
     }
 
     /// From the beginning of a segment, without knowing what comes.
     pub(super) fn begin_at(&mut self, number: u64) {
         self.position = self.segments.start_of(number);
-        // The very first batch has sequence 1.
-        self.sequence = (number == 0).then_some(1);
-    }
-
-    pub(super) fn found_no_damage(&self) -> bool {
-        self.damage.is_empty()
+        self.expected = match number {
+            0 => Expected::Exactly(1),
+            _ => Expected::AtLeast(1),
+        };
     }
 
     /// A segment that the checkpoint knows is not there.
     pub(super) fn note_missing(&mut self, number: u64) {
-        let (from, to) = (
-            self.segments.start_of(number),
-            self.segments.start_of(number.saturating_add(1)),
-        );
-        self.note(
-            from,
-            to,
-            "the segment file is missing, or has the wrong length".to_owned(),
-            0,
-        );
+        let (from, to) = self.range_of(number);
+        let begun = self.checkpoint.is_some_and(|checkpoint| from < checkpoint.durable_end);
+        let what = if begun {
+            "the segment file is missing"
+        } else {
+            "the segment file is missing, and with it whatever was written to it"
+        };
+        self.note(from, to, what.to_owned());
     }
 
-    fn note(&mut self, from: LogPosition, to: LogPosition, what: String, salvaged: u64) {
-        let offset = self.segments.offset_of(from);
-        let place = format!("offset {offset} of {}", segment_name(self.segments.number_of(from)));
-        self.damage.push(Damage {
-            from,
-            to,
-            place,
+    /// A segment that the checkpoint knows has the wrong length.
+    pub(super) fn note_length(&mut self, number: u64, length: u64) {
+        let (start, end) = self.range_of(number);
+        let from = LogPosition(start.0.saturating_add(length)).min(end);
+        let what = format!("the segment file has {length} bytes instead of {}", end.0 - start.0);
+        self.note(from, end, what);
+    }
+
+    /// Both checkpoint files are of no use.
+    pub(super) fn note_no_checkpoint(&mut self, faults: &[String]) {
+        let what = format!(
+            "{}: all that is in the segment files can be read, but whether any is missing cannot be known",
+            faults.join(", ")
+        );
+        self.losses.push(Loss::new(
+            LogPosition::NONE,
+            LogPosition::NONE,
+            "checkpoint".to_owned(),
             what,
-            salvaged,
-            accounts: Vec::new(),
-        });
+        ));
+        let wrong: Vec<(u64, u64)> = self.files.of_wrong_length().collect();
+        wrong
+            .into_iter()
+            .for_each(|(number, length)| self.note_length(number, length));
+    }
+
+    /// Files that can have come to be there in no way that the store knows.
+    pub(super) fn note_unlisted(&mut self) {
+        let Some(last) = self.checkpoint.and_then(|checkpoint| checkpoint.segments.last()) else {
+            return;
+        };
+        let next = last.number.saturating_add(1);
+        let above: Vec<(u64, bool)> = self.files.above(last.number).collect();
+        for (number, _) in above {
+            // The next one may just have been made, when nothing is in it.
+            if number != next || self.segments.used(number).is_some() {
+                let what =
+                    "no checkpoint lists this segment file: it is another journal's, or the checkpoint is out of date";
+                let from = self.segments.start_of(number);
+                self.note(from, from, what.to_owned());
+            }
+        }
+    }
+
+    fn range_of(&self, number: u64) -> (LogPosition, LogPosition) {
+        let end = self.segments.start_of(number.saturating_add(1));
+        (self.segments.start_of(number), end)
+    }
+
+    fn note(&mut self, from: LogPosition, to: LogPosition, what: String) {
+        let offset = self.segments.offset_of(from);
+        // A truncated file ends where the next one begins.
+        let name = segment_name(self.segments.number_of(from));
+        self.losses
+            .push(Loss::new(from, to, format!("offset {offset} of {name}"), what));
+    }
+
+    fn durable_end(&self) -> LogPosition {
+        self.checkpoint
+            .map_or(LogPosition::NONE, |checkpoint| checkpoint.durable_end)
     }
 
     /// Reads to the journal's end. With `whole`, from the very beginning, where compaction may have left gaps.
-    pub(super) async fn run(&mut self, checkpoint: Option<&Checkpoint>, whole: bool) {
-        let durable_end = checkpoint.map_or(LogPosition::NONE, |checkpoint| checkpoint.durable_end);
-        let clean_end = checkpoint
+    pub(super) async fn run(&mut self, whole: bool) {
+        let durable_end = self.durable_end();
+        let clean_end = self
+            .checkpoint
             .filter(|checkpoint| checkpoint.clean)
-            .map(|checkpoint| checkpoint.durable_end);
+            .map(|_| durable_end);
         loop {
             let number = self.segments.number_of(self.position);
             let Some(file) = self.files.file(number) else {
-                if !self.pass_missing_segment(number, durable_end, whole).await {
+                if !self.pass_absent_segment(number, whole) {
                     return;
                 }
                 continue;
             };
             let mut walk = self.walk(number, file.clone());
             let place = self.run_segment(number, &file, &mut walk).await;
+            let blank = matches!(place, Place::Invalid) && self.is_blank(&mut walk).await;
             self.counts.bytes += walk.read_bytes;
             let unreadable = match place {
                 // The whole segment is read.
@@ -146,36 +248,66 @@ impl<'f> Scan<'f> {
                 Place::Unreadable(error) => Some(error),
             };
             if unreadable.is_none() {
-                if self.continues_in_next(number).await {
+                if self.continues_in_next(number).await || (whole && self.was_full(number)) {
                     self.position = self.segments.start_of(number + 1);
                     continue;
                 }
-                if clean_end == Some(self.position) {
+                if clean_end == Some(self.position) && blank {
                     return;
                 }
             }
+            let gap = self.checkpoint.is_none() && self.files.file(number + 1).is_none();
             let what = match &unreadable {
+                None if gap => format!("no batch, and then {ABSENT}"),
                 None => "an invalid batch with valid ones behind it".to_owned(),
                 Some(error) => format!("unreadable: {error}"),
             };
-            if let Some((position, header)) = self.find_later(number).await {
-                self.pass_damage(position, what).await;
-                self.sequence = Some(header.sequence);
-                continue;
+            match self.look_behind(number).await {
+                Behind::Batch(position, sequence) => {
+                    self.pass_damage(position, what).await;
+                    if gap && let Some(loss) = self.losses.last_mut() {
+                        loss.certain = false;
+                    }
+                    self.expected = Expected::Exactly(sequence);
+                    continue;
+                }
+                Behind::Bytes(end, what) => {
+                    self.pass_damage(end, what).await;
+                    self.expected = Expected::AtLeast(self.expected.least());
+                    continue;
+                }
+                Behind::Nothing => {}
             }
             if self.position < durable_end {
-                let checkpoint = checkpoint.expect("its end is known");
-                self.pass_damage(durable_end, what).await;
-                self.sequence = Some(checkpoint.durable_sequence);
+                let checkpoint = self.checkpoint.expect("its end is known");
+                self.pass_damage(durable_end, "an invalid batch that was durable".to_owned())
+                    .await;
+                self.expected = Expected::Exactly(checkpoint.durable_sequence);
                 continue;
             }
             if let Some(error) = unreadable {
                 // Whether anything was written here cannot be known, so nothing may be written.
                 let end = LogPosition(self.position.0.saturating_add(u64::from(self.marker.batch_bytes_max)));
-                self.note(self.position, end, format!("unreadable: {error}"), 0);
+                self.note(self.position, end, format!("unreadable: {error}"));
             }
             return;
         }
+    }
+
+    /// Whether nothing was ever written to the block where the next batch should be.
+    async fn is_blank(&self, walk: &mut Walk) -> bool {
+        let bytes = walk.bytes_at(self.segments.offset_of(self.position), BLOCK_BYTES).await;
+        bytes.is_ok_and(|bytes| bytes.iter().take(BLOCK_BYTES).all(|byte| *byte == 0))
+    }
+
+    /// Whether all that the checkpoint knows to be in a segment has been read.
+    fn was_full(&self, number: u64) -> bool {
+        let Some(checkpoint) = self.checkpoint else {
+            return false;
+        };
+        let known = checkpoint.segments.iter().find(|known| known.number == number);
+        number < self.segments.number_of(checkpoint.scan_from)
+            && known.is_some_and(|known| known.written_bytes == self.segments.offset_of(self.position))
     }
 
     /// Reads batches of a segment as long as they are good.
@@ -205,7 +337,7 @@ impl<'f> Scan<'f> {
             Err(error) => Place::Unreadable(error),
             Ok(None) => Place::Invalid,
             Ok(Some((header, bytes))) => {
-                let expected = self.sequence.is_none_or(|sequence| sequence == header.sequence);
+                let expected = self.expected.admits(header.sequence);
                 let good =
                     expected && header.epoch >= self.epoch && verify_batch(self.marker.tag, &header, bytes).is_ok();
                 if good { Place::Good { header } } else { Place::Invalid }
@@ -229,7 +361,7 @@ impl<'f> Scan<'f> {
         }
         self.counts.batches += 1;
         self.position = LogPosition(header.position.0 + header.padded_bytes());
-        self.sequence = Some(header.sequence + 1);
+        self.expected = Expected::Exactly(header.sequence.saturating_add(1));
         self.epoch = header.epoch;
     }
 
@@ -237,20 +369,31 @@ impl<'f> Scan<'f> {
         if !record.kind.is_account_link() {
             return;
         }
-        if let Err(error) = self.take_link(record) {
+        if let Err(error) = self.take_link(record, false) {
             let end = LogPosition(record.position.0 + record.occupied_bytes());
             self.note(
                 record.position,
                 end,
                 format!("a record that is whole, but malformed: {error}"),
-                0,
             );
         }
     }
 
-    fn take_link(&mut self, record: &Record<'_>) -> Result<(), Malformed> {
+    /// Takes a link. One that was salvaged from damage may be left over from a write that was cut off and written again: then it
+    /// is none of the account's chain.
+    fn take_link(&mut self, record: &Record<'_>, salvaged: bool) -> Result<(), Malformed> {
         let (link, fields) = Link::decode(record.payload)?;
         let change = Change::decode(record.kind, fields)?;
+        // The checkpoint's table may be newer than the place where reading begins.
+        let head = self
+            .heads
+            .find(link.account)
+            .map_or(LogPosition::NONE, |place| place.head);
+        let is_new = record.position > head;
+        if salvaged && is_new && (link.previous < head || self.stale.contains(&link.previous)) {
+            self.stale.insert(record.position);
+            return Ok(());
+        }
         let place = LinkPlace {
             position: record.position,
             segment: self.segments.number_of(record.position),
@@ -259,17 +402,34 @@ impl<'f> Scan<'f> {
         let (live, dead) = space_of(&change, place, &self.segments);
         self.segments.charge(&live);
         self.segments.discharge(&dead);
-        self.heads.link(link.account, record.position, base_of(&change));
-        if !self.salvaged_links.contains(&link.previous)
-            && let Some(damage) = self
-                .damage
-                .iter_mut()
-                .find(|damage| (damage.from..damage.to).contains(&link.previous))
-            && !damage.accounts.contains(&link.account)
-        {
-            damage.accounts.push(link.account);
+        if is_new {
+            self.heads.link(link.account, record.position, base_of(&change));
         }
+        self.name_losses(&link, &change);
         Ok(())
+    }
+
+    /// Finds out what damage before a link means for its account.
+    fn name_losses(&mut self, link: &Link, change: &Change<'_>) {
+        let salvaged = &self.salvaged;
+        for loss in self.losses.iter_mut().filter(|loss| loss.certain) {
+            let lost = |position: LogPosition| loss.damage.covers(position) && !salvaged.contains(&position);
+            match change {
+                Change::Append { messages, .. } if messages.iter().any(|message| lost(message.body.position)) => {
+                    loss.mail.insert(link.account);
+                }
+                // What a snapshot covers, it holds.
+                Change::Snapshot(end) if end.covers >= loss.damage.to => {
+                    loss.changes.remove(&link.account);
+                    continue;
+                }
+                Change::Snapshot(end) if end.covers >= link.previous => continue,
+                _ => {}
+            }
+            if lost(link.previous) {
+                loss.changes.insert(link.account);
+            }
+        }
     }
 
     /// The next batch may have been too big for the rest of its segment.
@@ -283,99 +443,57 @@ impl<'f> Scan<'f> {
         let mut walk = self.walk(next, file);
         let good = matches!(self.place_at(&mut walk, 0).await, Place::Good { .. });
         self.counts.bytes += walk.read_bytes;
-        good && self.sequence.is_some()
+        good && matches!(self.expected, Expected::Exactly(_))
     }
 
-    /// The segment where the journal should go on is not there. True when it goes on behind it.
-    async fn pass_missing_segment(&mut self, number: u64, durable_end: LogPosition, whole: bool) -> bool {
-        let Some(next) = self.files.next(number) else {
-            if self.position < durable_end {
-                self.note(self.position, durable_end, "the segment file is missing".to_owned(), 0);
+    /// The segment where the journal should go on is not there. True when it may go on behind it.
+    fn pass_absent_segment(&mut self, number: u64, whole: bool) -> bool {
+        let next = self.files.next(number);
+        let listed = self.checkpoint.is_some_and(|checkpoint| checkpoint.lists(number));
+        let compacted = self
+            .checkpoint
+            .is_some_and(|checkpoint| whole && !listed && number < self.segments.number_of(checkpoint.scan_from));
+        // A listed one is noted already.
+        if !listed && !compacted {
+            let durable_end = self.durable_end();
+            if next.is_none() && self.position >= durable_end {
+                return false;
             }
-            return false;
-        };
-        let Some(file) = self.files.file(next) else {
-            return false;
-        };
-        let mut walk = self.walk(next, file);
-        let header = walk.header_at(0).await.ok().flatten();
-        let Some(header) = header.filter(|header| self.sequence.is_none_or(|sequence| header.sequence >= sequence))
-        else {
-            // Made ahead, and never used.
-            return false;
-        };
-        if !whole {
-            // Behind a checkpoint nothing is compacted away before there is another checkpoint.
-            let to = self.segments.start_of(next);
-            self.note(self.position, to, "the segment file is missing".to_owned(), 0);
-        }
-        self.position = self.segments.start_of(next);
-        self.sequence = Some(header.sequence);
-        true
-    }
-
-    /// The first header of a later batch behind the place where the expected one is not.
-    async fn find_later(&mut self, number: u64) -> Option<(LogPosition, BatchHeader)> {
-        let start = self.segments.start_of(number);
-        let mut from = self.position.0 - start.0 + BLOCK_BYTES as u64;
-        let mut number = number;
-        let mut most = self.segments.segment_bytes();
-        loop {
-            if let Some(file) = self.files.file(number) {
-                let found = self.find_in_segment(number, file, from, most).await;
-                if found.is_some() {
-                    return found;
+            let to = next.map_or(durable_end, |next| self.segments.start_of(next));
+            if self.checkpoint.is_none() {
+                self.note(self.position, to, ABSENT.to_owned());
+                if let Some(loss) = self.losses.last_mut() {
+                    loss.certain = false;
                 }
+            } else {
+                self.note(self.position, to, "segment files are missing".to_owned());
             }
-            // A later segment that was begun has a batch at its beginning, or damage there and batches soon behind.
-            number = self.files.next(number)?;
-            from = 0;
-            most = 4 * u64::from(self.marker.batch_bytes_max);
         }
-    }
-
-    async fn find_in_segment(
-        &mut self,
-        number: u64,
-        file: Rc<dyn DiskFile>,
-        from: u64,
-        most: u64,
-    ) -> Option<(LogPosition, BatchHeader)> {
-        let start = self.segments.start_of(number);
-        let mut walk = self.walk(number, file);
-        let mut offset = from;
-        let mut found = None;
-        while offset < self.segments.segment_bytes().min(from.saturating_add(most)) {
-            // What cannot be read is no batch.
-            if let Ok(Some(header)) = walk.header_at(offset).await
-                && self.sequence.is_none_or(|sequence| header.sequence > sequence)
-                && header.epoch >= self.epoch
-            {
-                found = Some((LogPosition(start.0 + offset), header));
-                break;
-            }
-            offset += BLOCK_BYTES as u64;
-        }
-        self.counts.bytes += walk.read_bytes;
-        found
+        let Some(next) = next else {
+            return false;
+        };
+        self.position = self.segments.start_of(next);
+        self.expected = Expected::AtLeast(self.expected.least());
+        true
     }
 
     /// Notes damage from here to `to`, takes what is whole of it, and goes on there.
     async fn pass_damage(&mut self, to: LogPosition, what: String) {
         let from = self.position;
-        let index = self.damage.len();
-        self.note(from, to, what, 0);
+        let index = self.losses.len();
+        self.note(from, to, what);
         let mut salvaged = 0;
         while self.position < to {
             let number = self.segments.number_of(self.position);
-            let end = self.segments.start_of(number + 1).min(to);
             if let Some(file) = self.files.file(number) {
+                let end = self.segments.start_of(number + 1).min(to);
                 salvaged += self.salvage(number, file, end).await;
             }
-            self.position = end;
+            let next = self.files.next(number);
+            self.position = next.map_or(to, |next| self.segments.start_of(next).min(to));
         }
-        if let Some(damage) = self.damage.get_mut(index) {
-            damage.salvaged = salvaged;
+        if let Some(loss) = self.losses.get_mut(index) {
+            loss.damage.salvaged = salvaged;
         }
     }
 
@@ -405,10 +523,11 @@ impl<'f> Scan<'f> {
                 }
                 taken = LogPosition(record.position.0 + record.occupied_bytes());
                 salvaged += 1;
+                self.salvaged.insert(record.position);
                 if record.kind.is_account_link() {
-                    self.salvaged_links.insert(record.position);
+                    // A malformed one is part of the damage that is noted.
+                    let _ = self.take_link(&record, true);
                 }
-                self.take_record(&record);
             }
             offset += batch_bytes;
         }
@@ -419,16 +538,60 @@ impl<'f> Scan<'f> {
         salvaged
     }
 
-    pub(super) fn finish(self) -> Found {
+    pub(super) fn finish(mut self) -> Found {
+        self.name_lost_heads();
+        let epoch = self.checkpoint.map_or(0, |checkpoint| checkpoint.epoch).max(self.epoch);
         Found {
             heads: self.heads,
             end: JournalEnd {
                 position: self.position,
-                sequence: self.sequence.unwrap_or(1),
-                epoch: self.epoch.saturating_add(1),
+                sequence: self.expected.least(),
+                epoch: epoch.saturating_add(1),
             },
-            damage: self.damage,
+            damage: self.losses.into_iter().map(Loss::finish).collect(),
             counts: self.counts,
+        }
+    }
+
+    /// Accounts whose last link, which the checkpoint knows, is lost.
+    fn name_lost_heads(&mut self) {
+        for loss in self.losses.iter_mut().filter(|loss| loss.certain) {
+            let (from, to) = (loss.damage.from, loss.damage.to);
+            for shard in 0..self.heads.shard_count() {
+                for account in self.heads.between(shard, from, to) {
+                    let head = self.heads.find(account).map_or(LogPosition::NONE, |place| place.head);
+                    if loss.damage.covers(head) && !self.salvaged.contains(&head) {
+                        loss.changes.insert(account);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Loss {
+    fn new(from: LogPosition, to: LogPosition, place: String, what: String) -> Loss {
+        Loss {
+            damage: Damage {
+                from,
+                to,
+                place,
+                what,
+                salvaged: 0,
+                accounts: Vec::new(),
+                mail_of: Vec::new(),
+            },
+            certain: true,
+            changes: BTreeSet::new(),
+            mail: BTreeSet::new(),
+        }
+    }
+
+    fn finish(self) -> Damage {
+        Damage {
+            accounts: self.changes.into_iter().collect(),
+            mail_of: self.mail.into_iter().collect(),
+            ..self.damage
         }
     }
 }

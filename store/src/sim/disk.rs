@@ -36,6 +36,8 @@ struct State {
     capacity_bytes: u64,
     fail_write_in: Option<u64>,
     misdirect_write_in: Option<u64>,
+    fail_small_in: Option<u64>,
+    fail_look_in: Option<u64>,
     /// File and offset of blocks that cannot be read.
     unreadable: Vec<(String, u64)>,
 }
@@ -85,6 +87,8 @@ impl SimDisk {
             capacity_bytes: u64::MAX,
             fail_write_in: None,
             misdirect_write_in: None,
+            fail_small_in: None,
+            fail_look_in: None,
             unreadable: Vec::new(),
         };
         SimDisk {
@@ -144,6 +148,16 @@ impl SimDisk {
     /// The write after so many others goes elsewhere in its file.
     pub fn misdirect_write_in(&self, writes: u64) {
         self.state.borrow_mut().misdirect_write_in = Some(writes);
+    }
+
+    /// The replacing of a small file after so many others fails; the file is the old one or the new one.
+    pub fn fail_small_in(&self, writes: u64) {
+        self.state.borrow_mut().fail_small_in = Some(writes);
+    }
+
+    /// The reading of a small file, the listing or the opening of a file after so many others fails.
+    pub fn fail_look_in(&self, looks: u64) {
+        self.state.borrow_mut().fail_look_in = Some(looks);
     }
 
     /// The block of 4096 bytes at this offset cannot be read.
@@ -227,6 +241,13 @@ impl State {
         self.files.values().map(|content| content.borrow().len() as u64).sum()
     }
 
+    fn look(&mut self) -> io::Result<()> {
+        if count_down(&mut self.fail_look_in) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    }
+
     fn crash(&mut self) {
         self.crashed = true;
         for operation in std::mem::take(&mut self.under_way).into_values() {
@@ -293,6 +314,7 @@ impl Disk for SimDisk {
             let id = self.end(Operation::Read).await;
             let mut state = self.state.borrow_mut();
             state.under_way.remove(&id);
+            state.look()?;
             let content = state.files.get(name).ok_or(io::ErrorKind::NotFound)?.borrow().clone();
             if content.len() > length_max {
                 return Err(io::ErrorKind::FileTooLarge.into());
@@ -316,7 +338,13 @@ impl Disk for SimDisk {
             if state.used_bytes() + content.len() as u64 > state.capacity_bytes {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            state.files.insert(name.to_owned(), Rc::new(RefCell::new(content)));
+            let failed = count_down(&mut state.fail_small_in);
+            if !failed || state.random.percent(50) {
+                state.files.insert(name.to_owned(), Rc::new(RefCell::new(content)));
+            }
+            if failed {
+                return Err(io::Error::from_raw_os_error(5));
+            }
             Ok(())
         }
         .boxed_local()
@@ -327,6 +355,7 @@ impl Disk for SimDisk {
             let id = self.end(Operation::Read).await;
             let mut state = self.state.borrow_mut();
             state.under_way.remove(&id);
+            state.look()?;
             let mut names: Vec<String> = state.files.keys().cloned().collect();
             for index in (1..names.len()).rev() {
                 let other = state.random.index(index + 1);
@@ -356,6 +385,7 @@ impl Disk for SimDisk {
             let id = self.end(Operation::Read).await;
             let mut state = self.state.borrow_mut();
             state.under_way.remove(&id);
+            state.look()?;
             let content = state.files.get(name).ok_or(io::ErrorKind::NotFound)?.clone();
             drop(state);
             Ok(self.file(name, content))

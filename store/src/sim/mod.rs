@@ -10,8 +10,9 @@
 //! - A segment that was being made at a crash is not there, or there with any length up to its own, all zeros.
 //! - A file that was being removed at a crash is there or not.
 //! - Operations under way together end in any order. None ends within the call that began it.
-//! - On demand: a write fails and any subset of its blocks is there; the disk has no more room; a read fails; a write goes to
-//!   another place of the file and says nothing (misdirected); bits change while nobody looks (rot).
+//! - On demand: a write fails and any subset of its blocks is there; replacing a small file fails, and it is the old one or the
+//!   new one; the disk has no more room; a read, a listing or an opening fails; a write goes to another place of the file and says
+//!   nothing (misdirected); bits change while nobody looks (rot).
 //!
 //! It does not lie about durability: a disk that acknowledges what it does not keep cannot be used for mail.
 

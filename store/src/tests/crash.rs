@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use pigeon_store_format::CHECKPOINT_NAMES;
+
 use super::actor::{Actor, Known, Shared};
 use super::harness::*;
 use super::model::{ModelAccount, compare, compare_bodies};
@@ -120,6 +122,19 @@ impl World {
         self.disk = self.disk.restarted(self.random.number());
         Executor::new(self.random.number())
     }
+
+    /// One of the checkpoint files goes: the other is enough.
+    fn lose_a_checkpoint(&mut self) {
+        let name = *self.random.pick(&CHECKPOINT_NAMES);
+        let mut image = self.disk.image();
+        if self.random.percent(50) {
+            image.remove(name);
+        } else if let Some(bytes) = image.get_mut(name) {
+            let at = self.random.index(bytes.len());
+            bytes[at] ^= 1;
+        }
+        self.disk = SimDisk::with_image(self.random.number(), &image);
+    }
 }
 
 /// Which of the states that may be there is.
@@ -171,6 +186,9 @@ fn what_was_acknowledged_survives_any_crash() {
         let mut crashes = 0;
         while crashes < 6 {
             let executor = world.next_generation();
+            if world.random.percent(25) {
+                world.lose_a_checkpoint();
+            }
             let operations = world.random.below(if crashes % 3 == 2 { 40 } else { 900 });
             world.disk.crash_at(operations);
             if let Some(volume) = try_open(&executor, &world.disk, world.options.clone()) {
@@ -186,6 +204,27 @@ fn what_was_acknowledged_survives_any_crash() {
             world.check(&executor, &volume);
             if world.random.percent(30) {
                 executor.run(async move { volume.close().await }).expect("closes");
+            }
+        }
+    });
+}
+
+#[test]
+fn small_files_that_cannot_be_written_lose_nothing() {
+    with_seeds(20, |seed| {
+        let mut world = World::new(seed, 2, small_options());
+        for _ in 0..5 {
+            let executor = world.next_generation();
+            if world.random.percent(50) {
+                world.lose_a_checkpoint();
+            }
+            let volume = opened(&executor, &world.disk, world.options.clone());
+            assert_eq!(volume.state(), VolumeState::Writable);
+            world.check(&executor, &volume);
+            world.disk.fail_small_in(world.random.below(6));
+            world.use_it(&executor, &volume, 200);
+            if world.random.percent(50) {
+                executor.run(async move { volume.close().await });
             }
         }
     });

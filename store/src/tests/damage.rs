@@ -16,10 +16,10 @@ fn text_of(account: u8, uid: u32) -> Vec<u8> {
 }
 
 /// A volume with some mail, closed or crashed.
-fn volume_with_mail(close: bool) -> Image {
+pub(super) fn volume_with_mail(close: bool, options: VolumeOptions) -> Image {
     let executor = Executor::new(9);
     let disk = SimDisk::new(9);
-    let volume = made(&executor, &disk, small_options());
+    let volume = made(&executor, &disk, options);
     executor
         .run(async move {
             for uid in 1..=MESSAGES {
@@ -37,9 +37,10 @@ fn volume_with_mail(close: bool) -> Image {
     disk.restarted(9).image()
 }
 
-/// Opens the image and reads everything. Gives how many messages could not be read, and whether the volume says it is damaged;
+/// Opens the image and reads everything: what cannot be read must be an error that names it, or the volume must have said that
+/// it is damaged. Gives how many messages could not be read, and whether the volume says it is damaged;
 /// `None` when it did not open.
-fn read_all(image: &Image) -> Option<(u32, bool)> {
+pub(super) fn read_all(image: &Image) -> Option<(u32, bool)> {
     let executor = Executor::new(1);
     let disk = Rc::new(SimDisk::with_image(1, image));
     executor
@@ -108,7 +109,7 @@ fn flip_bytes(image: &Image, step: usize, mut check: impl FnMut(&str, usize, &Im
 
 #[test]
 fn any_changed_byte_of_a_closed_volume_is_harmless_or_named() {
-    let image = volume_with_mail(true);
+    let image = volume_with_mail(true, small_options());
     assert_eq!(read_all(&image), Some((0, false)));
     flip_bytes(&image, 211, |name, offset, image| match read_all(image) {
         None => assert_eq!(name, "pigeonair-volume", "offset {offset} of {name}: did not open"),
@@ -124,9 +125,12 @@ fn any_changed_byte_of_a_closed_volume_is_harmless_or_named() {
 
 #[test]
 fn damage_with_valid_batches_behind_it_makes_the_volume_read_only() {
-    let mut image = volume_with_mail(false);
-    // Without it the whole journal is read at opening.
-    image.remove("checkpoint");
+    // The whole journal is read at opening.
+    let options = VolumeOptions {
+        checkpoint_bytes: u64::MAX / 2,
+        ..small_options()
+    };
+    let image = volume_with_mail(false, options);
     let segment = &image["0000000000000000.log"];
     let last = segment
         .iter()
@@ -172,7 +176,7 @@ fn misdirected_writes_and_unreadable_blocks_never_give_other_bytes() {
             .expect("goes on");
         read_all(&disk.restarted(seed).image()).expect("it opens");
     }
-    let image = volume_with_mail(true);
+    let image = volume_with_mail(true, small_options());
     for block in 0..12 {
         let executor = Executor::new(block);
         let disk = SimDisk::with_image(block, &image);
@@ -198,15 +202,8 @@ fn misdirected_writes_and_unreadable_blocks_never_give_other_bytes() {
 }
 
 #[test]
-fn a_lost_checkpoint_costs_time_only() {
-    let mut image = volume_with_mail(true);
-    image.remove("checkpoint");
-    assert_eq!(read_all(&image), Some((0, false)));
-}
-
-#[test]
 fn what_is_not_this_volume_is_refused_by_name() {
-    let image = volume_with_mail(true);
+    let image = volume_with_mail(true, small_options());
     let open = |image: &Image, volume: VolumeId| {
         let disk: Rc<dyn Disk> = Rc::new(SimDisk::with_image(1, image));
         let options = VolumeOptions::default();
@@ -232,7 +229,11 @@ fn what_is_not_this_volume_is_refused_by_name() {
     let mut changed = image.clone();
     changed.insert("pigeonair-volume".into(), newer.encode());
     let reason = open(&changed, VOLUME).map(|error| error.reason);
-    assert_eq!(reason, Some(OpenReason::NewerFormat { found: 9, readable: 1 }));
+    assert_eq!(reason, Some(OpenReason::NewerFormat { found: 9, readable: 2 }));
+    let older = pigeon_store_format::Marker { version: 1, ..marker };
+    changed.insert("pigeonair-volume".into(), older.encode());
+    let reason = open(&changed, VOLUME).map(|error| error.reason);
+    assert_eq!(reason, Some(OpenReason::OlderFormat { found: 1, readable: 2 }));
     let kind = pigeon_store_format::Marker { kind: 2, ..marker };
     changed.insert("pigeonair-volume".into(), kind.encode());
     assert_eq!(

@@ -1,10 +1,13 @@
 //! Tests of the whole store on the simulated disk.
 
+mod accounts;
 mod actor;
 mod basics;
 mod crash;
 mod damage;
 mod harness;
+mod losses;
 mod model;
+mod openings;
 mod space;
 mod views;

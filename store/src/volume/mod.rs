@@ -215,6 +215,15 @@ impl Volume {
     }
 }
 
+#[cfg(test)]
+impl Volume {
+    /// Puts accounts into the table that have nothing in the journal.
+    pub(crate) fn fill_heads(&self, accounts: impl Iterator<Item = (AccountId, pigeon_store_format::AccountHead)>) {
+        let mut heads = self.inner.heads.borrow_mut();
+        accounts.for_each(|(account, head)| heads.set(account, head));
+    }
+}
+
 impl VolumeInner {
     fn new(disk: Rc<dyn Disk>, options: VolumeOptions, recovered: Recovered) -> Self {
         let Recovered {
