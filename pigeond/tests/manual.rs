@@ -51,7 +51,7 @@ const SECTIONS: &[(&str, &str, &str, &str)] = &[
     ("[[volume]]", "volumes", "Volume", "volume.rs"),
     ("[limits]", "limits", "Limits", "limits.rs"),
     ("[timeouts]", "timeouts", "Timeouts", "timeouts.rs"),
-    ("[policy]", "policy", "Policy", "mod.rs"),
+    ("[policy]", "policy", "Policy", "policy.rs"),
     ("[status]", "status", "Status", "mod.rs"),
     ("[log]", "log", "Log", "mod.rs"),
 ];

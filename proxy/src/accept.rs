@@ -23,7 +23,9 @@ pub struct AcceptPolicy {
     pub unlimited: NetworkSet,
     /// TLS begins at once (submissions, IMAPS, POP3S).
     pub implicit_tls: Option<TlsAcceptor>,
-    /// For the header, and again for the handshake.
+    /// For the header.
+    pub header_time_out: Duration,
+    /// For the handshake.
     pub time_out: Duration,
     /// What a client reads in plaintext when it or the core has too many connections.
     pub crowded: Bytes,
@@ -36,7 +38,8 @@ impl Default for AcceptPolicy {
             header_required: true,
             unlimited: NetworkSet::default(),
             implicit_tls: None,
-            // A balancer sends its header with the connection; a handshake is two round trips. A guess with room.
+            // A balancer sends its header with the connection; a handshake is two round trips. Guesses with room.
+            header_time_out: Duration::from_secs(10),
             time_out: Duration::from_secs(30),
             crowded: Bytes::new(),
         }
@@ -81,9 +84,9 @@ pub async fn greet<S: ByteStream>(
 ) -> Result<(S, ConnectionPermit), AcceptError> {
     if policy.balancers.contains(stream.peer_address().ip()) {
         let time_out = if policy.header_required {
-            policy.time_out
+            policy.header_time_out
         } else {
-            policy.time_out.min(OPTIONAL_HEADER_WAIT)
+            policy.header_time_out.min(OPTIONAL_HEADER_WAIT)
         };
         stream.set_timeout(Some(time_out));
         read_header(&mut stream, policy.header_required).await?;

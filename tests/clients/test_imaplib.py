@@ -18,7 +18,14 @@ imaplib.Commands.update({"MOVE": ("SELECTED",), "ID": ("NONAUTH", "AUTH", "SELEC
 class Imaplib(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.node = Node()
+        def limit_bob(node):
+            ldif = node.directory / "users.ldif"
+            entries = ldif.read_text().split("\n\n")
+            limited = [entry.rstrip("\n") + "\nmailQuotaSize: 5000\nmailQuotaCount: 2" * (f"mail: {BOB}" in entry)
+                       for entry in entries]
+            ldif.write_text("\n\n".join(limited) + "\n")
+
+        cls.node = Node(configure=limit_bob)
         cls.addClassCleanup(cls.node.remove)
 
     def setUp(self):
@@ -180,8 +187,18 @@ class Imaplib(unittest.TestCase):
         self.assertEqual(self.ok(self.client.select(self.folder)), [b"4"])
 
     def test_quota(self):
-        self.ok(self.client.getquotaroot("INBOX"))
-        self.ok(self.client.getquota('""'))
+        self.assertEqual(self.ok(self.client.getquotaroot("INBOX")), [[b"INBOX"], [None]])
+        self.assertEqual(self.client.getquota('""')[0], "NO", "without a limit there is no root")
+        limited = imap(self.node, BOB)
+        self.addCleanup(limited.shutdown)
+        self.ok(limited.append("INBOX", None, None, make("quota", 3000)))
+        quota = rb'"" \(STORAGE [34] 5 MESSAGE 1 2\)'
+        root, (told,) = self.ok(limited.getquotaroot("INBOX"))
+        self.assertEqual(root, [b'INBOX ""'])
+        self.assertRegex(told, quota)
+        self.assertRegex(self.ok(limited.getquota('""'))[0], quota)
+        refused = limited.append("INBOX", None, None, make("quota.over", 3000))
+        self.assertEqual((refused[0], refused[1][0][:11]), ("NO", b"[OVERQUOTA]"))
         self.assertEqual(self.client.setquota('""', "(STORAGE 1)")[0], "NO")
 
     def test_other_sessions_see_changes(self):

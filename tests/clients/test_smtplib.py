@@ -2,6 +2,7 @@
 
 import smtplib
 import unittest
+from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
 
@@ -145,6 +146,27 @@ class Smtplib(unittest.TestCase):
         head = next(m for _, _, m in messages(self.node) if b"smtplib.bounce" in m)
         self.assertRegex(head, rb"(?m)^Return-Path: <>\r$")
         self.assertRegex(head, rb"(?m)^Received: from ")
+
+    def test_postmaster_without_a_domain(self):
+        with self.smtp() as client:
+            client.ehlo()
+            client.mail("")
+            self.assertEqual(client.docmd("RCPT TO:<Postmaster>")[0], 250)
+
+    def test_a_sender_who_asks_hears_of_the_delivery(self):
+        with self.smtp() as client:
+            client.sendmail(BOB, [ALICE], make("smtplib.notify"), mail_options=["RET=HDRS", "ENVID=QQ314"],
+                            rcpt_options=["NOTIFY=SUCCESS", "ORCPT=rfc822;alice@example.org"])
+        report = next(m for _, _, m in messages(self.node, BOB) if b"report-type=delivery-status" in m)
+        parsed = message_from_bytes(report)
+        text, status, header = parsed.get_payload()
+        self.assertEqual([part.get_content_type() for part in (text, status, header)],
+                         ["text/plain", "message/delivery-status", "text/rfc822-headers"])
+        whole, recipient = status.get_payload()
+        self.assertEqual(whole["Original-Envelope-Id"], "QQ314")
+        self.assertEqual((recipient["Action"], recipient["Final-Recipient"]), ("delivered", "rfc822;alice@example.org"))
+        self.assertIn("<smtplib.notify@test.invalid>", header.get_payload())
+        self.assertTrue(report.startswith(b"Return-Path: <>\r\n"), report[:100])
 
     def test_bare_line_feeds_do_not_pass(self):
         client = self.smtp()

@@ -22,6 +22,8 @@ PASSWORD = "pigeon"
 SMTP, LMTP, SUBMISSION, SUBMISSIONS = 25, 24, 587, 465
 POP3, POP3S, IMAP, IMAPS, STATUS = 110, 995, 143, 993, 80
 PORTS = [SMTP, LMTP, SUBMISSION, SUBMISSIONS, POP3, POP3S, IMAP, IMAPS, STATUS]
+# For listeners that a test adds.
+BALANCED_SMTP, BALANCED_IMAP = 26, 144
 
 
 def pigeond():
@@ -41,7 +43,7 @@ def free_port_offset():
         offset = random.randrange(3_000, 31_000)
         sockets = []
         try:
-            for port in PORTS:
+            for port in [*PORTS, BALANCED_SMTP, BALANCED_IMAP]:
                 probe = socket.socket()
                 sockets.append(probe)
                 probe.bind(("127.0.0.1", offset + port))

@@ -13,6 +13,12 @@ pub struct Limits {
     /// The most recipients of one message; more get 452, and the sender's server sends them another copy. From 100 (RFC
     /// 5321 section 4.5.3.1.8) to 10000; default 1000.
     pub recipients_max: u32,
+    /// The most accounts that one message may reach when groups are replaced by their members; a recipient beyond that gets
+    /// 452. From 100 to 1000000; default 10000.
+    pub accounts_per_message_max: u32,
+    /// The most Received lines that a message may have; more are a loop (554 5.4.6). From 10 to 1000; default 50 (RFC 5321
+    /// section 6.3 has 100; mail that went through 50 hops has not been seen outside of loops).
+    pub hops_max: u32,
     /// The most messages in one SMTP session, after which it is asked to reconnect (421). From 1; default 10000.
     pub messages_per_session_max: u32,
     /// The most sessions that one core serves, of all services together. Beyond it new ones are told to come later. From 1
@@ -23,6 +29,12 @@ pub struct Limits {
     pub sessions_per_address_max: u32,
     /// Errors of protocol in one session, after which it is closed. From 1 to 1000; default 20.
     pub errors_max: u32,
+    /// Recipients that are refused in one SMTP session, after which it is closed, so that nobody tries names without end.
+    /// From 1 to 1000000; default 200.
+    pub refused_recipients_max: u32,
+    /// SMTP commands since the last message or login, RCPT aside, after which the session is closed. From 10 to 1000000;
+    /// default 200.
+    pub idle_commands_max: u32,
     /// Failed logins in one session, after which it is closed. From 1 to 100; default 3.
     pub login_failures_max: u32,
     /// Password checks that may wait for a thread; beyond it a login is told to come later. From 1 to 100000; default 1000.
@@ -51,10 +63,14 @@ impl Default for Limits {
         Limits {
             message_size_max: Size::mib(50),
             recipients_max: 1000,
+            accounts_per_message_max: 10_000,
+            hops_max: 50,
             messages_per_session_max: 10_000,
             sessions_per_core_max: 20_000,
             sessions_per_address_max: 100,
             errors_max: 20,
+            refused_recipients_max: 200,
+            idle_commands_max: 200,
             login_failures_max: 3,
             logins_waiting_max: 1000,
             imap_line_bytes_max: Size::kib(64),
@@ -88,6 +104,12 @@ impl Limits {
                 size(Size::kib(64)..=Size::mib(4095)),
             ),
             recipients_max: section.or("recipients_max", default.recipients_max, number(100..=10_000)),
+            accounts_per_message_max: section.or(
+                "accounts_per_message_max",
+                default.accounts_per_message_max,
+                number(100..=1_000_000),
+            ),
+            hops_max: section.or("hops_max", default.hops_max, number(10..=1000)),
             messages_per_session_max: section.or(
                 "messages_per_session_max",
                 default.messages_per_session_max,
@@ -104,6 +126,12 @@ impl Limits {
                 number(1..=1_000_000),
             ),
             errors_max: section.or("errors_max", default.errors_max, number(1..=1000)),
+            refused_recipients_max: section.or(
+                "refused_recipients_max",
+                default.refused_recipients_max,
+                number(1..=1_000_000),
+            ),
+            idle_commands_max: section.or("idle_commands_max", default.idle_commands_max, number(10..=1_000_000)),
             login_failures_max: section.or("login_failures_max", default.login_failures_max, number(1..=100)),
             logins_waiting_max: section.or("logins_waiting_max", default.logins_waiting_max, number(1..=100_000)),
             imap_line_bytes_max: section.or(

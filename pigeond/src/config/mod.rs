@@ -11,6 +11,7 @@ mod limits;
 mod listener;
 mod mistake;
 mod period;
+mod policy;
 mod section;
 mod size;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use limits::Limits;
 pub use listener::{Listener, Service};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use period::Period;
+pub use policy::{BareNewline, OverQuota, Policy};
 pub use size::Size;
 pub use timeouts::Timeouts;
 pub use volume::{Volume, volume_id};
@@ -96,37 +98,6 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// The private key in PEM, unencrypted. Required.
     pub key: PathBuf,
-}
-
-/// What is decided by taste.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Policy {
-    /// A CR or LF alone within a message: `"refuse"` it (550 5.6.11; never a way to smuggle a second message), or
-    /// `"normalise"` it to CRLF. Default refuse.
-    pub bare_newline: BareNewline,
-    /// Mail for an account over its quota: `"reject"` it (552 5.2.2, the sender learns at once), or `"defer"` it (452 4.2.2,
-    /// the sender's server tries for some days). Default reject.
-    pub over_quota: OverQuota,
-}
-
-/// See [`Policy::bare_newline`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BareNewline {
-    /// 550 5.6.11.
-    Refuse,
-    /// It becomes CRLF.
-    Normalise,
-}
-
-/// See [`Policy::over_quota`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OverQuota {
-    /// 552 5.2.2.
-    Reject,
-    /// 452 4.2.2.
-    Defer,
 }
 
 /// The status port.
@@ -277,14 +248,8 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
     let (section, _) = top.section("timeouts");
     let timeouts = Timeouts::read(section);
 
-    let (mut section, _) = top.section("policy");
-    let bare_newlines = &[("refuse", BareNewline::Refuse), ("normalise", BareNewline::Normalise)];
-    let over_quotas = &[("reject", OverQuota::Reject), ("defer", OverQuota::Defer)];
-    let policy = Policy {
-        bare_newline: section.or("bare_newline", BareNewline::Refuse, choice(bare_newlines)),
-        over_quota: section.or("over_quota", OverQuota::Reject, choice(over_quotas)),
-    };
-    section.finish();
+    let (section, _) = top.section("policy");
+    let policy = Policy::read(section);
 
     let (mut section, there) = top.section("status");
     let status = if there {

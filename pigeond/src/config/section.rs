@@ -252,6 +252,14 @@ where
     text.parse().or_else(|error: T::Err| fault(node, error.to_string()))
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(node: &Node<'_>) -> Read<bool> {
+    match node.get_ref().as_bool() {
+        Some(value) => Ok(value),
+        None => fault(node, format!("expected true or false, found {}", described(node))),
+    }
+}
+
 /// One of some words.
 pub(super) fn choice<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Node<'_>) -> Read<T> {
     converted(move |text| match words.iter().find(|(word, _)| *word == text) {

@@ -60,14 +60,22 @@ path = "/srv/two"
 [limits]
 message_size_max = "20 MiB"
 recipients_max = 100
+accounts_per_message_max = 500
+hops_max = 100
+refused_recipients_max = 20
+idle_commands_max = 30
 receive_buffers = 4_096
 
 [timeouts]
+smtp_message = "20m"
 imap_idle = "1h30m"
 
 [policy]
 bare_newline = "normalise"
 over_quota = "defer"
+greeting_delay = "2s"
+sender_must_match = true
+delivered_to = false
 
 [status]
 address = "127.0.0.1:2080"
@@ -106,13 +114,7 @@ fn the_smallest_one_has_the_defaults() {
         (config.limits.clone(), config.timeouts),
         (Limits::default(), Timeouts::default())
     );
-    assert_eq!(
-        config.policy,
-        Policy {
-            bare_newline: BareNewline::Refuse,
-            over_quota: OverQuota::Reject
-        }
-    );
+    assert_eq!(config.policy, Policy::default());
     assert_eq!(config.status, None);
     assert_eq!(
         config.log,
@@ -153,7 +155,20 @@ fn a_full_one_is_read() {
     );
     assert_eq!(config.timeouts.imap_idle, Period::minutes(90));
     assert_eq!(config.timeouts.pop3_idle, Period::minutes(10));
-    assert_eq!(config.policy.over_quota, OverQuota::Defer);
+    let limits = &config.limits;
+    assert_eq!((limits.accounts_per_message_max, limits.hops_max), (500, 100));
+    assert_eq!((limits.refused_recipients_max, limits.idle_commands_max), (20, 30));
+    assert_eq!(config.timeouts.smtp_message, Period::minutes(20));
+    assert_eq!(
+        config.policy,
+        Policy {
+            bare_newline: BareNewline::Normalise,
+            over_quota: OverQuota::Defer,
+            greeting_delay: Period::seconds(2),
+            sender_must_match: true,
+            delivered_to: false,
+        }
+    );
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
@@ -327,6 +342,16 @@ fn each_mistake_has_its_place() {
             "\"volumes/main\"",
             "\"volumes/main\"\n[policy]\nover_quota = \"drop\"",
             "12:14: over_quota: expected one of \"reject\", \"defer\", found \"drop\"",
+        ),
+        (
+            "\"volumes/main\"",
+            "\"volumes/main\"\n[policy]\nsender_must_match = \"yes\"",
+            "12:21: sender_must_match: expected true or false, found \"yes\"",
+        ),
+        (
+            "\"volumes/main\"",
+            "\"volumes/main\"\n[policy]\ngreeting_delay = \"1m\"",
+            "12:18: greeting_delay: expected a time from 0s to 30s, found 1m",
         ),
         (
             "\"volumes/main\"",

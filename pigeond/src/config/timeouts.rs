@@ -15,13 +15,17 @@ pub struct Timeouts {
     pub smtp_command: Period,
     /// For the next piece of a message. Default 5m (RFC 5321 section 4.5.3.2.5 has 3 minutes for the sender).
     pub smtp_data: Period,
+    /// For a whole message, beside one second for each 500 bytes of it, so that nobody holds a session by sending a byte now
+    /// and then. Default 10m.
+    pub smtp_message: Period,
     /// For a POP3 or IMAP login, from the connection on. Default 3m.
     pub login: Period,
     /// For the next POP3 command. Default 10m (RFC 1939 section 3).
     pub pop3_idle: Period,
     /// For the next IMAP command, or within IDLE. Default 30m (RFC 3501 section 5.4).
     pub imap_idle: Period,
-    /// For a peer that does not read what it asked for. Default 5m.
+    /// For a POP3 or IMAP client that does not read what it asked for; one of SMTP has the time of `smtp_command`. Default
+    /// 5m.
     pub send: Period,
     /// After SIGTERM: for sessions to end by themselves before they are closed. Default 20s.
     pub drain: Period,
@@ -34,6 +38,7 @@ impl Default for Timeouts {
             tls_handshake: Period::minutes(1),
             smtp_command: Period::minutes(5),
             smtp_data: Period::minutes(5),
+            smtp_message: Period::minutes(10),
             login: Period::minutes(3),
             pop3_idle: Period::minutes(10),
             imap_idle: Period::minutes(30),
@@ -52,6 +57,7 @@ impl Timeouts {
             tls_handshake: wait("tls_handshake", default.tls_handshake),
             smtp_command: wait("smtp_command", default.smtp_command),
             smtp_data: wait("smtp_data", default.smtp_data),
+            smtp_message: wait("smtp_message", default.smtp_message),
             login: wait("login", default.login),
             pop3_idle: wait("pop3_idle", default.pop3_idle),
             imap_idle: wait("imap_idle", default.imap_idle),

@@ -15,6 +15,7 @@ use pigeon_serve::imap::{ImapConfig, SummaryCache};
 use pigeon_serve::pop3::Pop3Limits;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Memory for what is known of messages that IMAP has read: parts, sizes. A guess.
 const SUMMARY_BYTES: usize = 8 << 20;
@@ -70,6 +71,7 @@ impl Contexts {
             header_required: true,
             unlimited: listener.trusted_networks.clone(),
             implicit_tls: self.shared.tls.clone().filter(|_| listener.service.implicit_tls()),
+            header_time_out: self.shared.config.timeouts.proxy_header.duration(),
             time_out: self.shared.config.timeouts.tls_handshake.duration(),
             crowded: crowded(listener.service),
         }
@@ -94,7 +96,10 @@ impl Contexts {
         options.limits.authentication_failures_max = config.limits.login_failures_max;
         options.limits.transactions_max = config.limits.messages_per_session_max;
         options.time_outs.command = config.timeouts.smtp_command.duration();
+        options.limits.refused_recipients_max = config.limits.refused_recipients_max;
+        options.limits.idle_commands_max = config.limits.idle_commands_max;
         options.time_outs.data = config.timeouts.smtp_data.duration();
+        options.time_outs.data_total = config.timeouts.smtp_message.duration();
         let store: Rc<dyn MailStore> = Rc::new(IntoVolumes::new(self.shared.clone()));
         let mut context = SmtpContext::new(options, self.copy.clone(), store, self.shared.tls.clone());
         context.policy = Policy {
@@ -103,7 +108,15 @@ impl Contexts {
                 OverQuota::Reject => pigeon_proxy::smtp::OverQuota::Refuse,
                 OverQuota::Defer => pigeon_proxy::smtp::OverQuota::Defer,
             },
-            ..Policy::default()
+            received_max: config.limits.hops_max,
+            // Whoever logs in or is an MTA of ours has no need to be watched.
+            greeting_delay: match mode {
+                Mode::Smtp => config.policy.greeting_delay.duration(),
+                Mode::Lmtp | Mode::Submission => Duration::ZERO,
+            },
+            delivered_to: config.policy.delivered_to,
+            accounts_max: config.limits.accounts_per_message_max as usize,
+            sender_must_match: config.policy.sender_must_match,
         };
         context.authenticate = Some(self.authenticate.clone());
         context.counters = self.smtp_counters.clone();

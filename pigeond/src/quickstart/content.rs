@@ -48,7 +48,10 @@ pub(super) fn ldif() -> String {
          version: 1\n\n\
          dn: associatedDomain={DOMAIN},ou=domains,{suffix}\n\
          objectClass: domainRelatedObject\nobjectClass: pigeonDomain\n\
-         associatedDomain: {DOMAIN}\n"
+         associatedDomain: {DOMAIN}\n\
+         # Who reads what is sent to postmaster, which every domain has (RFC 5321 section 4.5.1).\n\
+         pigeonPostmaster: {}@{DOMAIN}\n",
+        ACCOUNTS[0]
     );
     for account in ACCOUNTS {
         let mut name = account.to_owned();

@@ -74,7 +74,7 @@ fn what_is_no_header_closes_where_one_is_required() {
         assert!(dialogue.peer.is_closed());
     }
     let mut dialogue = Dialogue::start(|stream| greeted(stream, policy(true), limits()));
-    assert_eq!(dialogue.peer.timeout(), Some(Duration::from_secs(30)));
+    assert_eq!(dialogue.peer.timeout(), Some(Duration::from_secs(10)));
     dialogue.time_out();
     assert!(dialogue.output().unwrap().is_err());
     let mut dialogue = Dialogue::start(|stream| greeted(stream, policy(true), limits()));
