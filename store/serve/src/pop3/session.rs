@@ -52,8 +52,8 @@ struct Session<S> {
     core: Transaction,
     volume: Volume,
     mailbox: Mailbox,
-    /// Keeps the account in memory and to this session alone.
-    _lock: (Account, Pop3Lock),
+    /// Keeps the account in memory and to this session alone, until its last word.
+    lock: Option<(Account, Pop3Lock)>,
     session_id: u64,
     end: Rc<SessionEnd>,
     limits: Pop3Limits,
@@ -115,7 +115,7 @@ async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<Box<Sess
                 core,
                 volume,
                 mailbox,
-                _lock: (account, lock),
+                lock: Some((account, lock)),
                 session_id,
                 end,
                 limits,
@@ -148,6 +148,8 @@ impl<S: ByteStream> Session<S> {
             }
             Some(TransactionEvent::Update) => {
                 let deleted = self.update().await;
+                // A client that has its answer may come again at once.
+                self.lock = None;
                 let mut out = Vec::new();
                 self.core.updated(deleted, &mut out);
                 self.send(out).await.ok()?;
@@ -163,7 +165,8 @@ impl<S: ByteStream> Session<S> {
 
     /// Lets the next session in before the connection's orderly end has been waited for.
     async fn close(self: Box<Self>) {
-        let Session { stream, .. } = *self;
+        let Session { stream, lock, .. } = *self;
+        drop(lock);
         stream.close().await;
     }
 
