@@ -70,6 +70,7 @@ fn frames(kind: RecordKind, data: &[u8]) {
         records: 1,
         records_checksum: 0,
         epoch: 1,
+        under_way: 0,
     };
     let _ = verify_batch(tag, &header, data);
     let _ = records(tag, &header, data).map(Iterator::count);

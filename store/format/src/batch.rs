@@ -31,6 +31,9 @@ pub struct BatchHeader {
     pub records_checksum: u32,
     /// Rises with every opening of the volume for writing; never falls along the journal.
     pub epoch: u32,
+    /// Batches before this one that were not known to be durable when it was written: they may be torn although this one is
+    /// whole.
+    pub under_way: u32,
 }
 
 impl BatchHeader {
@@ -44,7 +47,7 @@ impl BatchHeader {
         tail.put_u32(self.records);
         tail.put_u32(self.records_checksum);
         tail.put_u32(self.epoch);
-        tail.put_u32(0);
+        tail.put_u32(self.under_way);
         tail.put_u64(0);
         let mut header = [0; BATCH_HEADER_BYTES];
         header[..8].copy_from_slice(&MAGIC);
@@ -78,12 +81,24 @@ impl BatchHeader {
             records: fields.u32("batch records")?,
             records_checksum: fields.u32("batch records checksum")?,
             epoch: fields.u32("batch epoch")?,
+            under_way: fields.u32("batch under way")?,
         };
         let length = header.bytes as usize;
         if length <= BATCH_HEADER_BYTES || !length.is_multiple_of(RECORD_ALIGNMENT) || header.records == 0 {
             return Err(Malformed("batch bytes"));
         }
+        if u64::from(header.under_way) >= header.sequence {
+            return Err(Malformed("batch under way"));
+        }
         Ok(header)
+    }
+
+    /// The sequence of the last batch that was durable, with all before it, when this one was written: 0 before the first. When
+    /// one of those is not whole, it is damage and no torn tail.
+    pub fn durable_through(&self) -> u64 {
+        self.sequence
+            .saturating_sub(1)
+            .saturating_sub(u64::from(self.under_way))
     }
 
     /// Bytes on disk: header, records and padding.
@@ -105,6 +120,7 @@ mod tests {
             records: 3,
             records_checksum: 0xdead_beef,
             epoch: 2,
+            under_way: 1,
         }
     }
 
@@ -116,6 +132,22 @@ mod tests {
             Some(header())
         );
         assert_eq!(header().padded_bytes(), 8192);
+        assert_eq!(header().durable_through(), 5);
+        let alone = BatchHeader {
+            under_way: 0,
+            ..header()
+        };
+        assert_eq!(alone.durable_through(), 6);
+        let first = BatchHeader { sequence: 1, ..alone };
+        assert_eq!(first.durable_through(), 0);
+        let more_than_there_are = BatchHeader {
+            under_way: 7,
+            ..header()
+        };
+        assert_eq!(
+            BatchHeader::decode(&more_than_there_are.encode(), header().tag, header().position),
+            None
+        );
     }
 
     #[test]

@@ -263,6 +263,7 @@ mod tests {
             records: payloads.len() as u32,
             records_checksum: sums.finish(),
             epoch: 1,
+            under_way: 0,
         };
         bytes[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode());
         (header, bytes)

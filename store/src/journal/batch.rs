@@ -129,8 +129,13 @@ impl Batch {
         self.lazy_bytes as u64
     }
 
+    /// Bytes of header and records so far.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Fills in the header and the padding. Gives the bytes to write.
-    pub(crate) fn seal(&mut self, tag: VolumeTag, sequence: u64, epoch: u32) -> usize {
+    pub(crate) fn seal(&mut self, tag: VolumeTag, sequence: u64, epoch: u32, under_way: u32) -> usize {
         assert!(!self.is_empty(), "an empty batch is not written");
         let header = BatchHeader {
             bytes: u32::try_from(self.used).expect("a batch is far below 4 GiB"),
@@ -140,6 +145,7 @@ impl Batch {
             records: self.records,
             records_checksum: self.sums.finish(),
             epoch,
+            under_way,
         };
         self.buffer[..BATCH_HEADER_BYTES].copy_from_slice(&header.encode());
         let padded = self.used.next_multiple_of(BLOCK_BYTES);

@@ -3,8 +3,10 @@
 //! Invariants:
 //! - A record's position is known when it is put into a batch; batches follow each other without gaps, except that the rest of a
 //!   segment is left when the next record does not fit into it.
-//! - One batch is written at a time, so only the last one can be torn.
-//! - A batch's effects happen in the order of its records, after it is durable and before anyone is told.
+//! - At most `WRITES_MAX` batches are under way at once, and each says in its header how many before it are: so only those can be
+//!   torn, and recovery knows.
+//! - A batch is durable when it and all before it are. Its effects happen then, in the order of its records, and before anyone is
+//!   told.
 //! - `room` is a promise until the next await: what was asked for can be pushed without waiting.
 //!
 //! It does not know what the records mean; `writer` applies them.
@@ -98,9 +100,15 @@ struct State {
     durable: LogPosition,
     durable_sequence: u64,
     /// Of the batches under way to the disk, oldest first.
-    writing: VecDeque<Rc<Outcome>>,
+    writing: VecDeque<UnderWay>,
     /// Why no further segment can be made, when that was tried last.
     full: Option<String>,
+}
+
+/// A batch under way to the disk.
+struct UnderWay {
+    outcome: Rc<Outcome>,
+    bytes: usize,
 }
 
 /// What was pushed.
@@ -407,7 +415,7 @@ impl Journal {
                 .as_ref()
                 .filter(|open| !open.is_empty())
                 .map(|open| open.outcome.clone());
-            open.or_else(|| state.writing.back().cloned())
+            open.or_else(|| state.writing.back().map(|batch| batch.outcome.clone()))
         };
         match outcome {
             Some(outcome) => Durable::of(&outcome).await,

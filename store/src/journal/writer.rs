@@ -18,13 +18,18 @@ use pigeon_store_format::{BATCH_HEADER_BYTES, LogPosition, RECORD_HEADER_BYTES};
 use super::batch::{Batch, Effect, Entry};
 use super::outcome::Outcome;
 use super::segments::{Segment, segment_name};
-use super::{Journal, Status};
+use super::{Journal, Status, UnderWay};
 use crate::StoreError;
 use crate::housekeeping::yield_once;
 use crate::volume::VolumeInner;
 
-/// Batches under way to the disk at once, at most.
-pub(crate) const WRITES_MAX: usize = 1;
+/// Batches under way to the disk at once, at most. With two, processor and disk work at the same time, and the disk goes on while
+/// the core hears of a write's end. Each more would be one more that may be torn, for nothing that was measured.
+pub(crate) const WRITES_MAX: usize = 2;
+
+/// A batch is written beside another when it is at least so large a part of that one, otherwise it grows until that one is
+/// durable: small batches cost the disk as much as bigger ones.
+const BESIDE_PART: usize = 2;
 
 /// Buffers kept for further batches: one to fill while others are written, and one between.
 const SPARE_BUFFERS_MAX: usize = 2;
@@ -103,13 +108,18 @@ impl Journal {
         if matches!(state.status, Status::Poisoned(_) | Status::Closed) || state.writing.len() >= WRITES_MAX {
             return None;
         }
-        let mut batch = state.open.take_if(|open| open.urgent)?;
+        let beside = state.writing.back().map_or(0, |batch| batch.bytes);
+        let mut batch = state
+            .open
+            .take_if(|open| open.urgent && open.used() * BESIDE_PART >= beside)?;
         let lazy_cost = batch.lazy_cost();
         let sequence = state.sequence;
-        let bytes = batch.seal(self.tag, sequence, self.epoch);
+        let under_way = u32::try_from(state.writing.len()).expect("bounded by WRITES_MAX");
+        let bytes = batch.seal(self.tag, sequence, self.epoch, under_way);
         state.sequence += 1;
         state.next = LogPosition(batch.base.0 + bytes as u64);
-        state.writing.push_back(batch.outcome.clone());
+        let outcome = batch.outcome.clone();
+        state.writing.push_back(UnderWay { outcome, bytes });
         drop(state);
         self.room_changed.notify_all();
         Some(Sealed {
@@ -144,7 +154,8 @@ impl Journal {
             state.status = Status::Poisoned(why.to_owned());
             (std::mem::take(&mut state.writing), state.open.take())
         };
-        for outcome in writing.into_iter().chain(open.map(|open| open.outcome)) {
+        let writing = writing.into_iter().map(|batch| batch.outcome);
+        for outcome in writing.chain(open.map(|open| open.outcome)) {
             drop(outcome.settle(Err(StoreError::Poisoned(why.to_owned()))));
         }
         self.room_changed.notify_all();
@@ -224,16 +235,16 @@ async fn take_in(
         outcome,
         ..
     } = write;
-    if matches!(journal.status(), Status::Poisoned(_)) {
-        // Those who waited for it were told when a batch before it failed.
-        return;
-    }
     let offset = volume.segments.offset_of(base);
     if let Err(error) = result {
         let name = segment_name(segment.number);
         journal.poison(&format!(
             "writing batch {sequence}, {bytes} bytes at offset {offset} of {name}: {error}"
         ));
+        // Those who waited for batches behind it were told. Nothing may be on its way when the volume is opened again.
+        for write in writes.drain(..).filter(|write| write.arrived.is_none()) {
+            drop(write.under_way.await);
+        }
         return;
     }
     segment.written_bytes.set(offset + bytes as u64);

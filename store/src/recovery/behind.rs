@@ -91,7 +91,8 @@ impl Scan<'_> {
         }
     }
 
-    /// The first header of a later batch in a stretch; other bytes that should not be there go to `stray`.
+    /// The first header of a batch in a stretch that was written when the expected one was durable. One that was under way
+    /// together with it says nothing: with nothing else behind them both are cut off. Other bytes that should not be there go to `stray`.
     async fn look_into(
         &self,
         stretch: &Stretch,
@@ -107,7 +108,7 @@ impl Scan<'_> {
             if let Ok(bytes) = walk.bytes_at(offset, BLOCK_BYTES).await {
                 let block = &bytes[..bytes.len().min(BLOCK_BYTES)];
                 if let Some(header) = self.header_in(block) {
-                    let later = self.expected.precedes(header.sequence) && header.epoch >= self.epoch;
+                    let later = self.expected.precedes(&header) && header.epoch >= self.epoch;
                     if header.position == position && later {
                         return Some((position, header.sequence));
                     }

@@ -61,11 +61,11 @@ impl Expected {
         }
     }
 
-    /// Whether a batch with this sequence can only be behind the one that is expected.
-    pub(super) fn precedes(self, sequence: u64) -> bool {
+    /// Whether a batch was written when the expected one was durable, so that this one is not cut off but lost.
+    pub(super) fn precedes(self, header: &BatchHeader) -> bool {
         match self {
-            Expected::Exactly(expected) => sequence > expected,
-            Expected::AtLeast(least) => sequence >= least,
+            Expected::Exactly(expected) => header.durable_through() >= expected,
+            Expected::AtLeast(least) => header.sequence >= least,
         }
     }
 
@@ -605,4 +605,5 @@ const EMPTY_HEADER: BatchHeader = BatchHeader {
     records: 0,
     records_checksum: 0,
     epoch: 0,
+    under_way: 0,
 };

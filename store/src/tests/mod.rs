@@ -10,4 +10,5 @@ mod losses;
 mod model;
 mod openings;
 mod space;
+mod under_way;
 mod views;
