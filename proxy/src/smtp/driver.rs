@@ -15,7 +15,7 @@ use super::transaction::Transaction;
 use crate::drain::DrainHandle;
 use crate::mail_store::EnvelopeInfo;
 use crate::session_id::SessionId;
-use pigeon_datatree_cache::{Account, Recipient};
+use pigeon_datatree_cache::{Account, Recipient, Service};
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_engine::stream::TlsInfo;
 use pigeon_proto::address::{Address, ForwardPath};
@@ -286,6 +286,14 @@ impl Driver {
 
     fn mail(&mut self, reverse_path: Option<Address>, parameters: MailParameters) -> Result<(), Reply> {
         let snapshot = self.context.copy.snapshot();
+        // The login may be old: who has been switched off since sends nothing more.
+        if let Some(submitter) = &self.submitter
+            && !snapshot
+                .account(submitter.id())
+                .is_some_and(|account| account.may(Service::Submission))
+        {
+            return Err(Reply::new(550, Enhanced(5, 7, 1), "this account may not send mail"));
+        }
         if self.context.policy.sender_must_match
             && let (Some(submitter), Some(address)) = (&self.submitter, &reverse_path)
         {

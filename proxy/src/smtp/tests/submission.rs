@@ -131,6 +131,29 @@ fn a_sender_can_be_held_to_their_own_addresses() {
 }
 
 #[test]
+fn who_is_switched_off_after_the_login_sends_nothing_more() {
+    for (before, after) in [
+        ("uid: alice\n", "uid: alice\naccountStatus: disabled\n"),
+        ("uid: alice\n", "uid: alice\nenabledService: imap\n"),
+        ("dn: uid=alice,", "dn: uid=alison,"),
+    ] {
+        let node = node();
+        let copy = node.copy.clone();
+        let (mut dialogue, store, _) = node.start();
+        talk(&mut dialogue, &["EHLO x", AUTH]);
+        assert!(talk(&mut dialogue, &["MAIL FROM:<alice@example.org>"]).starts_with("250 "));
+        let next = Snapshot::from_ldif(&TREE.replace(before, after)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        copy.publish(next.in_state(CopyState::Live));
+        // What has begun is brought to its end: one transaction, one snapshot.
+        talk(&mut dialogue, &["RCPT TO:<carol@example.org>", "DATA"]);
+        assert!(talk(&mut dialogue, &["Subject: hi", "", "x", "."]).starts_with("250 "));
+        let answer = talk(&mut dialogue, &["MAIL FROM:<alice@example.org>"]);
+        assert!(answer.starts_with("550 5.7.1 "), "{after}: {answer}");
+        assert_eq!(store.stored().len(), 1);
+    }
+}
+
+#[test]
 fn tls_comes_before_the_password() {
     let mut node = node();
     node.context.policy.trusted = NetworkSet::default();
