@@ -1,4 +1,5 @@
-//! Compaction: what is live in a segment goes to the journal's end, then the segment is removed and its space is free.
+//! Compaction: what is live in a segment goes to the journal's end, then the segment is removed and its space is free. Where the
+//! table of accounts is big, several segments share the checkpoint that ends it.
 //!
 //! Order: bodies, then the records that send messages to their new places, then snapshots of accounts whose records are in the
 //! segment, then a checkpoint that no longer knows it, then the file. Cut off anywhere, the old places are still there and
@@ -17,7 +18,7 @@ use pigeon_store_format::{
 };
 
 use super::compaction_plan::plan;
-use super::{checkpoint, pause};
+use super::{TABLE_SHARE, checkpoint, pause, table_bytes};
 use crate::StoreError;
 use crate::account::state::AccountState;
 use crate::journal::outcome::Durable;
@@ -39,27 +40,75 @@ const ACCOUNTS_AT_ONCE: usize = 32;
 /// Bytes of bodies moved before the accounts are told: each telling looks at all messages of the account.
 const TELL_EVERY_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Compacts the segment where that gives most. False when none is worth it.
-pub(super) async fn compact_one(volume: &Rc<VolumeInner>) -> Result<bool, StoreError> {
-    let Some(segment) = choose(volume) else {
-        return Ok(false);
-    };
-    match compact(volume, &segment).await {
-        Ok(()) => Ok(true),
-        Err(error @ (StoreError::Damaged { .. } | StoreError::Io(_) | StoreError::TooMany)) => {
-            let name = segment_name(segment.number);
-            tracing::error!(volume = %volume.marker.volume, segment = %name, %error, "segment cannot be compacted, and is kept");
-            segment.stuck.set(true);
-            Ok(true)
+/// Compacts where that gives most: one segment, or as many as are worth the checkpoint that ends it. False when none is worth it.
+pub(super) async fn compact_some(volume: &Rc<VolumeInner>) -> Result<bool, StoreError> {
+    let table_bytes = table_bytes(volume);
+    let cost_before = volume.counters.housekeeping_bytes.get();
+    let mut emptied: Vec<Rc<Segment>> = Vec::new();
+    let mut bytes = 0;
+    let mut tried = false;
+    while let Some(segment) = choose(volume) {
+        tried = true;
+        match empty(volume, &segment).await {
+            Ok(()) => {
+                bytes += segment.written_bytes.get();
+                volume.segments.remove_used(segment.number);
+                emptied.push(segment);
+            }
+            Err(error @ (StoreError::Damaged { .. } | StoreError::Io(_) | StoreError::TooMany)) => {
+                let name = segment_name(segment.number);
+                tracing::error!(volume = %volume.marker.volume, segment = %name, %error, "segment cannot be compacted, and is kept");
+                segment.stuck.set(true);
+            }
+            Err(error) => {
+                put_back(volume, emptied);
+                return Err(error);
+            }
         }
-        Err(error) => Err(error),
+        if bytes >= TABLE_SHARE * table_bytes {
+            break;
+        }
     }
+    if emptied.is_empty() {
+        return Ok(tried);
+    }
+    if let Err(error) = checkpoint::write(volume, false).await {
+        put_back(volume, emptied);
+        return Err(error);
+    }
+    volume.drop_kept_readers();
+    for segment in &emptied {
+        let name = segment_name(segment.number);
+        if let Err(error) = volume.disk.remove(&name).await {
+            // Nothing refers to it; the next opening removes it.
+            tracing::warn!(volume = %volume.marker.volume, segment = %name, %error, "cannot remove an empty segment");
+        }
+        add(&volume.counters.segments_compacted, 1);
+    }
+    let cost = volume.counters.housekeeping_bytes.get() - cost_before;
+    // It would go round in circles: wait until more has come to be of no use.
+    let futile = bytes.saturating_sub(cost) < volume.segments.segment_bytes() / LEAST_GAIN;
+    volume
+        .housekeeping
+        .futile_at
+        .set(futile.then(|| volume.segments.discharged_bytes()));
+    volume.journal.set_full(None);
+    volume.journal.segments_wanted.notify_all();
+    Ok(true)
+}
+
+/// What was emptied stays: no checkpoint says that it may go.
+fn put_back(volume: &VolumeInner, emptied: Vec<Rc<Segment>>) {
+    emptied
+        .into_iter()
+        .for_each(|segment| volume.segments.add_used(segment));
 }
 
 fn choose(volume: &VolumeInner) -> Option<Rc<Segment>> {
     if let Some(futile_at) = volume.housekeeping.futile_at.get() {
         let since = volume.segments.discharged_bytes().wrapping_sub(futile_at);
-        if since < volume.segments.segment_bytes() / LEAST_GAIN {
+        let least = volume.segments.segment_bytes() / LEAST_GAIN;
+        if since < least.max(table_bytes(volume)) {
             return None;
         }
     }
@@ -83,9 +132,9 @@ fn choose(volume: &VolumeInner) -> Option<Rc<Segment>> {
         .min_by_key(|segment| share(segment))
 }
 
-async fn compact(volume: &Rc<VolumeInner>, segment: &Rc<Segment>) -> Result<(), StoreError> {
+/// Moves what is live in a segment to the journal's end; durable when it returns.
+async fn empty(volume: &Rc<VolumeInner>, segment: &Rc<Segment>) -> Result<(), StoreError> {
     let plan = plan(volume, segment).await?;
-    let cost_before = volume.counters.housekeeping_bytes.get();
     let mut moves = Moves {
         volume,
         told: HashMap::new(),
@@ -100,31 +149,7 @@ async fn compact(volume: &Rc<VolumeInner>, segment: &Rc<Segment>) -> Result<(), 
         moves.move_streamed(segment, end).await?;
     }
     moves.tell().await?;
-    release_chains(volume, segment).await?;
-
-    volume.segments.remove_used(segment.number);
-    if let Err(error) = checkpoint::write(volume, false).await {
-        volume.segments.add_used(segment.clone());
-        return Err(error);
-    }
-    volume.drop_kept_readers();
-    let name = segment_name(segment.number);
-    if let Err(error) = volume.disk.remove(&name).await {
-        // Nothing refers to it; the next opening removes it.
-        tracing::warn!(volume = %volume.marker.volume, segment = %name, %error, "cannot remove an empty segment");
-    }
-    add(&volume.counters.segments_compacted, 1);
-    let cost = volume.counters.housekeeping_bytes.get() - cost_before;
-    let gain = segment.written_bytes.get().saturating_sub(cost);
-    // It would go round in circles: wait until more has come to be of no use.
-    let futile = gain < volume.segments.segment_bytes() / LEAST_GAIN;
-    volume
-        .housekeeping
-        .futile_at
-        .set(futile.then(|| volume.segments.discharged_bytes()));
-    volume.journal.set_full(None);
-    volume.journal.segments_wanted.notify_all();
-    Ok(())
+    release_chains(volume, segment).await
 }
 
 /// Writes snapshots of all accounts that need records of the segment to be loaded.

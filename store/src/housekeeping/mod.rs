@@ -31,9 +31,6 @@ use crate::volume::VolumeInner;
 /// How often housekeeping looks for work without being poked.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Segments made ahead: one to go on with, and one that is the reserve.
-const SEGMENTS_AHEAD: usize = 2;
-
 /// Pause between two pieces of a segment that nobody waits for yet. With the pieces' size a pace of 64 MB/s.
 const ZEROING_PAUSE: Duration = Duration::from_millis(4);
 
@@ -157,7 +154,7 @@ async fn make_segments(volume: &VolumeInner) {
         let wanted = journal.segments_wanted.notified();
         match journal.status() {
             Status::Closed => return,
-            Status::Writable | Status::Closing if volume.segments.ready_count() < SEGMENTS_AHEAD => {
+            Status::Writable | Status::Closing if volume.segments.ready_count() < journal.segments_ahead() => {
                 match make_segment(volume).await {
                     Ok(segment) => {
                         volume.segments.add_ready(segment);
@@ -276,6 +273,7 @@ async fn once(volume: &Rc<VolumeInner>) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let house = &volume.housekeeping;
+    note_table_bytes(volume);
     let recents = std::mem::take(&mut *house.recents.borrow_mut());
     for (account, mailbox, first) in recents {
         write_recent(volume, account, mailbox, first).await?;
@@ -294,7 +292,21 @@ async fn once(volume: &Rc<VolumeInner>) -> Result<bool, StoreError> {
         checkpoint::write(volume, false).await?;
         return Ok(true);
     }
-    compaction::compact_one(volume).await
+    compaction::compact_some(volume).await
+}
+
+/// Bytes of the table of accounts.
+fn table_bytes(volume: &VolumeInner) -> u64 {
+    (volume.heads.borrow().len() * ACCOUNT_ENTRY_BYTES) as u64
+}
+
+/// Tells the journal what the next checkpoint's table takes.
+fn note_table_bytes(volume: &VolumeInner) {
+    let bytes = table_bytes(volume);
+    // Small ones are within what is kept anyway. Records have frames, and batches ends that nothing fits into.
+    let kept = volume.segments.segment_bytes() / 16;
+    let bytes = if bytes <= kept { 0 } else { bytes + bytes / 4 };
+    volume.journal.set_table_bytes(bytes);
 }
 
 async fn write_recent(

@@ -17,7 +17,7 @@ pub(crate) mod segments;
 pub(crate) mod walk;
 pub(crate) mod writer;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -38,7 +38,7 @@ pub(crate) enum Purpose {
     Body,
     /// Flags, expunges, mailboxes: leave half a segment for compaction.
     Change,
-    /// Compaction: leaves an eighth of a segment for the checkpoint that ends it.
+    /// Compaction: leaves an eighth of a segment, and room for all accounts, to the checkpoint that ends it.
     Compaction,
     /// A checkpoint: may use everything, and is written while the volume closes.
     Checkpoint,
@@ -79,6 +79,8 @@ pub(crate) struct Journal {
     batch_bytes_max: usize,
     segments: Rc<Segments>,
     state: RefCell<State>,
+    /// What a checkpoint's table of accounts takes, about: kept free for the one that ends a compaction.
+    table_bytes: Cell<u64>,
     /// Those who wait for room form a line: one at a time looks again.
     line: Semaphore,
     room_changed: Notify,
@@ -145,6 +147,7 @@ impl Journal {
             batch_bytes_max,
             segments,
             state: RefCell::new(state),
+            table_bytes: Cell::new(0),
             line: Semaphore::new(1),
             room_changed: Notify::new(),
             work: Notify::new(),
@@ -212,12 +215,27 @@ impl Journal {
     /// What must be left behind a record of this purpose, bytes.
     pub(crate) fn reserve(&self, purpose: Purpose) -> u64 {
         let segment_bytes = self.segments.segment_bytes();
+        let table_bytes = self.table_bytes.get();
         match purpose {
-            Purpose::Body => segment_bytes,
-            Purpose::Change => segment_bytes / 2,
-            Purpose::Compaction => segment_bytes / 8,
+            // A compaction that ends with a big table has to move more than that to gain anything.
+            Purpose::Body => segment_bytes + 3 * table_bytes,
+            Purpose::Change => segment_bytes / 2 + 5 * table_bytes / 2,
+            Purpose::Compaction => segment_bytes / 8 + table_bytes,
             Purpose::Checkpoint => 0,
         }
+    }
+
+    /// Tells what a checkpoint's table of accounts takes now, bytes.
+    pub(crate) fn set_table_bytes(&self, bytes: u64) {
+        if self.table_bytes.replace(bytes) != bytes {
+            self.segments_wanted.notify_all();
+        }
+    }
+
+    /// Segments that have to be ready ahead, so that what every purpose leaves is there: one to go on with, and what new mail leaves.
+    pub(crate) fn segments_ahead(&self) -> usize {
+        let reserved = self.reserve(Purpose::Body).div_ceil(self.segments.segment_bytes());
+        usize::try_from(reserved).unwrap_or(usize::MAX).saturating_add(1)
     }
 
     /// Whether new mail is refused for lack of space: some body might not fit any more.

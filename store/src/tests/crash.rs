@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use pigeon_store_format::CHECKPOINT_NAMES;
+use pigeon_store_format::{CHECKPOINT_NAMES, Checkpoint};
 
 use super::actor::{Actor, Known, Shared};
 use super::harness::*;
@@ -205,6 +205,33 @@ fn what_was_acknowledged_survives_any_crash() {
             if world.random.percent(30) {
                 executor.run(async move { volume.close().await }).expect("closes");
             }
+        }
+    });
+}
+
+/// What is left of writes that were cut off is never taken for what was written later at the same place, however short the lives.
+#[test]
+fn many_short_lives_leave_nothing_behind() {
+    with_seeds(25, |seed| {
+        let mut world = World::new(seed, 2, small_options());
+        let mut epoch = 0;
+        for _ in 0..30 {
+            for _ in 0..world.random.below(4) {
+                // Cut off while it opens, or soon after, with nothing acknowledged.
+                let executor = world.next_generation();
+                world.disk.crash_at(world.random.below(40));
+                drop(try_open(&executor, &world.disk, world.options.clone()));
+            }
+            let executor = world.next_generation();
+            let volume = opened(&executor, &world.disk, world.options.clone());
+            assert_eq!(volume.state(), VolumeState::Writable);
+            world.check(&executor, &volume);
+            let image = world.disk.image();
+            let now = CHECKPOINT_NAMES.map(|name| Checkpoint::decode(&image[name]).expect("it is good").epoch);
+            assert!(now[0] == now[1] && now[0] > epoch, "{epoch} {now:?}");
+            epoch = now[0];
+            world.disk.crash_at(world.disk.operations() + world.random.below(30));
+            world.use_it(&executor, &volume, 10_000);
         }
     });
 }
