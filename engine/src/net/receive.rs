@@ -40,7 +40,7 @@ pub(super) enum End {
 pub(super) struct Incoming {
     /// Bytes received at another core; they come first.
     pub(super) early: Option<Box<[u8]>>,
-    queue: VecDeque<Buffer>,
+    queue: Queue,
     pub(super) end: Option<End>,
     /// The multishot receive, if one is under way.
     pub(super) operation: Option<OperationKey>,
@@ -78,7 +78,7 @@ impl Incoming {
     /// Drops what nobody will read any more.
     pub(super) fn clear(&mut self) {
         self.early = None;
-        self.queue = VecDeque::new();
+        self.queue = Queue::default();
         self.starved = false;
         self.waker = None;
     }
@@ -87,7 +87,7 @@ impl Incoming {
     pub(super) fn take_unread(&mut self) -> Vec<u8> {
         let mut bytes = self.early.take().map_or_else(Vec::new, Vec::from);
         self.starved = false;
-        for buffer in std::mem::take(&mut self.queue) {
+        while let Some(buffer) = self.queue.pop() {
             bytes.extend_from_slice(&buffer);
         }
         bytes
@@ -95,6 +95,37 @@ impl Incoming {
 
     fn is_armed(&self) -> bool {
         self.operation.is_some() || self.starved
+    }
+}
+
+/// Filled buffers in their order. Mostly there is one, taken before the next comes: it costs no allocation.
+#[derive(Default)]
+struct Queue {
+    /// Empty only if all of it is.
+    first: Option<Buffer>,
+    others: VecDeque<Buffer>,
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.others.len()
+    }
+
+    fn push(&mut self, buffer: Buffer) {
+        if self.first.is_none() {
+            self.first = Some(buffer);
+        } else {
+            self.others.push_back(buffer);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Buffer> {
+        let buffer = std::mem::replace(&mut self.first, self.others.pop_front());
+        if self.first.is_none() {
+            // A burst's memory is not kept while the connection idles.
+            self.others = VecDeque::new();
+        }
+        buffer
     }
 }
 
@@ -126,11 +157,7 @@ pub(super) fn poll(state: &Rc<ConnectionState>, context: &mut Context<'_>) -> Po
             bytes: Bytes::Early(bytes),
         })));
     }
-    if let Some(buffer) = incoming.queue.pop_front() {
-        if incoming.queue.is_empty() {
-            // A burst's memory is not kept while the connection idles.
-            incoming.queue = VecDeque::new();
-        }
+    if let Some(buffer) = incoming.queue.pop() {
         if incoming.end.is_none() && !incoming.is_armed() && incoming.queue.len() <= QUEUED_BUFFERS_MAX / 2 {
             runtime::with(|core| arm(core, state, &mut incoming));
         }
@@ -184,7 +211,7 @@ pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, mo
         (1.., Some(buffer)) => {
             core.counters().receives.add(1);
             core.counters().received_bytes.add(buffer.len() as u64);
-            incoming.queue.push_back(buffer);
+            incoming.queue.push(buffer);
         }
         (0.., _) => incoming.end = incoming.end.or(Some(End::Orderly)),
         (error, _) => match Errno::from_raw_os_error(error.saturating_neg()) {

@@ -2,7 +2,7 @@
 
 use super::core::CoreId;
 use super::inbox::CoreShared;
-use super::{reply, spawn};
+use super::{reply, task};
 use futures_util::FutureExt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -40,7 +40,7 @@ where
     match future.await {
         Ok(output) => Ok(output),
         Err(panic) => {
-            super::task::report_panic(panic.as_ref());
+            task::report_panic(panic.as_ref());
             Err(CoreGone)
         }
     }
@@ -55,11 +55,9 @@ where
 {
     let (sender, receiver) = reply::channel();
     let job = Box::new(move || {
-        let future = work();
-        // Detached: it tells its output through the sender, and its failure by dropping it.
-        drop(spawn(async move {
-            sender.send(future.await);
-        }));
+        // It tells its output through the sender, and its failure by dropping it. Not an async block, which would have room
+        // for the future twice: as what it captures and as what it awaits.
+        task::spawn_detached(work().map(|output| sender.send(output)));
     });
     if !shared.submit(job).await {
         return Err(CoreGone);

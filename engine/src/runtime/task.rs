@@ -47,6 +47,11 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     super::with(|core| spawn_into(core, Class::Foreground, future))
 }
 
+/// As `spawn`, for a task that nobody waits for.
+pub(super) fn spawn_detached(future: impl Future<Output = ()> + 'static) {
+    super::with(|core| start(core, Class::Foreground, future, None));
+}
+
 /// As `spawn`, in the low-share queue of background work (compaction, scrub, snapshots). It gets a tenth of a busy core;
 /// it has to call `yield_now` every millisecond or so of its own work, or the foreground waits for it.
 pub fn spawn_background<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
@@ -55,8 +60,19 @@ pub fn spawn_background<T: 'static>(future: impl Future<Output = T> + 'static) -
 
 fn spawn_into<T: 'static>(core: &Core, class: Class, future: impl Future<Output = T> + 'static) -> Task<T> {
     let (sender, output) = oneshot::channel();
+    let key = start(core, class, future, Some(sender));
+    Task { output, key }
+}
+
+/// `None`: the core ends, and takes no new tasks.
+fn start<T: 'static>(
+    core: &Core,
+    class: Class,
+    future: impl Future<Output = T> + 'static,
+    sender: Option<oneshot::Sender<T>>,
+) -> Option<TaskKey> {
     if core.tasks.closed.get() {
-        return Task { output, key: None };
+        return None;
     }
     let queue = match class {
         Class::Foreground => TaskQueueHandle::default(),
@@ -67,7 +83,7 @@ fn spawn_into<T: 'static>(core: &Core, class: Class, future: impl Future<Output 
     // On the heap for the sake of catching panics without pinning by hand; glommio does so itself from 2 KiB up.
     let tracked = Tracked {
         future: Some(Box::pin(future)),
-        sender: Some(sender),
+        sender,
         key,
         waker,
     };
@@ -75,7 +91,7 @@ fn spawn_into<T: 'static>(core: &Core, class: Class, future: impl Future<Output 
         .expect("the queue lives as long as the core")
         .detach();
     core.tasks.entries.borrow_mut()[key.index as usize].handle = Some(handle);
-    Task { output, key: Some(key) }
+    Some(key)
 }
 
 /// Names a task of one core, for good.
