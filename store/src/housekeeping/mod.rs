@@ -120,9 +120,10 @@ impl Housekeeping {
         }
         let due = {
             let state = account.state.borrow();
-            // A big image is written less often: a few links' worth of loading against many bytes.
-            let by_size = u32::try_from(state.chain.image_bytes / 4096).unwrap_or(u32::MAX);
-            state.chain.links > least.max(by_size.min(16 * least))
+            // A big image is written less often: a kilobyte of it for each link, so that snapshots of a large mailbox stay
+            // a small part of what is written. A link costs a read when the account is loaded, which bounds it.
+            let by_size = u32::try_from(state.chain.image_bytes / 1024).unwrap_or(u32::MAX);
+            state.chain.links > least.max(by_size.min(32 * least))
         };
         if due {
             account.snapshot_due.set(true);
