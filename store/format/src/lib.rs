@@ -11,6 +11,8 @@ mod checksum;
 mod cursor;
 mod image;
 mod item;
+#[cfg(test)]
+mod layout;
 mod marker;
 mod ranges;
 mod record;
