@@ -233,7 +233,11 @@ impl Session {
                 self.reply(&Reply::fixed(250, Enhanced(2, 1, 5), "recipient ok"), now);
             }
             Err(reply) => {
-                self.refused_recipients = self.refused_recipients.saturating_add(1);
+                // What is for later is no try at a name: a client that sends the rest of a long list in another
+                // transaction must not lose the one that it is in.
+                if !reply.is_temporary() {
+                    self.refused_recipients = self.refused_recipients.saturating_add(1);
+                }
                 self.reply(&reply, now);
                 if self.refused_recipients > self.options.limits.refused_recipients_max {
                     self.close_with(&Reply::fixed(421, Enhanced(4, 7, 0), "too many refused recipients"));

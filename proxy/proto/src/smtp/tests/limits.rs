@@ -96,6 +96,10 @@ fn recipients_beyond_the_bound_are_for_another_transaction() {
             S: 550 5.1.1 no such user here
             C: RCPT TO:<b@example.org>
             S: 550 5.1.1 no such user here
+            C: RCPT TO:<later@example.org>
+            S: 451 4.3.0 cannot tell now whether this address exists
+            C: RCPT TO:<later@example.org>
+            S: 451 4.3.0 cannot tell now whether this address exists
             C: RCPT TO:<c@example.org>
             S: 550 5.1.1 no such user here
             S: 421 4.7.0 too many refused recipients

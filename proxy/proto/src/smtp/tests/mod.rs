@@ -3,7 +3,7 @@
 //! In a transcript `C:` is a line of the client (CRLF is added), `c:` bytes without a line end, `S:` a line that the server
 //! sends, `E:` an event that the driver sees, `T:` the TLS handshake. `\r \n \t \0 \\ \xNN` stand for bytes. The driver of
 //! the tests knows alice, bob and postmaster of example.org, takes the password `pigeon`, and keeps every message, but for
-//! `full@example.org`, who is over quota.
+//! `full@example.org`, who is over quota; about `later@example.org` it cannot tell.
 
 mod bodies;
 mod commands;
@@ -92,6 +92,7 @@ impl Driver {
                 };
                 let answer = match path.split_once('@') {
                     Some(("alice" | "bob" | "postmaster" | "full" | "jürgen", "example.org")) => Ok(()),
+                    Some(("later", "example.org")) => Err(RecipientRefusal::Uncertain.reply()),
                     Some((_, "example.org")) => Err(RecipientRefusal::UnknownUser.reply()),
                     _ => Err(RecipientRefusal::Relaying.reply()),
                 };

@@ -54,6 +54,58 @@ S: p OK LIST completed
 }
 
 #[test]
+fn names_and_validities() {
+    check(
+        Scene::new().messages(2),
+        r#"
+C: a CREATE one/two
+S: a OK CREATE completed
+C: b STATUS one (UIDVALIDITY UIDNEXT)
+S: * STATUS one (UIDVALIDITY 2 UIDNEXT 1)
+S: b OK STATUS completed
+C: c RENAME one uno
+S: c OK RENAME completed
+C: d STATUS uno (UIDVALIDITY)
+S: * STATUS uno (UIDVALIDITY 2)
+S: d OK STATUS completed
+C: e DELETE uno
+S: e OK DELETE completed
+C: f LIST "" uno* RETURN (STATUS (MESSAGES))
+S: * LIST (\Noselect \HasChildren) "/" uno
+S: * LIST (\HasNoChildren) "/" uno/two
+S: * STATUS uno/two (MESSAGES 0)
+S: f OK LIST completed
+C: g SELECT uno
+S: g NO [NONEXISTENT] Mailbox cannot be selected
+C: h DELETE uno
+S: ...h NO [CANNOT] ...
+C: i CREATE uno
+S: i OK CREATE completed
+C: j STATUS uno (UIDVALIDITY)
+S: * STATUS uno (UIDVALIDITY 4)
+S: j OK STATUS completed
+C: k RENAME uno uno/below
+S: k NO [CANNOT] a mailbox cannot go below itself
+C: l RENAME uno INBOX
+S: l NO [ALREADYEXISTS] Mailbox exists already
+C: m RENAME inbox old
+S: m OK RENAME completed
+C: n STATUS old (MESSAGES UIDNEXT UIDVALIDITY)
+S: * STATUS old (MESSAGES 2 UIDNEXT 3 UIDVALIDITY 5)
+S: n OK STATUS completed
+C: o STATUS INBOX (MESSAGES UIDNEXT UIDVALIDITY)
+S: * STATUS INBOX (MESSAGES 0 UIDNEXT 3 UIDVALIDITY 1)
+S: o OK STATUS completed
+C: p LIST "" iNb*
+S: * LIST (\HasNoChildren) "/" INBOX
+S: p OK LIST completed
+C: q DELETE INBOX
+S: ...q NO [CANNOT] ...
+"#,
+    );
+}
+
+#[test]
 fn subscriptions() {
     check(
         Scene::new(),
