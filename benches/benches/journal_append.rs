@@ -7,7 +7,8 @@
 //! two tables no segment is zeroed meanwhile: each turn begins when those ahead are there, and ends before the current one is
 //! full. A plain program, not criterion: both sides are driven by their own loop.
 //!
-//! `cargo bench -p pigeon-benches --bench journal_append [-- SECONDS [BYTES [IN_FLIGHT]]]`, SECONDS for each turn.
+//! `cargo bench -p pigeon-benches --bench journal_append [-- SECONDS [BYTES [IN_FLIGHT [TABLE]]]]`: seconds of each turn; 0
+//! for all sizes, all depths, all tables.
 
 // The raw loop is the physical limit that the store is measured against; it has no other place in the project.
 #![allow(unsafe_code)]
@@ -20,14 +21,19 @@ use pigeon_engine::runtime::EngineOptions;
 use pigeon_store::disk::EngineDisk;
 use pigeon_store::{AccountId, Delivery, Flags, Limits, Volume, VolumeId, VolumeOptions};
 use raw::RawLoop;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const TURNS: usize = 5;
 const SEGMENT_BYTES: u64 = 256 << 20;
-/// What all turns of a row may write, so that they stay within one segment.
-const ROW_BYTES_MAX: u64 = SEGMENT_BYTES - (32 << 20);
+/// What is written before a row's first turn, bytes: more than the cache of bodies holds.
+const WARM_BYTES: u64 = 48 << 20;
+/// What all turns of a row may write, bytes, so that they stay within one segment.
+const ROW_BYTES_MAX: u64 = SEGMENT_BYTES - WARM_BYTES - (16 << 20);
+/// Each sender looks at the clock once in so many appends.
+const LOOK_AT_CLOCK_EVERY: u64 = 8;
 /// Waiting for segments ahead, a look in so much time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -44,15 +50,20 @@ struct Asked {
     turn: Duration,
     bytes: Option<usize>,
     in_flight: Option<usize>,
+    table: Option<usize>,
 }
 
 fn main() {
     let numbers: Vec<f64> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
-    let whole = |index: usize| numbers.get(index).map(|number| *number as usize);
+    let whole = |index: usize| {
+        let number = numbers.get(index).map(|number| *number as usize);
+        number.filter(|number| *number > 0)
+    };
     let asked = Asked {
         turn: Duration::from_secs_f64(numbers.first().copied().unwrap_or(0.5)),
         bytes: whole(1),
         in_flight: whole(2),
+        table: whole(3),
     };
     let directory = target_directory().join(format!("bench-journal-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory beside the program");
@@ -79,12 +90,16 @@ fn main() {
 
 async fn all_tables(directory: &Path, asked: Asked) {
     let raw = RawLoop::new(&directory.join("raw"), SEGMENT_BYTES);
-    for (kind, zeroing, title) in [
+    let tables = [
         (Kind::Record, false, "Journal appends, no segment zeroed meanwhile"),
         (Kind::Delivery, false, "Whole deliveries, no segment zeroed meanwhile"),
         (Kind::Record, true, "Journal appends, segments zeroed beside them"),
         (Kind::Delivery, true, "Whole deliveries, segments zeroed beside them"),
-    ] {
+    ];
+    for (index, (kind, zeroing, title)) in tables.into_iter().enumerate() {
+        if asked.table.is_some_and(|only| only != index + 1) {
+            continue;
+        }
         println!("{title}\n");
         println!("| bytes | in flight | appends/s | raw, appends/s | ratio | CPU us | in a batch | batches/s |");
         println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
@@ -144,12 +159,13 @@ impl Row {
         let driver = pigeon_engine::spawn(volume.drive());
         let keeper = pigeon_engine::runtime::spawn_background(volume.maintain());
         let message = Bytes::from(message(self.bytes));
-        // Not counted: the first use of each account and of each buffer.
-        self.append_for(&volume, &message, Duration::from_millis(100), 16 << 20)
+        // Not counted: the first use of each account and of each buffer, and the cache of bodies on its way to its full size.
+        let warm = Row { in_flight: 64, ..*self };
+        warm.append_for(&volume, &message, Duration::from_secs(10), WARM_BYTES)
             .await;
         let (mut turns, mut limits, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..TURNS {
-            while volume.stats().segments_ready < 2 {
+        for index in 0..TURNS {
+            while volume.stats().segments_ready < 2 && (index == 0 || !self.zeroing) {
                 pigeon_engine::sleep(LOOK_EVERY).await;
             }
             let turn = self.take_turn(&volume, &message).await;
@@ -199,16 +215,17 @@ impl Row {
     /// Appends one after the other from each of `in_flight` tasks. Gives how many there were.
     async fn append_for(&self, volume: &Volume, message: &Bytes, length: Duration, bytes_max: u64) -> u64 {
         let until = Instant::now() + length;
-        let written_max = volume.stats().journal_bytes.saturating_add(bytes_max);
+        // What an append takes at most, with records and padding.
+        let most = self.bytes + if self.in_flight == 1 { 8192 } else { 1024 };
+        let left = Rc::new(Cell::new(bytes_max / most as u64));
         let senders = (0..self.in_flight).map(|index| {
-            let (volume, message, kind) = (volume.clone(), message.clone(), self.kind);
+            let (volume, message, kind, left) = (volume.clone(), message.clone(), self.kind, left.clone());
             async move {
                 let mut account = [0; 16];
                 account[0] = u8::try_from(index).expect("at most 64 in flight");
                 let mut count = 0_u64;
-                // The counters are looked at now and then: that walks the list of segments.
-                while Instant::now() < until && (!count.is_multiple_of(8) || volume.stats().journal_bytes < written_max)
-                {
+                while left.get() > 0 && (!count.is_multiple_of(LOOK_AT_CLOCK_EVERY) || Instant::now() < until) {
+                    left.set(left.get() - 1);
                     match kind {
                         Kind::Record => volume
                             .append_unreferenced(message.clone())

@@ -38,10 +38,17 @@ impl Link {
         Ok((link, reader.rest()))
     }
 
+    /// Its bytes.
+    pub fn to_bytes(&self) -> [u8; LINK_BYTES] {
+        let mut bytes = [0; LINK_BYTES];
+        bytes[..16].copy_from_slice(&self.account.0);
+        bytes[16..].copy_from_slice(&self.previous.0.to_le_bytes());
+        bytes
+    }
+
     /// Writes it.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.put_bytes(&self.account.0);
-        out.put_u64(self.previous.0);
+        out.put_bytes(&self.to_bytes());
     }
 }
 

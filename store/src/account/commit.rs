@@ -113,14 +113,12 @@ impl VolumeInner {
         fields: &[u8],
     ) -> LogPosition {
         let mut state = account.state.borrow_mut();
-        let mut payload = Vec::with_capacity(fields.len() + pigeon_store_format::LINK_BYTES);
-        Link {
+        let link = Link {
             account: account.id,
             previous: state.pushed_head,
-        }
-        .encode(&mut payload);
-        payload.extend_from_slice(fields);
-        let pushed = self.journal.push(change.kind(), purpose, &payload, &[]);
+        };
+        let pieces = [&link.to_bytes()[..], fields];
+        let pushed = self.journal.push_pieces(change.kind(), purpose, pieces.into_iter());
         self.journal.attach(
             pushed,
             Effect::Link {

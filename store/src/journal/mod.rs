@@ -370,10 +370,23 @@ impl Journal {
 
     /// Puts a record into the open batch. Only after `room`.
     pub(crate) fn push(&self, kind: RecordKind, purpose: Purpose, head: &[u8], content: &[Bytes]) -> Pushed {
+        self.push_pieces(
+            kind,
+            purpose,
+            std::iter::once(head).chain(content.iter().map(|piece| &piece[..])),
+        )
+    }
+
+    /// As `push`, of any pieces.
+    pub(crate) fn push_pieces<'p>(
+        &self,
+        kind: RecordKind,
+        purpose: Purpose,
+        pieces: impl Iterator<Item = &'p [u8]>,
+    ) -> Pushed {
         let mut state = self.state.borrow_mut();
         let open = state.open.as_mut().expect("room was asked for");
         let position = open.next_position();
-        let pieces = std::iter::once(head).chain(content.iter().map(|piece| &piece[..]));
         let (offset, length) = open.push(self.tag, kind, purpose.is_lazy(), pieces);
         drop(state);
         if !purpose.is_lazy() {
