@@ -85,10 +85,13 @@ struct Report<'a> {
 impl Report<'_> {
     /// Addresses in it need RFC 6533's forms.
     fn is_international(&self) -> bool {
-        self.delivered.iter().any(|confirm| {
-            let original = confirm.original.as_ref();
-            !confirm.address.is_ascii() || original.is_some_and(|original| !original.address.is_ascii())
-        })
+        let envelope_id = self.envelope.parameters.envelope_id.as_deref();
+        let id_is_ascii = envelope_id.is_none_or(str::is_ascii);
+        !id_is_ascii
+            || self.delivered.iter().any(|confirm| {
+                let original = confirm.original.as_ref();
+                !confirm.address.is_ascii() || original.is_some_and(|original| !original.address.is_ascii())
+            })
     }
 }
 
@@ -96,7 +99,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (id, host, sender) = (self.envelope.id(), self.host_name, self.sender);
         let date = Date(self.envelope.received_at);
-        // No line of a message that came from outside can know the session's id.
+        // Whoever guesses the session's id and writes this line confuses only the report to themselves.
         let boundary = format!("report-{id}");
         let header = self.header.and_then(|header| std::str::from_utf8(header).ok());
         write!(
@@ -113,14 +116,12 @@ impl fmt::Display for Report<'_> {
         for confirm in self.delivered {
             write!(f, "<{}>\r\n", confirm.address)?;
         }
+        // The usual one is of seven bits (RFC 3464 section 2.1), the other is not (RFC 6533 section 3).
         let (kind, address_type) = match self.is_international() {
-            true => ("global-delivery-status", "utf-8"),
+            true => ("global-delivery-status\r\nContent-Transfer-Encoding: 8bit", "utf-8"),
             false => ("delivery-status", "rfc822"),
         };
-        write!(
-            f,
-            "\r\n--{boundary}\r\nContent-Type: message/{kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-        )?;
+        write!(f, "\r\n--{boundary}\r\nContent-Type: message/{kind}\r\n\r\n")?;
         if let Some(id) = &self.envelope.parameters.envelope_id {
             write!(f, "Original-Envelope-Id: {id}\r\n")?;
         }
@@ -145,12 +146,9 @@ impl fmt::Display for Report<'_> {
         if let Some(header) = header {
             let kind = match header.is_ascii() {
                 true => "text/rfc822-headers",
-                false => "message/global-headers",
+                false => "message/global-headers\r\nContent-Transfer-Encoding: 8bit",
             };
-            write!(
-                f,
-                "\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{header}"
-            )?;
+            write!(f, "\r\n--{boundary}\r\nContent-Type: {kind}\r\n\r\n{header}")?;
         }
         write!(f, "\r\n--{boundary}--\r\n")
     }

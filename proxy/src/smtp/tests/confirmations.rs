@@ -57,7 +57,7 @@ fn a_sender_of_ours_is_told_of_the_delivery() {
              report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\r\n--{boundary}\r\nContent-Type: text/plain; \
              charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nYour message has been delivered \
              to:\r\n\r\n<carol@example.org>\r\n<mixed@example.org>\r\n\r\n--{boundary}\r\nContent-Type: \
-             message/delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\nOriginal-Envelope-Id: \
+             message/delivery-status\r\n\r\nOriginal-Envelope-Id: \
              QQ+314\r\nReporting-MTA: dns; mx.example.org\r\n"
         )
     );
@@ -67,7 +67,7 @@ fn a_sender_of_ours_is_told_of_the_delivery() {
         format!(
             "\r\nOriginal-Recipient: rfc822;Carol+@example.org\r\nFinal-Recipient: rfc822;carol@example.org\r\nAction: \
              delivered\r\nStatus: 2.0.0\r\n\r\nFinal-Recipient: rfc822;mixed@example.org\r\nAction: expanded\r\nStatus: \
-             2.0.0\r\n\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+             2.0.0\r\n\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n\r\n"
         )
     );
     assert!(
@@ -86,7 +86,7 @@ fn international_addresses_have_their_own_report() {
     );
     let text = stored[1].text();
     assert!(
-        text.contains("Content-Type: message/global-delivery-status\r\n"),
+        text.contains("Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"),
         "{text}"
     );
     assert!(
