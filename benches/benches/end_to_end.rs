@@ -2,10 +2,13 @@
 //! which is the figure to trust on a small shared machine, the node's CPU time, context switches and bytes written per
 //! delivery. A plain program, not criterion: what is measured happens in another process.
 //!
-//! `cargo bench -p pigeon-benches --bench end_to_end [-- MESSAGES] [--node PROGRAM] [--client NAME] [--sessions COUNT]`
+//! `cargo bench -p pigeon-benches --bench end_to_end [-- MESSAGES] [--node PROGRAM] [--client NAME] [--sessions COUNT] [--floor]`
 //!
 //! With `--node` the node is that program, kept from another build, and nothing is built: two builds can be measured in
-//! turn on the same machine. `--client` and `--sessions` choose what is run, for a profile of it.
+//! turn on the same machine. `--client` and `--sessions` choose what is run, for a profile of it. With `--floor` the node is
+//! a server that only answers (`answers`): what the kernel alone costs.
+
+mod answers;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -44,7 +47,17 @@ fn main() {
         .skip(1)
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(MESSAGES);
-    let node = Node::start(argument("--node").map(PathBuf::from));
+    if std::env::args().nth(1).as_deref() == Some("quickstart") {
+        let offset = argument("--port-offset").and_then(|offset| offset.parse().ok());
+        return answers::serve(offset.expect("the bench itself starts it so"));
+    }
+    let floor = std::env::args().any(|option| option == "--floor");
+    let program = if floor {
+        Some(std::env::current_exe().expect("the program's own path"))
+    } else {
+        argument("--node").map(PathBuf::from)
+    };
+    let node = Node::start(program);
     let chosen_style = argument("--client");
     let sessions_at_once = match argument("--sessions").and_then(|count| count.parse().ok()) {
         Some(count) => vec![count],
@@ -56,8 +69,9 @@ fn main() {
         .expect("a runtime for the client");
     println!("| client | sessions | deliveries/s | node CPU us | context switches | bytes written |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    // Not counted: first use of accounts, caches and the allocator.
+    // Not counted: first use of accounts, caches and the allocator, and what a node that has started makes ahead.
     runtime.block_on(load(node.smtp, Style::WithinSession, 10, messages / 10));
+    node.settle();
     for style in [Style::SessionPerMessage, Style::WithinSession, Style::Pipelined] {
         if chosen_style.as_ref().is_some_and(|chosen| chosen != style.name()) {
             continue;
@@ -225,6 +239,16 @@ impl Node {
             process,
             directory,
             smtp: SocketAddr::from(([127, 0, 0, 1], offset + 25)),
+        }
+    }
+
+    /// Waits until the node writes nothing any more.
+    fn settle(&self) {
+        let start = Instant::now();
+        let mut written = None;
+        while written != Some(self.usage().written) && start.elapsed() < START_LIMIT {
+            written = Some(self.usage().written);
+            std::thread::sleep(Duration::from_millis(500));
         }
     }
 
