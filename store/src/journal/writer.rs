@@ -31,8 +31,9 @@ pub(crate) const WRITES_MAX: usize = 2;
 /// durable: small batches cost the disk as much as bigger ones.
 const BESIDE_PART: usize = 2;
 
-/// Buffers kept for further batches: one to fill while others are written, and one between.
-const SPARE_BUFFERS_MAX: usize = 2;
+/// Buffers kept for further batches: as many as are in use at once, one that is filled and one that takes effect beside those
+/// that are written. A buffer made anew has to be zeroed, which costs more than all the records of a batch.
+const SPARE_BUFFERS_MAX: usize = WRITES_MAX + 2;
 
 /// When so many wait for a batch and the disk has nothing to do, the first half of them is woken first: what they put into the
 /// journal is written while the others are woken, and the two halves take turns from then on.
