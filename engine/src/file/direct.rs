@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Bytes of one operation at most; a longer one is continued. Far below the kernel's own bound of 2 GiB.
 const OPERATION_BYTES_MAX: usize = 1 << 30;
 
-/// Zeros written at a time when a file is made, bytes: a fraction of a millisecond of a fast disk.
+/// Zeros written by one operation when a file is made, bytes: a fraction of a millisecond of a fast disk.
 pub const ZEROS_BYTES: usize = 256 << 10;
 
 /// A file opened with O_DIRECT, on the current core's ring. Any number of operations may be under way.
@@ -49,12 +49,17 @@ impl DirectFile {
     /// `AlreadyExists` when it is there. `length` is a multiple of `DIRECT_ALIGNMENT`. After any other error no file is
     /// left behind, as far as that can be helped.
     pub async fn create_zeroed(path: &Path, length: u64) -> io::Result<DirectFile> {
-        Self::create_zeroed_at_pace(path, length, async |_| ()).await
+        Self::create_zeroed_at_pace(path, length, async |_| length).await
     }
 
-    /// As `create_zeroed`, in pieces of `ZEROS_BYTES`: after each, `pace` is told how many bytes are zeroed, and awaited, so
-    /// that a big file need not take the disk from others. Dropped in between, the file stays as it is.
-    pub async fn create_zeroed_at_pace(path: &Path, length: u64, pace: impl AsyncFn(u64)) -> io::Result<DirectFile> {
+    /// As `create_zeroed`, in pieces, so that a big file need not take the disk from others: after each, `pace` is told how many
+    /// bytes are zeroed, awaited, and says how many follow at once (at least `ZEROS_BYTES` and a multiple of it, else rounded).
+    /// Dropped in between, the file stays as it is.
+    pub async fn create_zeroed_at_pace(
+        path: &Path,
+        length: u64,
+        pace: impl AsyncFn(u64) -> u64,
+    ) -> io::Result<DirectFile> {
         let owned = path.to_owned();
         let file = blocking(move || {
             create(&owned, length)
@@ -220,19 +225,25 @@ fn create(path: &Path, length: u64) -> io::Result<File> {
     Ok(file)
 }
 
-async fn fill(file: &Arc<File>, path: &Path, length: u64, pace: impl AsyncFn(u64)) -> io::Result<()> {
+async fn fill(file: &Arc<File>, path: &Path, length: u64, pace: impl AsyncFn(u64) -> u64) -> io::Result<()> {
     let zeros = Arc::new(AlignedBuffer::zeroed(ZEROS_BYTES));
-    let mut done = 0;
+    let (mut done, mut next) = (0, ZEROS_BYTES as u64);
     while done < length {
-        let piece = usize::try_from(length - done).unwrap_or(usize::MAX).min(zeros.len());
+        let end = done.saturating_add(next).min(length);
         let (file, zeros, owned) = (file.clone(), zeros.clone(), path.to_owned());
         blocking(move || {
-            file.write_all_at(&zeros[..piece], done)
-                .map_err(|error| described(&error, "zero", &owned))
+            for position in (done..end).step_by(zeros.len()) {
+                let piece = usize::try_from(end - position).unwrap_or(usize::MAX).min(zeros.len());
+                file.write_all_at(&zeros[..piece], position)
+                    .map_err(|error| described(&error, "zero", &owned))?;
+            }
+            Ok(())
         })
         .await?;
-        done += piece as u64;
-        pace(done).await;
+        done = end;
+        next = (pace(done).await / ZEROS_BYTES as u64)
+            .max(1)
+            .saturating_mul(ZEROS_BYTES as u64);
     }
     let (file, owned) = (file.clone(), path.to_owned());
     blocking(move || {

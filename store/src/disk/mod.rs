@@ -13,8 +13,8 @@ use pigeon_engine::file::AlignedBuffer;
 
 pub use self::engine::EngineDisk;
 
-/// How fast a file is zeroed: told how many bytes are, it ends when the next may be.
-pub type Pace<'a> = &'a dyn Fn(u64) -> LocalBoxFuture<'a, ()>;
+/// How fast a file is zeroed: told how many bytes are, it ends when the next may be, and says how many then.
+pub type Pace<'a> = &'a dyn Fn(u64) -> LocalBoxFuture<'a, u64>;
 
 /// A directory that holds one volume.
 pub trait Disk {

@@ -31,8 +31,13 @@ use crate::volume::VolumeInner;
 /// How often housekeeping looks for work without being poked.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Pause between two pieces of a segment that nobody waits for yet. With the pieces' size a pace of 64 MB/s.
+/// Bytes of a segment that is not needed soon that are zeroed at once, and the pause behind them: a pace of 64 MB/s.
+const ZEROING_BYTES: u64 = 256 * 1024;
 const ZEROING_PAUSE: Duration = Duration::from_millis(4);
+
+/// Bytes zeroed at once of a segment that is needed soon: without a turn of the background in between, which a busy core gives
+/// only now and then.
+const ZEROING_HURRY_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Between two checkpoints at least so many times the bytes of the table of accounts are written.
 const TABLE_SHARE: u64 = 4;
@@ -236,16 +241,20 @@ async fn make_segment_file(volume: &VolumeInner) -> Result<Rc<Segment>, String> 
     }
 }
 
-/// Waits while a segment that is made ahead is far enough: zeroing takes the disk from the journal.
-async fn zeroing_pause(volume: &VolumeInner, zeroed: u64) {
-    let Some(sleep) = &volume.options.sleep else { return };
+/// Waits while a segment that is made ahead is far enough: zeroing takes the disk from the journal. Gives the bytes to zero next.
+async fn zeroing_pause(volume: &VolumeInner, zeroed: u64) -> u64 {
+    let Some(sleep) = &volume.options.sleep else {
+        return ZEROING_HURRY_BYTES;
+    };
     let frontier = volume.journal.frontier();
     let used = volume.segments.offset_of(frontier);
     // New mail needs one segment ahead at any time, so this one has to be there before the current one is full.
     let ahead = volume.segments.ready_count() > 0 && zeroed > used + used / 4;
     if ahead && volume.journal.status() == Status::Writable {
         sleep(ZEROING_PAUSE).await;
+        return ZEROING_BYTES;
     }
+    ZEROING_HURRY_BYTES
 }
 
 async fn keep_house(volume: &Rc<VolumeInner>) {

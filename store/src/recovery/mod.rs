@@ -111,7 +111,9 @@ pub(crate) async fn create(disk: Rc<dyn Disk>, id: VolumeId, options: &VolumeOpt
             .map_err(|error| failed(&format!("removing {first}"), error))?;
     }
     let made = disk
-        .create_zeroed(&first, options.segment_bytes, &|_| Box::pin(std::future::ready(())))
+        .create_zeroed(&first, options.segment_bytes, &|_| {
+            Box::pin(std::future::ready(options.segment_bytes))
+        })
         .await;
     made.map_err(|error| failed(&format!("making {first}"), error))?;
     let marker = Marker {
