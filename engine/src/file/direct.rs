@@ -117,6 +117,23 @@ impl DirectFile {
         )
     }
 
+    /// Waits until no write to the file is under way in the kernel any more, also none of a process that has ended: what such a
+    /// one has given to its ring goes to the disk all the same, and nobody waits for it. From then on what is read stays.
+    pub async fn settle(&self) -> io::Result<()> {
+        let length = self.length;
+        if length == 0 {
+            return Ok(());
+        }
+        let file = self.file.try_clone()?;
+        let path = self.path.clone();
+        blocking(move || {
+            // Every block is allocated, so nothing is: but the file systems wait for direct writes before they look.
+            fallocate(&file, FallocateFlags::KEEP_SIZE, 0, length)
+                .map_err(|error| described(&error.into(), "wait for writes to", &path))
+        })
+        .await
+    }
+
     /// Reads `buffer[..length]` at `position` (aligned). Gives the bytes read: fewer only at the file's end.
     pub async fn read(
         &self,

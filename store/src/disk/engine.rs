@@ -106,6 +106,10 @@ impl DiskFile for DirectFile {
         DirectFile::write_durable(self, position, buffer, length).boxed_local()
     }
 
+    fn settle(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        DirectFile::settle(self).boxed_local()
+    }
+
     fn read(
         &self,
         position: u64,

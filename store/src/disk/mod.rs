@@ -73,6 +73,10 @@ pub trait DiskFile {
         length: usize,
     ) -> LocalBoxFuture<'_, (io::Result<()>, AlignedBuffer)>;
 
+    /// Waits until no write to the file is under way any more, also none of a process that was killed: such a write may land
+    /// after the process is gone.
+    fn settle(&self) -> LocalBoxFuture<'_, io::Result<()>>;
+
     /// Reads `buffer[..length]` at `position`. Gives the bytes read: fewer only at the file's end.
     fn read(
         &self,

@@ -45,6 +45,16 @@ impl Files {
         Ok(Files { files, segment_bytes })
     }
 
+    /// Waits until nothing is on its way to segments from `number` on: a killed process may have left writes under way, which
+    /// must not land on what is written next.
+    pub(super) async fn await_writes(&self, number: u64) -> Result<(), OpenReason> {
+        for (number, file) in self.files.range(number..) {
+            let settled = file.settle().await;
+            settled.map_err(|error| OpenReason::Io(format!("{}: {error}", segment_name(*number))))?;
+        }
+        Ok(())
+    }
+
     /// The lowest segment.
     pub(super) fn first(&self) -> Option<u64> {
         self.files.keys().next().copied()

@@ -186,6 +186,10 @@ pub(crate) async fn open(disk: Rc<dyn Disk>, expected: VolumeId) -> Result<Recov
     };
     let segments = Rc::new(Segments::new(marker.segment_bytes));
     let newest = checkpoints.newest.as_ref();
+    if let Some(checkpoint) = newest {
+        let first_written = segments.number_of(checkpoint.scan_from);
+        files.await_writes(first_written).await.map_err(refuse)?;
+    }
     let mut scan = Scan::new(marker, segments.clone(), &files, newest);
     let mut full_scan = true;
     match newest {

@@ -38,8 +38,18 @@ struct State {
     misdirect_write_in: Option<u64>,
     fail_small_in: Option<u64>,
     fail_look_in: Option<u64>,
+    /// A crash is the end of the process alone: what was given to the disk lands later.
+    killed: bool,
+    late: Vec<LateWrite>,
     /// File and offset of blocks that cannot be read.
     unreadable: Vec<(String, u64)>,
+}
+
+/// A write of a process that was killed, on its way to the disk.
+struct LateWrite {
+    name: String,
+    position: u64,
+    bytes: Vec<u8>,
 }
 
 /// What a crash may leave undone.
@@ -89,6 +99,8 @@ impl SimDisk {
             misdirect_write_in: None,
             fail_small_in: None,
             fail_look_in: None,
+            killed: false,
+            late: Vec::new(),
             unreadable: Vec::new(),
         };
         SimDisk {
@@ -116,6 +128,12 @@ impl SimDisk {
         self.state.borrow_mut().crash_at = Some(operations);
     }
 
+    /// The process is killed when so many operations have ended. Unlike at a crash the writes under way land, later.
+    pub fn kill_at(&self, operations: u64) {
+        self.crash_at(operations);
+        self.state.borrow_mut().killed = true;
+    }
+
     /// Whether it has crashed.
     pub fn crashed(&self) -> bool {
         self.state.borrow().crashed
@@ -132,6 +150,7 @@ impl SimDisk {
         let capacity_bytes = self.state.borrow().capacity_bytes;
         let disk = Self::with_image(seed, &self.image());
         disk.set_capacity(capacity_bytes);
+        disk.state.borrow_mut().late = std::mem::take(&mut self.state.borrow_mut().late);
         disk
     }
 
@@ -185,6 +204,12 @@ impl SimDisk {
                 state.crash();
             }
             state.operations += 1;
+            if !state.late.is_empty() && state.random.percent(3) {
+                let count = state.late.len();
+                let index = state.random.index(count);
+                let write = state.late.swap_remove(index);
+                state.land(&write);
+            }
             state.crashed
         };
         if crashed {
@@ -257,7 +282,17 @@ impl State {
                     content,
                     position,
                     bytes,
-                } => self.write_some(&content, position, &bytes),
+                } => {
+                    let file = self.files.iter().find(|(_, file)| Rc::ptr_eq(file, &content));
+                    match file.filter(|_| self.killed) {
+                        Some((name, _)) => self.late.push(LateWrite {
+                            name: name.clone(),
+                            position,
+                            bytes,
+                        }),
+                        None => self.write_some(&content, position, &bytes),
+                    }
+                }
                 Operation::Small { name, content } => {
                     if self.random.percent(50) {
                         self.files.insert(name, Rc::new(RefCell::new(content)));
@@ -279,6 +314,13 @@ impl State {
                     }
                 }
             }
+        }
+    }
+
+    fn land(&mut self, write: &LateWrite) {
+        if let Some(content) = self.files.get(&write.name) {
+            let start = as_size(write.position);
+            content.borrow_mut()[start..start + write.bytes.len()].copy_from_slice(&write.bytes);
         }
     }
 
@@ -465,6 +507,20 @@ impl DiskFile for SimFile {
             let start = as_size(position);
             self.content.borrow_mut()[start..start + length].copy_from_slice(&bytes);
             (Ok(()), buffer)
+        }
+        .boxed_local()
+    }
+
+    fn settle(&self) -> LocalBoxFuture<'_, io::Result<()>> {
+        async move {
+            let id = self.disk.end(Operation::Read).await;
+            let mut state = self.disk.state.borrow_mut();
+            state.under_way.remove(&id);
+            let late = std::mem::take(&mut state.late);
+            let (ours, others): (Vec<_>, Vec<_>) = late.into_iter().partition(|write| write.name == self.name);
+            state.late = others;
+            ours.iter().for_each(|write| state.land(write));
+            Ok(())
         }
         .boxed_local()
     }

@@ -9,6 +9,7 @@
 //! - A small file that was being replaced at a crash is the old one or the new one, whole.
 //! - A segment that was being made at a crash is not there, or there with any length up to its own, all zeros.
 //! - A file that was being removed at a crash is there or not.
+//! - When the process is killed instead, the writes under way land whole, at any time later, but not after `settle` of their file.
 //! - Operations under way together end in any order. None ends within the call that began it.
 //! - On demand: a write fails and any subset of its blocks is there; replacing a small file fails, and it is the old one or the
 //!   new one; the disk has no more room; a read, a listing or an opening fails; a write goes to another place of the file and says

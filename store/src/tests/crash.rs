@@ -209,6 +209,42 @@ fn what_was_acknowledged_survives_any_crash() {
     });
 }
 
+#[test]
+fn writes_of_a_killed_process_never_land_on_later_ones() {
+    with_seeds(30, |seed| {
+        let mut world = World::new(seed, 3, small_options());
+        let mut acknowledged = 0u64;
+        for _ in 0..8 {
+            let executor = world.next_generation();
+            let volume = opened(&executor, &world.disk, world.options.clone());
+            assert_eq!(volume.state(), VolumeState::Writable);
+            // At once, before anything else has had the time to land.
+            let held = volume.clone();
+            executor
+                .run(async move {
+                    let account = held.account(account_id(100)).await.expect("loads");
+                    let inbox = account.mailbox("INBOX").expect("there");
+                    for number in acknowledged..acknowledged + 3 {
+                        deliver_one(&held, account_id(100), &message_text(number, 3000))
+                            .await
+                            .expect("delivered");
+                    }
+                    for number in 0..acknowledged {
+                        let uid = Uid(u32::try_from(number + 1).expect("few"));
+                        let bytes = read_message(&inbox, uid).await;
+                        assert!(bytes.expect("it is there") == message_text(number, 3000));
+                    }
+                })
+                .expect("goes on");
+            acknowledged += 3;
+            world.check(&executor, &volume);
+            let operations = world.disk.operations() + 10 + world.random.below(200);
+            world.disk.kill_at(operations);
+            world.use_it(&executor, &volume, 10_000);
+        }
+    });
+}
+
 /// What is left of writes that were cut off is never taken for what was written later at the same place, however short the lives.
 #[test]
 fn many_short_lives_leave_nothing_behind() {

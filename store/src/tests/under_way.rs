@@ -80,7 +80,7 @@ fn batches(image: &Image) -> (Vec<BatchHeader>, Vec<BatchHeader>) {
 #[test]
 fn damage_is_told_from_a_cut_by_what_was_durable() {
     let (mut beside, mut cut_with_a_whole_one_behind) = (0, 0);
-    for seed in 1..12 {
+    for seed in 1..50 {
         let executor = Executor::new(seed);
         let disk = SimDisk::new(seed);
         let volume = made(&executor, &disk, small_options());
