@@ -9,6 +9,7 @@ use pigeon_store_format::{CHECKPOINT_NAMES, Checkpoint, checksum};
 
 use super::damage::volume_with_mail;
 use super::harness::*;
+use crate::journal::segments::segment_number;
 use crate::sim::{Executor, Image, Random, SimDisk};
 use crate::{Damage, OpenReason, StoreError, Uid, Volume, VolumeOptions, VolumeState};
 
@@ -130,8 +131,14 @@ fn look(image: &Image, mail: &Mail, options: &VolumeOptions) -> (Opening, usize)
     result
 }
 
+/// The segments that a checkpoint lists; one more may have been made and not be listed yet.
 fn segments_of(image: &Image) -> Vec<String> {
-    image.keys().filter(|name| name.ends_with(".log")).cloned().collect()
+    let checkpoint = image.get(CHECKPOINT_NAMES[0]).map(|bytes| Checkpoint::decode(bytes));
+    let listed = |name: &str| match &checkpoint {
+        Some(Ok(checkpoint)) => segment_number(name).is_some_and(|number| checkpoint.lists(number)),
+        _ => segment_number(name).is_some(),
+    };
+    image.keys().filter(|name| listed(name)).cloned().collect()
 }
 
 fn checkpoint_of(image: &Image) -> Checkpoint {
