@@ -16,6 +16,7 @@ mod layout;
 mod marker;
 mod ranges;
 mod record;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -25,7 +26,7 @@ pub use body::{
     BODY_END_FIELDS_BYTES, BODY_FIELDS_BYTES, Body, BodyChunk, BodyEnd, BodyEntries, BodyEntry, CHUNK_FIELDS_BYTES,
     ContentInfo, EXTENT_BYTES, Extent, entry_bytes,
 };
-pub use change::{Change, FlagGroup, LINK_BYTES, Link, MovedBody, SnapshotEnd, SnapshotPart, SnapshotPlace, Transfer};
+pub use change::{Change, FlagGroup, LINK_BYTES, Link, MovedBody, Transfer};
 pub use checkpoint::{
     ACCOUNT_ENTRY_BYTES, AccountHead, AccountTable, CHECKPOINT_BYTES_MAX, CHECKPOINT_NAMES, CHECKPOINT_VERSION,
     Checkpoint, SEGMENTS_MAX, SegmentUse, checkpoint_version,
@@ -40,6 +41,7 @@ pub use record::{
     RECORD_HEADER_BYTES, Record, RecordHeader, RecordKind, Records, occupied_bytes, parse_record, records,
     salvage_records, seal_record, verify_batch,
 };
+pub use snapshot::{SnapshotEnd, SnapshotPart, SnapshotPlace};
 pub use types::{
     AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, ModSeq, SpecialUse, Uid, UidValidity,
     VolumeId,
