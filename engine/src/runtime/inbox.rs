@@ -141,6 +141,10 @@ impl CoreShared {
     pub(super) fn wake_task(&self, task: Arc<TaskWaker>) {
         self.woken.push(task);
         self.wake();
+        if self.ended.load(Ordering::SeqCst) {
+            // As in `submit`. A waker names its core: left in the queue it would keep the core's memory for ever.
+            self.drop_jobs();
+        }
     }
 
     /// Ends the core's sleep if it sleeps.

@@ -352,3 +352,26 @@ pub(crate) fn report_panic(panic: &(dyn Any + Send)) {
     super::try_with(|core| core.counters().panics.add(1));
     tracing::error!(message, "a task panicked");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::inbox::CoreShared;
+    use super::{TaskKey, TaskWaker};
+    use rustix::event::{EventfdFlags, eventfd};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_wake_up_after_the_end_of_its_core_leaves_nothing_behind() {
+        let event = eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor is left");
+        let core = CoreShared::new(1, event);
+        let key = TaskKey {
+            index: 0,
+            generation: 1,
+        };
+        let (before, after) = (TaskWaker::waker(core.clone(), key), TaskWaker::waker(core.clone(), key));
+        before.wake();
+        core.end();
+        after.wake();
+        assert_eq!(Arc::strong_count(&core), 1);
+    }
+}
