@@ -8,8 +8,10 @@ use super::watch::{Identity, Seen, Watcher};
 use crate::schema::AttributeMap;
 use crate::snapshot::Snapshot;
 use crate::source::{DataTree, Event, Handle, Health, LoadError, Loaded};
-use std::fs::File;
+use rustix::fs::OFlags;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,7 +82,7 @@ impl LdifFile {
     /// The file's content, as it was at one moment.
     fn read(&mut self) -> Result<Vec<u8>, LoadError> {
         for _ in 0..READS_MAX {
-            let mut file = File::open(&self.path).map_err(|error| self.unreadable("open", &error))?;
+            let mut file = open(&self.path).map_err(|error| self.unreadable("open", &error))?;
             let before = file.metadata().map_err(|error| self.unreadable("stat", &error))?;
             self.tried = Some(Identity::of(&before));
             if !before.is_file() {
@@ -163,6 +165,12 @@ impl LdifFile {
         }
         seen
     }
+}
+
+/// Opens for reading. Of a pipe that nobody writes to, an open without the flag would wait for ever.
+fn open(path: &Path) -> io::Result<File> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(nonblocking).open(path)
 }
 
 impl DataTree for LdifFile {

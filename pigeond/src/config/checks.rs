@@ -22,6 +22,18 @@ pub(super) fn host_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// An address with a port that clients can know.
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(address),
+        // Each core would get a port of its own.
+        Ok(_) => Err(format!("expected a port from 1 to 65535, found \"{text}\"")),
+        Err(_) => Err(format!(
+            "expected an address and a port, such as \"192.0.2.1:25\", \"0.0.0.0:25\" or \"[::]:25\", found \"{text}\""
+        )),
+    }
+}
+
 /// No address twice, and certificates where TLS is spoken or a login needs it.
 pub(super) fn addresses(
     top: &Section<'_, '_, '_>,
@@ -53,11 +65,31 @@ pub(super) fn addresses(
             top.mistake(place, message);
         }
     }
+    // Of listeners, the one of a single address comes before the one of all; the status port shares with nobody.
     if let Some((address, place)) = status
-        && let Some(name) = addresses.get(address)
+        && let Some((listener, _)) = listeners
+            .iter()
+            .find(|(listener, _)| overlap(*address, listener.address))
     {
-        top.mistake(place, format!("address: {address} is taken by the listener for {name}"));
+        let name = listener.service.name();
+        top.mistake(
+            place,
+            format!(
+                "address: {address} is taken by the listener for {name} at {}",
+                listener.address
+            ),
+        );
     }
+}
+
+/// Whether the status port at `status` and a listener would take the same connections. `[::]` of the status port takes
+/// IPv4 as well; a listener's does not.
+fn overlap(status: SocketAddr, listener: SocketAddr) -> bool {
+    let (all, same_family) = (status.ip().is_unspecified(), status.is_ipv4() == listener.is_ipv4());
+    status.port() == listener.port()
+        && (status.ip() == listener.ip()
+            || (all && (same_family || status.is_ipv6()))
+            || (listener.ip().is_unspecified() && same_family))
 }
 
 /// No volume twice.
@@ -77,6 +109,29 @@ pub(super) fn volumes(top: &Section<'_, '_, '_>, volumes: &[volume::Placed]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_port_shares_with_no_listener() {
+        for (status, listener, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "[::]:80", false),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::1]:80", "[::]:80", true),
+            ("[::1]:80", "0.0.0.0:80", false),
+        ] {
+            let address = |text: &str| text.parse().expect("the table holds addresses");
+            assert_eq!(
+                overlap(address(status), address(listener)),
+                expected,
+                "{status} {listener}"
+            );
+        }
+    }
 
     #[test]
     fn host_names_are_told_from_what_is_none() {

@@ -8,9 +8,12 @@ use pigeon_datatree_cache::ldif::{LdifFile, LdifOptions};
 use pigeon_datatree_cache::source::{DataTree, LoadError};
 use pigeon_datatree_cache::{self as control_data, Snapshot};
 use pigeon_engine::tls::{PemIdentity, TlsAcceptor};
+use rustix::fs::OFlags;
+use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The longest certificate chain or key, bytes.
@@ -82,10 +85,17 @@ pub fn check_files(config: &Config) -> Findings {
         warnings: Vec::new(),
     };
     check_control_data(config, &mut findings);
-    let volumes = config.volumes.iter().zip(&config.written.volumes);
-    findings.mistakes.extend(volumes.filter_map(|(volume, place)| {
-        directory_mistake(volume).map(|message| config.named_here(Some(place), message))
-    }));
+    let mut seen = HashMap::new();
+    for (volume, place) in config.volumes.iter().zip(&config.written.volumes) {
+        let message = match directory(volume) {
+            Ok(metadata) => seen
+                .insert((metadata.dev(), metadata.ino()), &volume.id)
+                .map(|other| format!("path: the volume \"{other}\" above is the same directory")),
+            Err(message) => Some(message),
+        };
+        let mistake = message.map(|message| config.named_here(Some(place), message));
+        findings.mistakes.extend(mistake);
+    }
     findings
 }
 
@@ -184,18 +194,25 @@ fn in_ldif(path: &Path, found: &control_data::Mistakes) -> Vec<FileMistake> {
     list
 }
 
-fn directory_mistake(volume: &Volume) -> Option<String> {
+fn directory(volume: &Volume) -> Result<Metadata, String> {
     match std::fs::metadata(&volume.path) {
-        Ok(metadata) if metadata.is_dir() => None,
-        Ok(_) => Some(format!("path: {} is not a directory", volume.path.display())),
-        Err(error) => Some(format!("path: {} cannot be opened: {error}", volume.path.display())),
+        Ok(metadata) if metadata.is_dir() => Ok(metadata),
+        Ok(_) => Err(format!("path: {} is not a directory", volume.path.display())),
+        Err(error) => Err(format!("path: {} cannot be opened: {error}", volume.path.display())),
     }
 }
 
-/// A file whole, or an error when it is longer than `bytes_max`.
-fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+/// A regular file whole, or an error when it is longer than `bytes_max`. Anything else might never end, or never begin: the
+/// control thread reads these files again on a reload.
+pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    // Of a pipe that nobody writes to, an open without this flag waits; for a regular file it means nothing.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("expected a regular file"));
+    }
     let mut content = Vec::new();
-    File::open(path)?.take(bytes_max + 1).read_to_end(&mut content)?;
+    file.take(bytes_max + 1).read_to_end(&mut content)?;
     if content.len() as u64 > bytes_max {
         return Err(io::Error::other(format!("it is longer than {bytes_max} bytes")));
     }

@@ -1,6 +1,7 @@
 //! Addresses to listen on, and what is spoken there.
 
-use super::section::{Place, Section, choice, list, parsed};
+use super::checks::socket_address;
+use super::section::{Place, Section, choice, converted, list, parsed};
 use pigeon_proto::network::{Network, NetworkSet};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -120,7 +121,7 @@ pub(super) type Placed = (Listener, Place);
 
 impl Listener {
     pub(super) fn read(mut section: Section<'_, '_, '_>) -> Option<Placed> {
-        let address = section.required("address", "\"0.0.0.0:25\"", parsed);
+        let address = section.required("address", "\"0.0.0.0:25\"", converted(socket_address));
         let service = section.required("service", "\"smtp\"", choice(SERVICES));
         let networks = |found: Option<Vec<Network>>| found.unwrap_or_default().into_iter().collect();
         let proxy_protocol_from = networks(section.optional("proxy_protocol_from", list(parsed)));

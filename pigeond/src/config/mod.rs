@@ -37,6 +37,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use toml::de::DeTable;
 
 /// Everything a node is told.
@@ -162,13 +163,11 @@ impl Config {
             file: file.to_owned(),
             error,
         };
-        let length = std::fs::metadata(file).map_err(unreadable)?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(unreadable(std::io::Error::other(format!(
-                "{length} bytes are too many for a configuration"
-            ))));
-        }
-        let content = std::fs::read_to_string(file).map_err(unreadable)?;
+        let content = files::read_bounded(file, FILE_BYTES_MAX).map_err(unreadable)?;
+        let content = match String::from_utf8(content) {
+            Ok(content) => content,
+            Err(error) => return Err(ConfigError::Mistaken(not_utf8(&error, file))),
+        };
         let absolute = std::path::absolute(file).map_err(unreadable)?;
         let directory = absolute.parent().unwrap_or(Path::new("/"));
         Config::parse(&content, file, directory).map_err(ConfigError::Mistaken)
@@ -179,8 +178,13 @@ impl Config {
         let mut mistakes = Collector::new(content);
         let (tree, errors) = DeTable::parse_recoverable(content);
         for error in errors {
-            let message = error.message().trim().replace('\n', ", ");
-            mistakes.add(&error.span().unwrap_or(0..0), message);
+            let place = error.span().unwrap_or(0..0);
+            let mut message = error.message().trim().replace('\n', ", ");
+            if message == "duplicate key" {
+                let name = content.get(place.clone()).unwrap_or_default();
+                message = format!("expected {name} once, found it a second time");
+            }
+            mistakes.add(&place, message);
         }
         if !mistakes.is_empty() {
             // What a broken file means is a guess: no mistakes of meaning on top.
@@ -203,6 +207,15 @@ impl Config {
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("text, numbers, lists and tables are all there is, and TOML has them")
     }
+}
+
+/// Where a file stops being text.
+fn not_utf8(error: &FromUtf8Error, file: &Path) -> Mistakes {
+    let (text, _) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+    let text = String::from_utf8_lossy(text);
+    let mut mistakes = Collector::new(&text);
+    mistakes.add(&(text.len()..text.len()), "expected UTF-8, found other bytes");
+    mistakes.into_mistakes(file)
 }
 
 /// The whole tree. `None` only where a mistake was noted.
@@ -253,7 +266,7 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
 
     let (mut section, there) = top.section("status");
     let status = if there {
-        section.required("address", "\"127.0.0.1:2080\"", parsed)
+        section.required("address", "\"127.0.0.1:2080\"", converted(checks::socket_address))
     } else {
         None
     };

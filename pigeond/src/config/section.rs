@@ -308,7 +308,13 @@ pub(super) fn size(bounds: RangeInclusive<Size>) -> impl Fn(&Node<'_>) -> Read<S
                     );
                 }
             },
-            _ => parsed(node)?,
+            DeValue::String(_) => parsed(node)?,
+            _ => {
+                return fault(
+                    node,
+                    format!("expected a size such as \"50 MiB\", found {}", described(node)),
+                );
+            }
         };
         if bounds.contains(&size) {
             Ok(size)
