@@ -12,12 +12,14 @@ pub struct Checksum {
     digest: crc_fast::Digest,
 }
 
+impl Default for Checksum {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Checksum {
     /// Of nothing yet.
-    #[allow(
-        clippy::new_without_default,
-        reason = "an empty checksum is not a useful default value"
-    )]
     pub fn new() -> Self {
         Self {
             digest: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi),

@@ -9,6 +9,9 @@ use crate::account::Usage;
 use crate::account::state::AccountState;
 use crate::journal::Purpose;
 
+/// What is to be written, and the pairs of old and new UID.
+type Decision = (Change<'static>, Vec<(Uid, Uid)>);
+
 impl Mailbox {
     /// Copies messages into a mailbox of the same account: all that are there, or none. Bodies are shared. Gives the pairs of old and
     /// new UID, ascending.
@@ -40,17 +43,13 @@ impl Mailbox {
         }
     }
 
-    #[allow(
-        clippy::type_complexity,
-        reason = "the shape that VolumeInner::change asks of a decision"
-    )]
     fn decide_transfer(
         &self,
         state: &AccountState,
         uids: &[Uid],
         to: &Mailbox,
         take: bool,
-    ) -> Result<Option<(Change<'static>, Vec<(Uid, Uid)>)>, StoreError> {
+    ) -> Result<Option<Decision>, StoreError> {
         let source = self.usable(state)?;
         let target = to.usable(state)?;
         let there = existing(&source, uids);
