@@ -304,3 +304,6 @@ impl Ring {
         unsafe { submission.push(entry) }.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,3 +138,6 @@ pub(crate) fn start() {
         }
     }));
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,14 +164,15 @@ fn the_blocking_pool_is_bounded_and_survives_panics() {
             first.run(move || held.recv()).await
         });
         running.await;
-        // One job is at the thread or on its way to it, one may wait; the third finds no place.
+        // One job is at the thread or on its way to it, one may wait; the others find no place.
         let mut waiting = Vec::new();
         let mut refused = 0;
         for _ in 0..3 {
             let pool = pool.clone();
             waiting.push(runtime::spawn(async move { pool.run(|| ()).await }));
         }
-        runtime::sleep(Duration::from_millis(5)).await;
+        // They are polled before this task is again, so each has its place or its refusal.
+        runtime::yield_now().await;
         release.send(()).unwrap();
         for task in waiting {
             match task.await.unwrap() {
