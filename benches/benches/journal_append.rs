@@ -73,6 +73,8 @@ fn main() {
         receive_buffers: 16,
         receive_buffer_bytes: 4096,
         core_queue_depth: 16,
+        open_files: 4096,
+        open_files_for: "a measurement".to_owned(),
     };
     let place = directory.clone();
     let main = move || {

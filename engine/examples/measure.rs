@@ -47,6 +47,8 @@ fn options() -> EngineOptions {
         receive_buffers: setting("RECEIVE_BUFFERS", 1024),
         receive_buffer_bytes: setting("RECEIVE_BUFFER_BYTES", 16 << 10),
         core_queue_depth: 1024,
+        open_files: 4096,
+        open_files_for: "a measurement".to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ pub const OPEN_FILES_MIN: u64 = 256;
 pub const LOCKED_MEMORY_BYTES_MIN: u64 = 512 * 1024;
 
 /// One limit, as the messages name it.
-struct Limit {
+struct Limit<'a> {
     resource: Resource,
     /// As in `RLIMIT_NOFILE`.
     name: &'static str,
@@ -22,6 +22,8 @@ struct Limit {
     unit: &'static str,
     /// Less than this does not suffice.
     least: u64,
+    /// What takes as much as is wanted.
+    wanted_for: &'a str,
 }
 
 /// What to do about one limit. `None` as a value of the kernel's is "unlimited".
@@ -49,7 +51,8 @@ fn plan(soft: Option<u64>, hard: Option<u64>, wanted: u64) -> Plan {
 /// Raises the soft limits to the hard ones, and the hard ones to at least `open_files` and `locked_memory_bytes` where
 /// the process may (CAP_SYS_RESOURCE). `Err` says which limit, what it is, what it must be, and how to raise it; `Ok`
 /// holds warnings about what stayed below what was asked but suffices (`OPEN_FILES_MIN`, `LOCKED_MEMORY_BYTES_MIN`).
-pub fn raise(open_files: u64, locked_memory_bytes: u64) -> Result<Vec<String>, String> {
+/// `open_files_for` is what takes so many files, in the warning.
+pub fn raise(open_files: u64, open_files_for: &str, locked_memory_bytes: u64) -> Result<Vec<String>, String> {
     let open_files_limit = Limit {
         resource: Resource::Nofile,
         name: "RLIMIT_NOFILE",
@@ -57,6 +60,7 @@ pub fn raise(open_files: u64, locked_memory_bytes: u64) -> Result<Vec<String>, S
         ulimit: ("-n", 1),
         unit: "open files",
         least: OPEN_FILES_MIN,
+        wanted_for: open_files_for,
     };
     let locked_memory_limit = Limit {
         resource: Resource::Memlock,
@@ -65,6 +69,7 @@ pub fn raise(open_files: u64, locked_memory_bytes: u64) -> Result<Vec<String>, S
         ulimit: ("-l", 1024),
         unit: "bytes of locked memory",
         least: LOCKED_MEMORY_BYTES_MIN,
+        wanted_for: "the cores",
     };
     let mut warnings = Vec::new();
     let mut mistakes = Vec::new();
@@ -87,7 +92,7 @@ pub fn raise(open_files: u64, locked_memory_bytes: u64) -> Result<Vec<String>, S
 }
 
 /// Carries the plan out; the soft limit that is in force afterwards.
-fn raise_one(limit: &Limit, wanted: u64) -> Option<u64> {
+fn raise_one(limit: &Limit<'_>, wanted: u64) -> Option<u64> {
     let before = getrlimit(limit.resource);
     match plan(before.current, before.maximum, wanted) {
         Plan::Keep => {}
@@ -121,7 +126,7 @@ fn raise_one(limit: &Limit, wanted: u64) -> Option<u64> {
 }
 
 /// What to say about a limit that stands at `reached`.
-fn verdict(limit: &Limit, reached: Option<u64>, wanted: u64) -> Result<Option<String>, String> {
+fn verdict(limit: &Limit<'_>, reached: Option<u64>, wanted: u64) -> Result<Option<String>, String> {
     let reached = match reached {
         Some(reached) if reached < wanted => reached,
         _ => return Ok(None),
@@ -140,7 +145,8 @@ fn verdict(limit: &Limit, reached: Option<u64>, wanted: u64) -> Result<Option<St
         ))
     } else {
         Ok(Some(format!(
-            "{what}; {wanted} are wanted for what is configured: {how}"
+            "{what}; {wanted} are wanted for {}: {how}",
+            limit.wanted_for
         )))
     }
 }
@@ -193,6 +199,7 @@ mod tests {
             ulimit: ("-l", 1024),
             unit: "bytes of locked memory",
             least: 1000,
+            wanted_for: "4 cores",
         };
         for (reached, wanted, expected) in [
             (None, 5000, Ok(None)),
@@ -201,7 +208,7 @@ mod tests {
                 Some(4000),
                 5000,
                 Ok(Some(
-                    "RLIMIT_MEMLOCK allows 4000 bytes of locked memory; 5000 are wanted for what is configured: raise it \
+                    "RLIMIT_MEMLOCK allows 4000 bytes of locked memory; 5000 are wanted for 4 cores: raise it \
                      with LimitMEMLOCK=5000 in the systemd unit, or with `ulimit -l 5` as root before starting",
                 )),
             ),
@@ -227,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_real_limits_can_be_raised_to_what_they_allow() {
-        let warnings = raise(64, 64 * 1024).expect("a test process has 64 descriptors and 64 KiB to lock");
+        let warnings = raise(64, "a test", 64 * 1024).expect("a test process has 64 descriptors and 64 KiB to lock");
         assert!(warnings.is_empty(), "{warnings:?}");
         let limit = getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum);

@@ -52,8 +52,15 @@ impl std::error::Error for TlsError {}
 impl TlsAcceptor {
     /// The first identity is the default; others are chosen by server name (SNI) from their certificates' names.
     pub fn new(identities: &[PemIdentity]) -> Result<TlsAcceptor, TlsError> {
+        let acceptor = TlsAcceptor::without_certificates()?;
+        acceptor.reload(identities)?;
+        Ok(acceptor)
+    }
+
+    /// One that has nothing to show yet: its handshakes fail until `reload` brings the first certificate.
+    pub fn without_certificates() -> Result<TlsAcceptor, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let certificates = Arc::new(Certificates::new(identities, &provider)?);
+        let certificates = Arc::new(Certificates::none());
         let internal = |error: rustls::Error| TlsError {
             identity: None,
             message: format!("TLS cannot be set up: {error}"),
@@ -76,6 +83,11 @@ impl TlsAcceptor {
     /// New certificates for handshakes from now on, on every core; on an error the old ones stay.
     pub fn reload(&self, identities: &[PemIdentity]) -> Result<(), TlsError> {
         self.certificates.replace(identities, &self.provider)
+    }
+
+    /// Whether there is a certificate to show: only then should TLS be offered. From then on there always is.
+    pub fn has_certificate(&self) -> bool {
+        !self.certificates.is_empty()
     }
 
     /// The host names that the certificates in force are for, the default's first.

@@ -26,9 +26,6 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-/// Descriptors that the process asks to be allowed: one for each of a million connections.
-const OPEN_FILES: u64 = 1 << 20;
-
 /// Locked memory for glommio's registered buffers, three times 64 KiB a core, and what it asks for at start (512 KiB).
 const LOCKED_MEMORY_BASE_BYTES: u64 = 1 << 20;
 const LOCKED_MEMORY_CORE_BYTES: u64 = 1 << 20;
@@ -56,6 +53,10 @@ pub struct EngineOptions {
     pub receive_buffer_bytes: u32,
     /// Jobs that may wait in the queue towards a core, from all other threads together.
     pub core_queue_depth: usize,
+    /// Descriptors that everything the node may hold open at once takes; fewer are warned of.
+    pub open_files: u64,
+    /// What they are for, for that warning, as in `100 sessions on each of 2 cores`.
+    pub open_files_for: String,
 }
 
 /// Why the engine did not start; each says what to do about it.
@@ -99,7 +100,8 @@ where
     let available = CpuSet::available().map_err(|error| StartError::new("cannot read the CPUs to run on", error))?;
     let placement = Placement::new(options.cores.as_ref(), options.control_cpus.as_ref(), &available);
     let locked_memory = LOCKED_MEMORY_BASE_BYTES + LOCKED_MEMORY_CORE_BYTES * placement.cores.len() as u64;
-    let limits = crate::limits::raise(OPEN_FILES, locked_memory).map_err(|message| StartError { message })?;
+    let limits = crate::limits::raise(options.open_files, &options.open_files_for, locked_memory)
+        .map_err(|message| StartError { message })?;
     for warning in placement.warnings.iter().chain(&limits) {
         tracing::warn!("{warning}");
     }

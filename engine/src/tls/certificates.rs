@@ -16,7 +16,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The certificates in force.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    current: RwLock<Arc<CertificateSet>>,
+    /// `None` until there is a first certificate.
+    current: RwLock<Option<Arc<CertificateSet>>>,
 }
 
 #[derive(Debug)]
@@ -31,25 +32,29 @@ struct CertificateSet {
 }
 
 impl Certificates {
-    pub(super) fn new(identities: &[PemIdentity], provider: &CryptoProvider) -> Result<Certificates, TlsError> {
-        let set = CertificateSet::new(identities, provider)?;
-        Ok(Certificates {
-            current: RwLock::new(Arc::new(set)),
-        })
+    /// None, until `replace` is called.
+    pub(super) fn none() -> Certificates {
+        Certificates {
+            current: RwLock::new(None),
+        }
     }
 
     pub(super) fn replace(&self, identities: &[PemIdentity], provider: &CryptoProvider) -> Result<(), TlsError> {
         let set = Arc::new(CertificateSet::new(identities, provider)?);
         // A poisoned lock still holds a whole set: only whole sets are ever written.
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = set;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(set);
         Ok(())
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
-        self.set().names.clone()
+    pub(super) fn is_empty(&self) -> bool {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    fn set(&self) -> Arc<CertificateSet> {
+    pub(super) fn names(&self) -> Vec<String> {
+        self.set().map(|set| set.names.clone()).unwrap_or_default()
+    }
+
+    fn set(&self) -> Option<Arc<CertificateSet>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -153,7 +158,8 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let server_name = client_hello.server_name();
         ASKED_SERVER_NAME.set(server_name.map(Box::from));
-        Some(self.set().choose(server_name))
+        // Without any certificate the handshake ends in an alert.
+        Some(self.set()?.choose(server_name))
     }
 }
 

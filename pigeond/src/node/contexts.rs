@@ -70,7 +70,7 @@ impl Contexts {
             balancers: listener.proxy_protocol_from.clone(),
             header_required: true,
             unlimited: listener.trusted_networks.clone(),
-            implicit_tls: self.shared.tls.clone().filter(|_| listener.service.implicit_tls()),
+            implicit_tls: listener.service.implicit_tls().then(|| self.shared.tls.clone()),
             header_time_out: self.shared.config.timeouts.proxy_header.duration(),
             time_out: self.shared.config.timeouts.tls_handshake.duration(),
             crowded: crowded(listener.service),
@@ -101,7 +101,7 @@ impl Contexts {
         options.time_outs.data = config.timeouts.smtp_data.duration();
         options.time_outs.data_total = config.timeouts.smtp_message.duration();
         let store: Rc<dyn MailStore> = Rc::new(IntoVolumes::new(self.shared.clone()));
-        let mut context = SmtpContext::new(options, self.copy.clone(), store, self.shared.tls.clone());
+        let mut context = SmtpContext::new(options, self.copy.clone(), store, Some(self.shared.tls.clone()));
         context.policy = Policy {
             trusted: listener.trusted_networks.clone(),
             over_quota: match config.policy.over_quota {
@@ -127,7 +127,7 @@ impl Contexts {
     /// For POP3 and IMAP up to the login.
     pub(super) fn login(&self, listener: &Listener) -> Rc<LoginContext> {
         Rc::new(LoginContext {
-            tls: self.shared.tls.clone(),
+            tls: Some(self.shared.tls.clone()),
             trusted: listener.trusted_networks.networks().to_vec(),
             timeout: self.shared.config.timeouts.login.duration(),
             authenticate: self.authenticate.clone(),

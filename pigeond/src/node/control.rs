@@ -71,7 +71,7 @@ impl Control {
 
     async fn serve(&mut self, cores: &CoreHandle) -> Result<(), String> {
         let mut signals = Signals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
-        let _claims = occupancy::claim(&self.shared.config).await?;
+        let _claims = occupancy::claim(&self.shared.config, self.create_volumes).await?;
         self.open_status_port().await?;
         self.open_volumes(cores).await?;
         for opened in everywhere(cores, |_| listening::listen()).await {
@@ -173,18 +173,7 @@ impl Control {
     }
 
     fn take_over(&self, config: &Config) {
-        match (read_identities(config), &self.shared.tls) {
-            (Ok(identities), Some(tls)) => match tls.reload(&identities) {
-                Ok(()) => tracing::info!("certificates read again"),
-                Err(error) => tracing::error!("the certificates stay as they are: {error}"),
-            },
-            (Ok(_), None) => {}
-            (Err(mistakes), _) => {
-                for mistake in mistakes {
-                    tracing::error!("the certificates stay as they are: {mistake}");
-                }
-            }
-        }
+        self.take_over_certificates(config);
         if let Err(error) = self.logs.set_level(&config.log.level) {
             tracing::error!("{error}");
         }
@@ -192,6 +181,28 @@ impl Control {
             tracing::warn!(
                 "the configuration has changes that need a restart: only certificates, their paths and log.level are taken over while the node runs"
             );
+        }
+    }
+
+    /// New certificates hold for the handshakes from now on; the first ones also let sessions that begin now offer TLS.
+    fn take_over_certificates(&self, config: &Config) {
+        match read_identities(config) {
+            Ok(identities) if identities.is_empty() => {
+                if self.shared.tls.has_certificate() {
+                    tracing::error!(
+                        "the certificates stay as they are: expected a [[certificate]] section, found none"
+                    );
+                }
+            }
+            Ok(identities) => match self.shared.tls.reload(&identities) {
+                Ok(()) => tracing::info!("certificates read again"),
+                Err(error) => tracing::error!("the certificates stay as they are: {error}"),
+            },
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    tracing::error!("the certificates stay as they are: {mistake}");
+                }
+            }
         }
     }
 }

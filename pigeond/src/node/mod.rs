@@ -10,6 +10,7 @@ mod core;
 mod joins;
 mod listening;
 mod occupancy;
+mod open_files;
 mod publish;
 mod shared;
 mod view;
@@ -40,10 +41,11 @@ pub fn run(start: Start, logs: Logs) -> Result<(), String> {
         "password",
         usize::from(config.password_threads),
         config.limits.logins_waiting_max as usize,
-        config.control_cpus.clone(),
+        // Not as configured: of those, only what taskset and cgroups left.
+        Some(CpuSet::of(placement.control.iter().copied())),
     );
     let shared = Shared::new(config.clone(), follower.copy(), tls, passwords, cores);
-    let options = engine_options(config);
+    let options = engine_options(config, cores);
     let outcome = Arc::new(Mutex::new(Ok(())));
     let control = Control::new(start, logs, shared.clone(), follower, placement.cores, outcome.clone());
     pigeon_engine::runtime::run(
@@ -65,23 +67,28 @@ fn load_control_data(config: &Config) -> Result<Follower, String> {
     Ok(follower)
 }
 
-fn load_certificates(config: &Config) -> Result<Option<TlsAcceptor>, String> {
+fn load_certificates(config: &Config) -> Result<TlsAcceptor, String> {
     let identities = read_identities(config)
         .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    if identities.is_empty() {
-        return Ok(None);
-    }
-    TlsAcceptor::new(&identities)
-        .map(Some)
-        .map_err(|error| error.to_string())
+    let acceptor = if identities.is_empty() {
+        TlsAcceptor::without_certificates()
+    } else {
+        TlsAcceptor::new(&identities)
+    };
+    acceptor.map_err(|error| error.to_string())
 }
 
-fn engine_options(config: &Config) -> EngineOptions {
+fn engine_options(config: &Config, cores: u16) -> EngineOptions {
+    let sessions = config.limits.sessions_per_core_max;
     EngineOptions {
         cores: config.cores.clone(),
         control_cpus: config.control_cpus.clone(),
         receive_buffers: config.limits.receive_buffers,
         receive_buffer_bytes: u32::try_from(config.limits.receive_buffer_bytes.bytes()).unwrap_or(u32::MAX),
         core_queue_depth: config.limits.core_queue_max as usize,
+        open_files: open_files::wanted(config, cores),
+        open_files_for: format!(
+            "limits.sessions_per_core_max = {sessions} on {cores} cores and the segments of the volumes"
+        ),
     }
 }

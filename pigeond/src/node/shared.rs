@@ -15,8 +15,8 @@ pub(super) struct Shared {
     pub(super) config: Config,
     /// The coherent copy of control data.
     pub(super) copy: Copy,
-    /// `None` when no certificate is configured.
-    pub(super) tls: Option<TlsAcceptor>,
+    /// Without a certificate until one is configured, which a reload may bring.
+    pub(super) tls: TlsAcceptor,
     /// Checks passwords.
     pub(super) passwords: BlockingPool,
     /// One of each core, by its id.
@@ -36,7 +36,7 @@ impl Shared {
     pub(super) fn new(
         config: Config,
         copy: Copy,
-        tls: Option<TlsAcceptor>,
+        tls: TlsAcceptor,
         passwords: BlockingPool,
         cores: u16,
     ) -> Arc<Shared> {

@@ -5,6 +5,7 @@ use crate::config::Volume as Configured;
 use pigeon_delivery::{add_volume, take_volumes};
 use pigeon_store::disk::{Disk, EngineDisk};
 use pigeon_store::{OpenReason, Volume, VolumeOptions, VolumeStats};
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub(super) async fn open_own(shared: Arc<Shared>, create: bool) -> Vec<Opened> {
                 let accounts = volume.account_ids().into_iter().map(|account| account.0).collect();
                 drop(pigeon_engine::spawn(volume.drive()));
                 drop(pigeon_engine::runtime::spawn_background(volume.maintain()));
+                shared.volumes()[index].state = Ok(volume.state());
                 add_volume(index, volume);
                 Ok(accounts)
             }
@@ -48,20 +50,21 @@ pub(super) async fn open_own(shared: Arc<Shared>, create: bool) -> Vec<Opened> {
 
 async fn open(shared: &Shared, configured: &Configured, create: bool) -> Result<Volume, String> {
     let (id, disk) = (configured.volume_id(), disk(configured));
+    let named = |error: &dyn Display| format!("volume {:?}: {error}", configured.id);
     let mut outcome = Volume::open(disk.clone(), id, options(shared, configured)).await;
     if let Err(error) = &outcome
         && create
         && error.reason == OpenReason::NoMarker
         && is_empty(&disk).await
     {
-        disk.create_directory().await.map_err(|error| error.to_string())?;
+        // Its directory is there: it was made when the volume was claimed.
         Volume::create(disk.clone(), id, &options(shared, configured))
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| named(&error))?;
         tracing::info!(volume = configured.id, path = %configured.path.display(), "volume made");
         outcome = Volume::open(disk, id, options(shared, configured)).await;
     }
-    outcome.map_err(|error| format!("volume {:?}: {error}", configured.id))
+    outcome.map_err(|error| named(&error))
 }
 
 fn disk(configured: &Configured) -> Rc<dyn Disk> {
@@ -72,7 +75,7 @@ fn disk(configured: &Configured) -> Rc<dyn Disk> {
 async fn is_empty(disk: &Rc<dyn Disk>) -> bool {
     match disk.list().await {
         Ok(names) => names.iter().all(|name| name == "lost+found"),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        Err(_) => false,
     }
 }
 

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
+use pigeon_store::VolumeState;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -75,13 +76,22 @@ async fn show_page(State(view): View) -> Response {
 }
 
 async fn show_readiness(State(view): View) -> Response {
-    let NodeStatus { phase, .. } = view.status();
+    let NodeStatus { phase, volumes, .. } = view.status();
     let code = if phase == Phase::Ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    plain(code, format!("{}\n", phase.name()))
+    let mut text = format!("{}\n", phase.name());
+    // A volume that is out of order changes words, not the code: a balancer that took the node away for it would take it
+    // away from the accounts of its other volumes as well, and bring nothing back, for no other node has that volume.
+    for volume in volumes {
+        if volume.state != Ok(VolumeState::Writable) {
+            let state = metrics::state_name(&volume.state).replace('_', " ");
+            text.push_str(&format!("volume {}: {state}\n", volume.id));
+        }
+    }
+    plain(code, text)
 }
 
 async fn show_metrics(State(view): View) -> Response {
@@ -269,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_follows_the_phase() {
+    fn readiness_follows_the_phase_and_names_volumes_that_are_out_of_order() {
         run(async {
             let (address, phase, _server) = open().await;
             for (now, code, text) in [
@@ -278,7 +288,8 @@ mod tests {
                 (Phase::Draining, 503, "draining\n"),
             ] {
                 *phase.lock().expect("no test panics with the lock") = now;
-                assert_eq!(fetch(address, "GET", "/ready").await, (code, text.to_owned()));
+                let text = format!("{text}volume <old>: not open\n");
+                assert_eq!(fetch(address, "GET", "/ready").await, (code, text));
                 assert_eq!(fetch(address, "GET", "/alive").await, (200, "alive\n".to_owned()));
             }
         });

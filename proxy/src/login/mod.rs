@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// What the logins of one core share.
 pub struct LoginContext<S = Stream> {
-    /// For STLS and STARTTLS; without it they are not on offer.
+    /// For STLS and STARTTLS; without it, and as long as it has no certificate, they are not on offer.
     pub tls: Option<TlsAcceptor>,
     /// Clients that may send a password without TLS.
     pub trusted: Vec<Network>,
@@ -44,7 +44,7 @@ impl<S: ByteStream> LoginContext<S> {
         let tls = stream.tls().is_some();
         let peer = stream.peer_address().ip();
         Offer {
-            starttls: self.tls.is_some() && !tls,
+            starttls: self.tls.as_ref().is_some_and(TlsAcceptor::has_certificate) && !tls,
             passwords: tls || self.trusted.iter().any(|network| network.contains(peer)),
         }
     }

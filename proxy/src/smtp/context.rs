@@ -68,8 +68,10 @@ pub struct SmtpContext {
     pub store: Rc<dyn MailStore>,
     /// Checks passwords; without it AUTH is answered with 454.
     pub authenticate: Option<Rc<dyn CheckCredentials>>,
-    /// For STARTTLS; without it that is not offered.
+    /// For STARTTLS; without it, and as long as it has no certificate, that is not offered.
     pub tls: Option<TlsAcceptor>,
+    /// `options` while there is no certificate.
+    pub(super) options_without_tls: Arc<Options>,
     /// Counts.
     pub counters: Rc<SmtpCounters>,
     /// The node's wish to stop.
@@ -84,9 +86,12 @@ impl SmtpContext {
         store: Rc<dyn MailStore>,
         tls: Option<TlsAcceptor>,
     ) -> SmtpContext {
+        options.start_tls = false;
+        let options_without_tls = Arc::new(options.clone());
         options.start_tls = tls.is_some();
         SmtpContext {
             options: Arc::new(options),
+            options_without_tls,
             policy: Policy::default(),
             copy,
             store,
@@ -94,6 +99,14 @@ impl SmtpContext {
             tls,
             counters: Rc::default(),
             drain: Drain::new(),
+        }
+    }
+
+    /// What a session that begins now speaks: a first certificate may have come since the start.
+    pub(super) fn session_options(&self) -> Arc<Options> {
+        match &self.tls {
+            Some(tls) if tls.has_certificate() => self.options.clone(),
+            _ => self.options_without_tls.clone(),
         }
     }
 }

@@ -151,7 +151,7 @@ impl Driver {
             trusted: context.policy.trusted.contains(peer.ip()),
         };
         Driver {
-            core: Session::new(context.options.clone(), known),
+            core: Session::new(context.session_options(), known),
             id,
             drain: context.drain.register(),
             context,

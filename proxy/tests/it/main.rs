@@ -18,6 +18,8 @@ where
         receive_buffers: 256,
         receive_buffer_bytes: 4096,
         core_queue_depth: 64,
+        open_files: 4096,
+        open_files_for: "a test".to_owned(),
     };
     let output = Arc::new(Mutex::new(None));
     let kept = output.clone();

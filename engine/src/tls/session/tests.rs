@@ -346,6 +346,30 @@ fn a_reload_shows_the_new_certificate_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn the_first_certificate_may_come_later() {
+    let identity = identity_for(&["mail.example.org"]);
+    let setup = Setup {
+        acceptor: TlsAcceptor::without_certificates().expect("nothing can be wrong with it"),
+        client_config: client_config(std::slice::from_ref(&identity), BOTH[0]),
+    };
+    let accepted = || {
+        let mut pair = Pair::new(&setup, usize::MAX);
+        let hello = pair.client_bytes();
+        let fed = pair.feed_session(&hello).is_ok();
+        assert!(!pair.session.take_output().is_empty(), "a handshake or an alert");
+        fed
+    };
+    assert_eq!((setup.acceptor.has_certificate(), accepted()), (false, false));
+    setup.acceptor.reload(&[]).expect_err("none is not a certificate");
+    assert!(!setup.acceptor.has_certificate());
+    let identities = std::slice::from_ref(&identity);
+    setup.acceptor.reload(identities).expect("a valid identity");
+    assert_eq!((setup.acceptor.has_certificate(), accepted()), (true, true));
+    setup.acceptor.reload(&[]).expect_err("none is not a certificate");
+    assert_eq!((setup.acceptor.has_certificate(), accepted()), (true, true));
+}
+
+#[test]
 fn what_is_not_tls_is_an_error_with_an_alert_and_stays_one() {
     let setup = setup(BOTH[0]);
     for input in [

@@ -31,12 +31,15 @@ fn node() -> Node {
 }
 
 fn acceptor() -> TlsAcceptor {
+    TlsAcceptor::new(&[identity()]).unwrap()
+}
+
+fn identity() -> PemIdentity {
     let certified = rcgen::generate_simple_self_signed(["mx.example.org".to_owned()]).unwrap();
-    let identity = PemIdentity {
+    PemIdentity {
         certificate_chain: certified.cert.pem().into_bytes(),
         private_key: certified.signing_key.serialize_pem().into_bytes(),
-    };
-    TlsAcceptor::new(&[identity]).unwrap()
+    }
 }
 
 /// alice and `pigeon`.
@@ -194,26 +197,16 @@ fn tls_comes_before_the_password() {
 #[test]
 fn what_is_pipelined_behind_starttls_closes() {
     let node = node();
-    let context = SmtpContext::new(
-        Options::new(Mode::Smtp, "mx.example.org"),
-        node.context.copy.clone(),
-        node.context.store.clone(),
-        Some(acceptor()),
-    );
     for pieces in [
         vec!["EHLO x\r\nSTARTTLS\r\nMAIL FROM:<evil@x>\r\n"],
         vec!["EHLO x\r\n", "STARTTLS\r\nM"],
     ] {
-        let context = Rc::new(SmtpContext {
-            options: context.options.clone(),
-            policy: context.policy.clone(),
-            copy: context.copy.clone(),
-            store: context.store.clone(),
-            authenticate: None,
-            tls: context.tls.clone(),
-            counters: Rc::default(),
-            drain: Default::default(),
-        });
+        let context = Rc::new(SmtpContext::new(
+            Options::new(Mode::Smtp, "mx.example.org"),
+            node.context.copy.clone(),
+            node.context.store.clone(),
+            Some(acceptor()),
+        ));
         let mut dialogue = Dialogue::start(|stream| serve(stream, SessionId(1), context));
         pieces.iter().for_each(|piece| dialogue.send(piece.as_bytes()));
         assert!(dialogue.has_ended() && dialogue.peer.is_closed());
@@ -228,4 +221,31 @@ fn without_a_way_to_check_passwords_nobody_gets_in() {
     node.context.authenticate = None;
     let (mut dialogue, ..) = node.start();
     assert!(talk(&mut dialogue, &["EHLO x", AUTH]).starts_with("454 4.7.0 "));
+}
+
+#[test]
+fn starttls_is_offered_as_soon_as_there_is_a_certificate() {
+    let node = node();
+    let tls = TlsAcceptor::without_certificates().unwrap();
+    let context = Rc::new(SmtpContext::new(
+        Options::new(Mode::Smtp, "mx.example.org"),
+        node.context.copy.clone(),
+        node.context.store.clone(),
+        Some(tls.clone()),
+    ));
+    let says = |dialogue: &mut Dialogue<_>| {
+        dialogue.send(b"EHLO x\r\n");
+        let offered = dialogue.take_text().contains("STARTTLS");
+        dialogue.send(b"STARTTLS\r\n");
+        let text = dialogue.take_text();
+        assert_eq!(text.starts_with("220 "), offered, "{text}");
+        offered
+    };
+    let begin = || Dialogue::start(|stream| serve(stream, SessionId(1), context.clone()));
+    let mut early = begin();
+    assert!(!says(&mut early));
+    tls.reload(&[identity()]).unwrap();
+    assert!(says(&mut begin()));
+    // A session goes on as it began.
+    assert!(!says(&mut early));
 }
