@@ -1,15 +1,18 @@
-"""The life of a node: draining at SIGTERM, reloading at SIGHUP, control data that changes, directories that are wrong."""
+"""The life of a node: draining at SIGTERM, reloading at SIGHUP, control data that changes."""
 
 import base64
 import hashlib
+import itertools
 import pathlib
 import re
 import shutil
 import signal
+import smtplib
 import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import unittest
 import uuid
 
@@ -95,6 +98,36 @@ class Life(unittest.TestCase):
         with Node() as node:
             self.assertEqual(node.stop(10), 0)
 
+    def test_sigterm_under_load_cuts_no_answer_off(self):
+        with Node() as node:
+            acknowledged, ends = {}, []
+            begun = threading.Semaphore(0)
+
+            def send(index):
+                """Messages one after the other, until an answer says that it is enough."""
+                with Smtp(node) as session:
+                    try:
+                        for count in itertools.count():
+                            message = make(f"drain.{index}.{count}", 2_000)
+                            session.deliver(message)
+                            acknowledged[f"drain.{index}.{count}"] = digest(message)
+                            begun.release()
+                    except (OSError, ValueError, Refused) as end:
+                        ends.append(getattr(end, "code", repr(end)))
+
+            threads = [threading.Thread(target=send, args=(index,)) for index in range(20)]
+            for thread in threads:
+                thread.start()
+            for _ in range(100):
+                self.assertTrue(begun.acquire(timeout=60))
+            node.signal(signal.SIGTERM)
+            self.assertEqual(node.wait_end(60), 0)
+            for thread in threads:
+                thread.join(60)
+            self.assertEqual(ends, [421] * 20, "every session is told, and none in the middle of a message")
+            node.start()
+            self.assertEqual(stored(node), (acknowledged, []))
+
     def test_control_data_is_reloaded_whole_or_not_at_all(self):
         with Node() as node:
             ldif = only(node.directory, "*.ldif")
@@ -156,60 +189,42 @@ class Life(unittest.TestCase):
             node.wait_log(r"(?i)(error|warn)", after=length)
             self.assertEqual(self.certificate(node), self.certificate(other), "a mistake keeps the old one")
 
+    def test_sighup_takes_the_first_certificate(self):
+        """A node without one, which is right as long as nothing has to be spoken over TLS, learns STARTTLS."""
+        def without(node):
+            config = only(node.directory, "*.toml")
+            sections = re.split(r"\n(?=\[)", config.read_text())
+            kept = [section for section in sections
+                    if not section.startswith("[[certificate]]") and not re.search(r'"(submissions|pop3s|imaps)"', section)]
+            self.assertEqual(len(sections) - len(kept), 4)
+            self.whole = [section for section in sections if section.startswith("[[certificate]]")]
+            config.write_text("\n".join(kept))
+
+        with Node(configure=without) as node:
+            config = only(node.directory, "*.toml")
+            early = Smtp(node)
+            self.assertNotIn("STARTTLS", early.hello)
+            self.assertNotIn(b"STARTTLS", self.imap_greeting(node))
+            config.write_text(config.read_text() + "\n" + self.whole[0] + "\n")
+            node.signal(signal.SIGHUP)
+            wait_until(lambda: b"STARTTLS" in self.imap_greeting(node), 20, "STARTTLS is offered")
+            with smtplib.SMTP("127.0.0.1", node.port(SMTP)) as client:
+                client.starttls(context=node.tls())
+                self.assertEqual(client.noop()[0], 250)
+            # A session goes on as it began.
+            self.assertNotIn("STARTTLS", early.command("EHLO test.invalid", 250))
+            early.close()
+            self.assertNotIn("need a restart", node.log())
+
+    @staticmethod
+    def imap_greeting(node):
+        with node.connect(IMAP) as connection:
+            return connection.recv(1000)
+
     @staticmethod
     def certificate(node):
         with node.connect(IMAPS) as plain, node.tls().wrap_socket(plain) as tls:
             return tls.getpeercert(binary_form=True)
-
-    def test_a_volume_without_its_marker_stays_closed(self):
-        with Node() as node:
-            with Smtp(node) as session:
-                session.deliver(make("life.marker"))
-            self.assertEqual(node.stop(), 0)
-            marker = only(node.directory, "pigeonair-volume")
-            kept = marker.read_bytes()
-            for name, change in [
-                ("missing", marker.unlink),
-                ("garbled", lambda: marker.write_bytes(bytes(len(kept)))),
-                ("short", lambda: marker.write_bytes(kept[:10])),
-            ]:
-                with self.subTest(name):
-                    length = len(node.log())
-                    change()
-                    node.start(wait=False)
-                    node.wait_log(r"(?i)pigeonair-volume|marker", after=length)
-                    self.check_no_mail_is_taken(node)
-                    marker.write_bytes(kept)
-            node.start()
-            self.assertEqual(list(stored(node)[0]), ["life.marker"])
-
-    def check_no_mail_is_taken(self, node):
-        """Refused volumes must never look like empty mailboxes: the node ends, or answers with a temporary failure."""
-        try:
-            node.process.wait(3)
-            node.process = None
-            return
-        except subprocess.TimeoutExpired:
-            pass
-        with Smtp(node) as session:
-            with self.assertRaises(Refused) as refused:
-                session.deliver(make("life.refused"))
-            self.assertEqual(refused.exception.code // 100, 4)
-        with self.assertRaisesRegex(Exception, "UNAVAILABLE"):
-            imap(node)
-        node.stop()
-
-    def test_another_volume_in_its_place_stays_closed(self):
-        with Node() as node:
-            self.assertEqual(node.stop(), 0)
-            config = only(node.directory, "*.toml")
-            text, count = re.subn(r'(?m)^id = "main"$', 'id = "other"', config.read_text())
-            self.assertEqual(count, 1, config.read_text())
-            config.write_text(text)
-            length = len(node.log())
-            node.start(wait=False)
-            node.wait_log(r"other\b.*expected this volume, found volume", after=length)
-            self.check_no_mail_is_taken(node)
 
     def test_check_names_mistakes_with_line_and_column(self):
         with Node() as node, tempfile.TemporaryDirectory() as directory:

@@ -122,7 +122,7 @@ class Node:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, seconds=60):
+    def wait_ready(self, seconds=180):
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError(f"pigeond ended with {self.process.returncode}:\n{self.log_tail()}")
