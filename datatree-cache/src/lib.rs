@@ -1,6 +1,6 @@
 //! Control data: who exists, where their mail lives, what they asked for.
 //!
-//! A source ([`source::DataTree`]: an LDIF file now, LDAP later) gives entries; the schema turns them into typed,
+//! A source ([`source::DataTree`]: an LDIF file, or an LDAP directory) gives entries; the schema turns them into typed,
 //! immutable [`record`]s; a [`Snapshot`] is one coherent copy of all of them, published to the cores through
 //! [`Copy`](struct@Copy) and read there through [`CoreCopy`] with no lock and no allocation.
 //!
@@ -12,6 +12,7 @@ mod copy;
 mod dn;
 mod entry;
 mod keyed;
+pub mod ldap;
 pub mod ldif;
 mod mistake;
 pub mod password;
@@ -29,5 +30,5 @@ pub use record::{Account, AccountStatus, AccountUuid, DeliveryMode, Domain, Grou
 pub use schema::{AttributeMap, AttributeMapError, Purpose};
 pub use slowing::{FailureSlowing, SlowingOptions};
 pub use snapshot::{
-    Changed, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, Recipient, Snapshot,
+    Changed, Changes, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, Recipient, Snapshot,
 };

@@ -10,7 +10,7 @@ mod expand;
 mod lookup;
 mod table;
 
-pub use build::Changed;
+pub use build::{Changed, Changes};
 pub(crate) use build::{Problem, whole};
 pub use expand::{Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX};
 pub use lookup::Recipient;
@@ -196,6 +196,22 @@ impl Snapshot {
     /// All volumes, by id.
     pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
         self.volumes.values()
+    }
+
+    /// The UUIDs of all records, in no order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = AccountUuid> {
+        let accounts = self.accounts().map(|account| account.id());
+        let groups = self.groups().map(|group| group.id());
+        let domains = self.domains().map(|domain| domain.id());
+        let servers = self.servers().map(|server| server.id());
+        let services = self.module_services().map(|service| service.id());
+        let volumes = self.volumes().map(|volume| volume.id());
+        accounts
+            .chain(groups)
+            .chain(domains)
+            .chain(servers)
+            .chain(services)
+            .chain(volumes)
     }
 
     /// What to check a password against when nobody has that name: as dear as most accounts' secrets.

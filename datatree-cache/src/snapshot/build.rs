@@ -19,6 +19,9 @@ use crate::schema::{AttributeMap, Purpose};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+/// From so many changed records on the tables are made anew in their best size, if it is much of them, too.
+const MANY_CHANGES: usize = 1000;
+
 /// How many accounts are looked at to find the commonest kind of secret.
 const DECOY_SAMPLE: usize = 1000;
 
@@ -59,6 +62,65 @@ pub struct Changed {
     pub mistakes: Mistakes,
     /// What does no harm.
     pub warnings: Mistakes,
+    /// Which of the entries that were put were not taken.
+    pub refused: HashSet<AccountUuid>,
+}
+
+/// Entries that changed, already as records: what a directory sends in minutes takes the memory of the copy, not of the
+/// text. Of what is said of one UUID the last counts.
+#[derive(Default)]
+pub struct Changes {
+    records: Vec<Option<Record>>,
+    latest: HashMap<AccountUuid, usize>,
+    gone: HashSet<AccountUuid>,
+    mistakes: Mistakes,
+    warnings: Mistakes,
+    refused: HashSet<AccountUuid>,
+}
+
+impl Changes {
+    /// None yet.
+    pub fn new() -> Changes {
+        Changes::default()
+    }
+
+    /// An entry is so now.
+    pub fn put(&mut self, entry: &Entry<'_>, map: &AttributeMap) {
+        let mut own = Mistakes::default();
+        let record = convert::record(entry, map, &mut own, &mut self.warnings);
+        let id = convert::identity(entry, map);
+        if let Some(id) = id {
+            self.forget(id);
+        }
+        if !own.is_empty() {
+            self.mistakes.extend(own);
+            self.refused.extend(id);
+            return;
+        }
+        self.gone.extend(id);
+        if let Some(record) = record {
+            self.latest.insert(record.id(), self.records.len());
+            self.records.push(Some(record));
+        }
+    }
+
+    /// An entry is gone.
+    pub fn remove(&mut self, id: AccountUuid) {
+        self.forget(id);
+        self.gone.insert(id);
+    }
+
+    /// Whether nothing was put or removed.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.gone.is_empty() && self.refused.is_empty()
+    }
+
+    fn forget(&mut self, id: AccountUuid) {
+        self.refused.remove(&id);
+        if let Some(ordinal) = self.latest.remove(&id) {
+            self.records[ordinal] = None;
+        }
+    }
 }
 
 /// The snapshot of all records of a source, state `Live`, in the generation after `previous`.
@@ -89,19 +151,25 @@ impl Snapshot {
         map: &AttributeMap,
         state: CopyState,
     ) -> Changed {
-        let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
-        let mut gone: HashSet<AccountUuid> = removed.iter().copied().collect();
-        let mut records = Vec::new();
-        for (ordinal, entry) in changed.iter().enumerate() {
-            let mut own = Mistakes::default();
-            let record = convert::record(entry, map, &mut own, &mut warnings);
-            if own.is_empty() {
-                gone.extend(convert::identity(entry, map));
-                records.extend(record.map(|record| (ordinal, record)));
-            } else {
-                mistakes.extend(own);
-            }
-        }
+        let mut changes = Changes::new();
+        changed.iter().for_each(|entry| {
+            changes.put(entry, map);
+        });
+        removed.iter().for_each(|id| changes.remove(*id));
+        self.changed_by(changes, map, state)
+    }
+
+    /// The same with changes that were gathered one by one.
+    pub fn changed_by(&self, changes: Changes, map: &AttributeMap, state: CopyState) -> Changed {
+        let Changes {
+            records,
+            latest: new,
+            gone,
+            mut mistakes,
+            mut warnings,
+            mut refused,
+        } = changes;
+        let many = new.len() >= MANY_CHANGES.max(self.account_count() / 8);
         let mut draft = Draft {
             snapshot: self.successor(),
             previous: self,
@@ -109,12 +177,12 @@ impl Snapshot {
             ids: HashMap::new(),
         };
         draft.snapshot.state = state;
+        if many {
+            draft.make_room(new.len());
+        }
         let old = draft.take_out(&gone);
-        let new: HashMap<AccountUuid, usize> = records
-            .iter()
-            .map(|(ordinal, record)| (record.id(), *ordinal))
-            .collect();
-        draft.put_all(records.into_iter());
+        let records = records.into_iter().enumerate();
+        draft.put_all(records.filter_map(|(ordinal, record)| Some((ordinal, record?))));
         draft.put_back(old, &new);
         draft.relink();
         // The records are in by now, and what they name may come with the next change.
@@ -123,7 +191,22 @@ impl Snapshot {
         draft.problems[taken..]
             .iter_mut()
             .for_each(|problem| problem.harmless = true);
-        let Draft { snapshot, problems, .. } = draft;
+        let Draft {
+            mut snapshot, problems, ..
+        } = draft;
+        if many {
+            snapshot.compact();
+            snapshot.choose_decoy();
+        }
+        let wrong: HashSet<usize> = problems
+            .iter()
+            .filter(|problem| !problem.harmless)
+            .map(|problem| problem.ordinal)
+            .collect();
+        if !wrong.is_empty() {
+            let ids = new.iter().filter(|(_, ordinal)| wrong.contains(ordinal));
+            refused.extend(ids.map(|(id, _)| *id));
+        }
         for problem in problems {
             if problem.harmless { &mut warnings } else { &mut mistakes }.push(problem.into_mistake(map));
         }
@@ -131,6 +214,7 @@ impl Snapshot {
             snapshot,
             mistakes,
             warnings,
+            refused,
         }
     }
 
@@ -274,6 +358,19 @@ impl Draft<'_> {
         account
             .login_names()
             .for_each(|name| add(&mut snapshot.accounts_by_login, name.as_bytes()));
+    }
+
+    /// Makes the tables of accounts anew, for so many more: tables that grow far beyond what they were made for have
+    /// shards that are dear to copy.
+    fn make_room(&mut self, more: usize) {
+        let expected = self.previous.account_count().saturating_add(more);
+        let sized = Snapshot::sized(0, self.snapshot.key.clone(), expected);
+        self.snapshot.accounts_by_id = sized.accounts_by_id;
+        self.snapshot.accounts_by_dn = sized.accounts_by_dn;
+        self.snapshot.accounts_by_address = sized.accounts_by_address;
+        self.snapshot.accounts_by_login = sized.accounts_by_login;
+        let previous = self.previous;
+        previous.accounts().for_each(|account| self.insert_account(account));
     }
 
     fn remove_account(&mut self, account: &Account) {

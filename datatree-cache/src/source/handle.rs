@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 const RELOAD: u8 = 1;
 const STOP: u8 = 2;
@@ -18,6 +19,8 @@ pub struct Handle(Arc<Inner>);
 struct Inner {
     wishes: AtomicU8,
     event: OwnedFd,
+    /// For a source that waits in a runtime.
+    alarm: Option<Arc<Notify>>,
 }
 
 /// What was asked for since the last look.
@@ -32,10 +35,20 @@ pub struct Wishes {
 impl Handle {
     /// A handle with its own event descriptor, for one source.
     pub fn new() -> io::Result<Handle> {
+        Handle::made(None)
+    }
+
+    /// One that notifies as well, with a permit kept for a source that does not wait just then.
+    pub(crate) fn notifying(alarm: Arc<Notify>) -> io::Result<Handle> {
+        Handle::made(Some(alarm))
+    }
+
+    fn made(alarm: Option<Arc<Notify>>) -> io::Result<Handle> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Handle(Arc::new(Inner {
             wishes: AtomicU8::new(0),
             event,
+            alarm,
         })))
     }
 
@@ -53,6 +66,9 @@ impl Handle {
         self.0.wishes.fetch_or(wish, Ordering::AcqRel);
         // It can only fail when the counter is full, and then the watcher is awake already.
         let _ = rustix::io::write(&self.0.event, &1_u64.to_ne_bytes());
+        if let Some(alarm) = &self.0.alarm {
+            alarm.notify_one();
+        }
     }
 
     /// Takes the wishes; a wish to stop stays. For sources.

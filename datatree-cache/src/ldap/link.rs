@@ -1,0 +1,162 @@
+//! The connection that is followed: one persistent search, and probes of whether the server still lives.
+
+use super::connect::{Connection, open, said};
+use super::message::{self, Cookie, Done, Message};
+use super::options::{LdapOptions, ServerUri};
+use ldap3::controls::{MakeCritical, RefreshMode, SyncRequest};
+use ldap3::exop::WhoAmI;
+use ldap3::{Ldap, Scope, SearchStream};
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep_until, timeout};
+
+/// e-syncRefreshRequired (RFC 4533, 2.5): what the cookie stands for is no longer known.
+const REFRESH_REQUIRED: u32 = 4096;
+
+/// All user attributes. The entry's UUID comes with its state.
+const ATTRIBUTES: [&str; 1] = ["*"];
+
+/// A connection with its search.
+pub(super) struct Link {
+    connection: Connection,
+    stream: SearchStream<'static, &'static str, [&'static str; 1]>,
+    heard: Instant,
+    begun: Instant,
+    /// The question whether the server lives, while it is open. It outlasts the waits of `next`.
+    probe: Option<Pin<Box<dyn Future<Output = Result<(), String>> + Send>>>,
+}
+
+/// What following brought.
+pub(super) enum Heard {
+    Message(Message),
+    /// The search is over and wants another one on the same server: the server said so, or it was time to ask.
+    Again {
+        /// The cookie is good for nothing.
+        forget: bool,
+    },
+    /// The connection is lost, or the server talks nonsense; why.
+    Lost(String),
+}
+
+impl Link {
+    /// Connects, binds and searches.
+    pub(super) async fn open(
+        server: &ServerUri,
+        options: &LdapOptions,
+        cookie: Option<&Cookie>,
+    ) -> Result<Link, String> {
+        let connection = open(server, options).await?;
+        let mut ldap = connection.ldap.clone();
+        let request = SyncRequest {
+            mode: RefreshMode::RefreshAndPersist,
+            cookie: cookie.map(|cookie| cookie.bytes().to_vec()),
+            reload_hint: false,
+        };
+        ldap.with_controls(vec![request.critical().into()]);
+        let search = ldap.streaming_search(&options.base, Scope::Subtree, &options.filter, ATTRIBUTES);
+        let stream = timeout(options.answer_timeout, search)
+            .await
+            .map_err(|_| format!("{server}: the search cannot be sent"))?
+            .map_err(|error| format!("{server}: search below {}: {}", options.base, said(&error)))?;
+        Ok(Link {
+            connection,
+            stream,
+            heard: Instant::now(),
+            begun: Instant::now(),
+            probe: None,
+        })
+    }
+
+    /// Waits for the next message; while there is none, makes sure that the server lives. `live`: the refresh is over, so
+    /// silence is usual. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self, options: &LdapOptions, live: bool) -> Heard {
+        loop {
+            let due = tokio::time::Instant::from_std(self.heard + options.probe_after);
+            let probe = &mut self.probe;
+            let ldap = &self.connection.ldap;
+            let alive = async {
+                if probe.is_none() {
+                    sleep_until(due).await;
+                }
+                let answered = probe
+                    .get_or_insert_with(|| Box::pin(ask(ldap.clone(), options.answer_timeout)))
+                    .await;
+                *probe = None;
+                answered
+            };
+            tokio::select! {
+                biased;
+                heard = receive(&mut self.stream, options) => {
+                    self.heard = Instant::now();
+                    return heard;
+                }
+                answered = alive => {
+                    self.heard = Instant::now();
+                    if let Err(why) = answered {
+                        return Heard::Lost(why);
+                    }
+                }
+            }
+            if live && self.begun.elapsed() >= options.repair_every {
+                return Heard::Again { forget: false };
+            }
+        }
+    }
+
+    /// Whether something is there already.
+    pub(super) async fn next_now(&mut self, options: &LdapOptions) -> Option<Heard> {
+        let heard = tokio::select! {
+            biased;
+            heard = receive(&mut self.stream, options) => Some(heard),
+            // The reading task gets its turn first: it shares this thread.
+            () = tokio::task::yield_now() => None,
+        };
+        if heard.is_some() {
+            self.heard = Instant::now();
+        }
+        heard
+    }
+}
+
+/// Whether the server lives. One that was stopped is never noticed otherwise: its kernel acknowledges for it.
+async fn ask(mut ldap: Ldap, patience: Duration) -> Result<(), String> {
+    match timeout(patience, ldap.extended(WhoAmI)).await {
+        Err(_) => Err(format!("no answer to a probe within {} s", patience.as_secs_f64())),
+        Ok(Err(error)) => Err(said(&error)),
+        // Refusing the operation is an answer as well.
+        Ok(Ok(_)) => Ok(()),
+    }
+}
+
+async fn receive(stream: &mut SearchStream<'static, &'static str, [&'static str; 1]>, options: &LdapOptions) -> Heard {
+    match stream.next().await {
+        Ok(Some(response)) => match message::message(response) {
+            Ok(message) => Heard::Message(message),
+            Err(malformed) => Heard::Lost(format!(
+                "the server sent what is no content synchronisation: {}",
+                malformed.0
+            )),
+        },
+        Ok(None) => {
+            let result = stream.finish().await;
+            let Done { cookie, .. } = match message::done(&result.ctrls) {
+                Ok(done) => done,
+                Err(malformed) => return Heard::Lost(format!("a malformed end of the search: {}", malformed.0)),
+            };
+            match result.rc {
+                REFRESH_REQUIRED => Heard::Again { forget: true },
+                0 => Heard::Lost(match cookie {
+                    Some(_) => "the server ended the search".to_owned(),
+                    None => "the server ended the search without a cookie: it does not know content synchronisation, or not for this base".to_owned(),
+                }),
+                12 => Heard::Lost(
+                    "the server does not know content synchronisation (12): is the overlay syncprov loaded on this database?"
+                        .to_owned(),
+                ),
+                32 => Heard::Lost(format!("expected an entry {}, found none (32)", options.base)),
+                code => Heard::Lost(format!("search below {}: {} ({code})", options.base, result.text)),
+            }
+        }
+        Err(error) => Heard::Lost(said(&error)),
+    }
+}

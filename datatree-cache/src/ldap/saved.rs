@@ -1,0 +1,242 @@
+//! The copy on disk: what the directory said, entry by entry, and the cookie that goes with it.
+//!
+//! One file, only ever appended to: a change costs its own bytes, not those of the copy. A commit record says that all
+//! before it belongs to its cookie; what is behind the last whole commit is cut off, so a crash costs a little asking. A
+//! refused version of an entry stays in the file beside its last good one, and is tried again after a start.
+//!
+//! ```text
+//! file    "PIGEONDC" version:u32 identity:u64 record*
+//! record  length:u32 crc32c(kind payload):u32 kind:u8 payload
+//! kind 1  put      uuid:16 dn:text32 (name:text32 value:bytes32)*
+//! kind 2  remove   uuid:16
+//! kind 3  commit   cookie
+//! kind 4  refuse   offset:u64 of the put that was not taken
+//! ```
+//! All numbers little-endian; text32 and bytes32 are a u32 length and bytes.
+
+mod export;
+mod read;
+
+pub use export::export;
+pub(super) use read::{Saying, replay, scan};
+
+use super::message::Cookie;
+use crate::entry::Entry;
+use crate::record::AccountUuid;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+pub(super) const MAGIC: &[u8; 8] = b"PIGEONDC";
+pub(super) const VERSION: u32 = 1;
+/// Bytes of the file's header.
+pub(super) const HEADER_BYTES: u64 = 20;
+/// Bytes of a record's frame, the kind counted.
+pub(super) const FRAME_BYTES: usize = 9;
+/// Larger records are damage. An entry is far below: servers limit what they take.
+pub(super) const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+pub(super) const PUT: u8 = 1;
+pub(super) const REMOVE: u8 = 2;
+pub(super) const COMMIT: u8 = 3;
+pub(super) const REFUSE: u8 = 4;
+
+const NAME: &str = "directory.copy";
+const NEW_NAME: &str = "directory.copy.new";
+
+/// The copy, open for appending. Blocking: for the follower's thread.
+pub(super) struct Saved {
+    directory: PathBuf,
+    identity: u64,
+    file: BufWriter<File>,
+    /// Where the next record goes.
+    end: u64,
+    /// Behind the last commit.
+    committed: u64,
+    synced: u64,
+}
+
+/// The file of a copy directory.
+pub(super) fn path_in(directory: &Path) -> PathBuf {
+    directory.join(NAME)
+}
+
+/// What the copy is of: a cookie is good for the same search only.
+pub(super) fn identity(base: &str, filter: &str) -> u64 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    digest.update(base.as_bytes());
+    digest.update(&[0]);
+    digest.update(filter.as_bytes());
+    digest.finalize()
+}
+
+pub(super) fn checksum(kind: u8, payload: &[u8]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(&[kind]);
+    digest.update(payload);
+    // The crate gives 32-bit checksums in the low half of 64 bits.
+    (digest.finalize() & u64::from(u32::MAX)) as u32
+}
+
+impl Saved {
+    /// Opens the copy behind its last commit, which [`read::commit_end`] found, or makes an empty one.
+    pub(super) fn open(directory: &Path, identity: u64, committed: Option<u64>) -> io::Result<Saved> {
+        std::fs::create_dir_all(directory)?;
+        let path = path_in(directory);
+        let mut options = File::options();
+        let file = match committed {
+            Some(_) => options.read(true).write(true).open(&path)?,
+            None => {
+                use std::os::unix::fs::OpenOptionsExt;
+                // It holds password hashes.
+                options.read(true).write(true).create(true).truncate(true).mode(0o600);
+                options.open(&path)?
+            }
+        };
+        let mut saved = Saved {
+            directory: directory.to_owned(),
+            identity,
+            file: BufWriter::with_capacity(256 * 1024, file),
+            end: HEADER_BYTES,
+            committed: HEADER_BYTES,
+            synced: HEADER_BYTES,
+        };
+        match committed {
+            Some(end) => {
+                saved.committed = end;
+                saved.synced = end;
+                saved.rollback()?;
+            }
+            None => {
+                saved.write_header()?;
+                saved.sync()?;
+                File::open(directory)?.sync_all()?;
+            }
+        }
+        Ok(saved)
+    }
+
+    fn write_header(&mut self) -> io::Result<()> {
+        self.file.write_all(MAGIC)?;
+        self.file.write_all(&VERSION.to_le_bytes())?;
+        self.file.write_all(&self.identity.to_le_bytes())
+    }
+
+    /// An entry is so. Returns where it stands, for [`Saved::refuse`].
+    pub(super) fn put(&mut self, id: AccountUuid, entry: &Entry<'_>) -> io::Result<u64> {
+        let mut payload = id.0.to_vec();
+        let mut field = |bytes: &[u8]| {
+            // Servers do not send values of 4 GiB; one that does is cut, and the record is refused as it is.
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            payload.extend(length.to_le_bytes());
+            payload.extend(&bytes[..length as usize]);
+        };
+        field(entry.dn.as_bytes());
+        for attribute in &entry.attributes {
+            field(attribute.name.as_bytes());
+            field(&attribute.value);
+        }
+        self.record(PUT, &payload)
+    }
+
+    /// An entry is gone.
+    pub(super) fn remove(&mut self, id: AccountUuid) -> io::Result<()> {
+        self.record(REMOVE, &id.0).map(drop)
+    }
+
+    /// The entry that was put at `offset` was not taken.
+    pub(super) fn refuse(&mut self, offset: u64) -> io::Result<()> {
+        self.record(REFUSE, &offset.to_le_bytes()).map(drop)
+    }
+
+    /// All before belongs to `cookie`. Without one, the next start asks for everything, and has the entries meanwhile.
+    pub(super) fn commit(&mut self, cookie: Option<&Cookie>) -> io::Result<()> {
+        self.record(COMMIT, cookie.map_or(&[], Cookie::bytes))?;
+        self.file.flush()?;
+        self.committed = self.end;
+        Ok(())
+    }
+
+    /// Makes what was committed outlast a power cut.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.synced != self.committed || self.committed == HEADER_BYTES {
+            self.file.flush()?;
+            self.file.get_ref().sync_data()?;
+            self.synced = self.committed;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was not committed.
+    pub(super) fn rollback(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().set_len(self.committed)?;
+        self.file.seek(SeekFrom::Start(self.committed))?;
+        self.end = self.committed;
+        Ok(())
+    }
+
+    /// Bytes of the file.
+    pub(super) fn length(&self) -> u64 {
+        self.end
+    }
+
+    fn record(&mut self, kind: u8, payload: &[u8]) -> io::Result<u64> {
+        let at = self.end;
+        let length = u32::try_from(payload.len())
+            .ok()
+            .filter(|length| *length as usize <= RECORD_BYTES_MAX)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an entry beyond 64 MiB"))?;
+        self.file.write_all(&length.to_le_bytes())?;
+        self.file.write_all(&checksum(kind, payload).to_le_bytes())?;
+        self.file.write_all(&[kind])?;
+        self.file.write_all(payload)?;
+        self.end += FRAME_BYTES as u64 + u64::from(length);
+        Ok(at)
+    }
+
+    /// Writes the copy anew with what is of use, beside the old one, and moves it into its place. Only after a commit.
+    pub(super) fn compact(&mut self) -> io::Result<()> {
+        self.sync()?;
+        let old = path_in(&self.directory);
+        let new = self.directory.join(NEW_NAME);
+        let found = read::scan(&old, self.identity)?;
+        let copy = {
+            let mut made = File::options();
+            use std::os::unix::fs::OpenOptionsExt;
+            made.read(true).write(true).create(true).truncate(true).mode(0o600);
+            made.open(&new)?
+        };
+        let mut target = Saved {
+            directory: self.directory.clone(),
+            identity: self.identity,
+            file: BufWriter::with_capacity(256 * 1024, copy),
+            end: HEADER_BYTES,
+            committed: HEADER_BYTES,
+            synced: 0,
+        };
+        target.write_header()?;
+        let latest = read::latest(&old, &found)?;
+        read::walk(&old, &found, |offset, kind, payload| {
+            if kind == PUT && latest.is_wanted(offset, payload) {
+                let at = target.record(PUT, payload)?;
+                if latest.is_pending(offset) {
+                    target.refuse(at)?;
+                }
+            }
+            Ok(())
+        })?;
+        target.commit(found.cookie.as_ref())?;
+        target.sync()?;
+        std::fs::rename(&new, &old)?;
+        File::open(&self.directory)?.sync_all()?;
+        *self = target;
+        Ok(())
+    }
+
+    /// The entry that was put at `offset`.
+    pub(super) fn entry_at(&mut self, offset: u64) -> io::Result<Entry<'static>> {
+        self.file.flush()?;
+        read::entry_at(&path_in(&self.directory), offset)
+    }
+}
