@@ -1,7 +1,7 @@
 //! Every case of content synchronisation that a real server can be brought to show, and what a node makes of it.
 
 use crate::slapd::{SUFFIX, Slapd};
-use crate::{Following, domain, options, person, provider};
+use crate::{Following, options, person, provider};
 use pigeon_datatree_cache::{CopyState, Recipient};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -245,5 +245,4 @@ fn the_copy_is_exported_as_ldif() {
         .collect::<Vec<_>>()
         .join("\n\n");
     fresh.change(&(adds + "\n"));
-    let _ = domain();
 }

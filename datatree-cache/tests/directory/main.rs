@@ -1,8 +1,11 @@
 //! An LDAP directory as a source, against a real slapd.
 
+mod fake;
 mod following;
 mod holding;
+mod random;
 mod slapd;
+mod tls;
 
 use pigeon_datatree_cache::ldap::{Bind, Directory, LdapOptions};
 use pigeon_datatree_cache::source::{DataTree, Event, Loaded};
