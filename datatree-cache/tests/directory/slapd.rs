@@ -25,6 +25,7 @@ pub(crate) struct Slapd {
 
 impl Slapd {
     /// A provider with an empty tree below [`SUFFIX`] but for the suffix itself and the engine's entry.
+    #[allow(dead_code, reason = "tests do")]
     pub(crate) fn start() -> Slapd {
         Slapd::with("", "")
     }
@@ -36,7 +37,7 @@ impl Slapd {
         // Short: a socket's path has 107 bytes.
         let directory = PathBuf::from(format!("/tmp/pigeon-slapd-{}-{number}", std::process::id()));
         std::fs::create_dir_all(directory.join("db")).expect("a directory under /tmp");
-        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/pigeon.schema");
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datatree-cache/schema/pigeon.schema");
         let includes: String = ["core", "cosine", "nis", "inetorgperson", "misc"]
             .iter()
             .map(|name| format!("include /etc/ldap/schema/{name}.schema\n"))
@@ -44,7 +45,7 @@ impl Slapd {
         let configuration = format!(
             "{includes}include {}\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload back_monitor\n\
              moduleload syncprov\nserverID 1\n{whole}\ndatabase monitor\naccess to * by * read\n\
-             database mdb\nsuffix \"{SUFFIX}\"\nrootdn \"{ADMIN}\"\nrootpw {SECRET}\ndirectory {}\n\
+             database mdb\nsuffix \"{SUFFIX}\"\nrootdn \"{ADMIN}\"\nrootpw {SECRET}\ndirectory {}\nmaxsize 17179869184\n\
              index objectClass,entryCSN,entryUUID eq\nlimits dn.exact=\"{ENGINE}\" size=unlimited time=unlimited\n\
              access to attrs=userPassword,authPassword by dn.exact=\"{ENGINE}\" read by self =wx by anonymous auth by * none\n\
              access to * by dn.exact=\"{ENGINE}\" read by * none\n\
@@ -73,6 +74,7 @@ impl Slapd {
     }
 
     /// Listens there as well from the next start on.
+    #[allow(dead_code, reason = "tests do")]
     pub(crate) fn listen_at(&mut self, uri: &str) {
         self.listen = format!(" {uri}");
     }
@@ -103,6 +105,20 @@ impl Slapd {
             }
         }
         assert!(answers, "slapd does not answer");
+    }
+
+    /// Loads entries into it while it is down.
+    #[allow(dead_code, reason = "benches do")]
+    pub(crate) fn load(&mut self, file: &Path) {
+        self.stop();
+        let status = Command::new(program("slapadd"))
+            .args(["-q", "-w", "-f"])
+            .arg(self.directory.join("slapd.conf"))
+            .arg("-l")
+            .arg(file)
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "slapadd");
+        self.resume();
     }
 
     /// Ends it at once.
