@@ -1,5 +1,6 @@
 //! The control thread's part: start, status, signals, control data, end.
 
+use super::access::{Teller, tell_cores};
 use super::core as core_node;
 use super::shared::Shared;
 use super::view::View;
@@ -77,7 +78,7 @@ impl Control {
         for opened in everywhere(cores, |_| listening::listen()).await {
             opened?;
         }
-        let handle = self.follow_control_data()?;
+        let handle = self.follow_control_data(tell_cores(cores))?;
         self.shared.set_phase(Phase::Ready);
         tell_ready();
         tracing::info!(
@@ -150,13 +151,18 @@ impl Control {
     }
 
     /// Gives the follower a thread of its own: reading a file of a million accounts takes seconds.
-    fn follow_control_data(&mut self) -> Result<Handle, String> {
+    fn follow_control_data(&mut self, teller: Teller) -> Result<Handle, String> {
         let follower = self.follower.take().ok_or("control data is followed already")?;
         let (handle, problem) = (follower.handle(), self.problem.clone());
         let file = self.shared.config.control_data.ldif.clone();
         std::thread::Builder::new()
             .name("control-data".to_owned())
-            .spawn(move || follower.run(|notice| observe(&file.display().to_string(), &problem, notice)))
+            .spawn(move || {
+                follower.run(|notice| {
+                    teller.tell(&notice);
+                    observe(&file.display().to_string(), &problem, notice);
+                });
+            })
             .map_err(|error| format!("the thread for control data cannot be made: {error}"))?;
         Ok(handle)
     }

@@ -1,10 +1,12 @@
 //! One core of the node: its sessions, its listeners, and what they share. Everything here is the core's own; other cores
 //! and the control thread come in through the functions that take no `self`, by the thread.
 
+use super::access::may_go_on;
 use super::contexts::Contexts;
 use super::shared::Shared;
 use crate::config::Service;
 use futures_util::FutureExt;
+use pigeon_datatree_cache::{Account, AccountUuid, CoreCopy};
 use pigeon_engine::sync::Notify;
 use pigeon_engine::{Task, current_core};
 use pigeon_proxy::SessionIds;
@@ -13,6 +15,7 @@ use pigeon_proxy::drain::Drain;
 use pigeon_serve::imap::{EndReason, SessionEnd};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +29,7 @@ pub(super) struct CoreNode {
     pub(super) ids: SessionIds,
     pub(super) limits: ConnectionLimits,
     pub(super) drain: Drain,
+    pub(super) copy: Rc<CoreCopy>,
     pub(super) contexts: Contexts,
     /// Sessions for as long as they are on this core.
     sessions: RefCell<Slab<Session>>,
@@ -40,6 +44,8 @@ struct Session {
     task: Option<Task<()>>,
     /// How a session that has logged in is told to end.
     end: Option<Weak<SessionEnd>>,
+    /// What let it in, once it has logged in.
+    record: Option<(Service, Arc<Account>)>,
 }
 
 thread_local! {
@@ -60,7 +66,8 @@ pub(super) async fn main(shared: Arc<Shared>) {
     let node = Rc::new(CoreNode {
         ids: SessionIds::new(core, u64::try_from(shared.started_at.as_millis()).unwrap_or(u64::MAX)),
         limits: ConnectionLimits::new(limits.sessions_per_core_max, limits.sessions_per_address_max),
-        contexts: Contexts::new(shared.clone(), copy, drain.clone()),
+        contexts: Contexts::new(shared.clone(), copy.clone(), drain.clone()),
+        copy,
         drain,
         sessions: RefCell::default(),
         listeners: RefCell::default(),
@@ -133,16 +140,40 @@ impl CoreNode {
         }
     }
 
-    /// How a session that has logged in is told to end; at once when the node drains already.
-    pub(super) fn session_end(&self, key: SessionKey) -> Rc<SessionEnd> {
+    /// How a session that `record` let in is told to end; at once when the node drains already, or when control data has
+    /// changed since.
+    pub(super) fn session_end(&self, key: SessionKey, service: Service, record: &Arc<Account>) -> Rc<SessionEnd> {
         let end = Rc::new(SessionEnd::new());
         if self.drain.has_begun() {
             end.end(EndReason::Draining);
         }
+        if !may_go_on(&self.copy.snapshot(), service, record) {
+            end.end(EndReason::AccessEnded);
+        }
         if let Some(session) = self.sessions.borrow_mut().get_mut(key.0) {
             session.end = Some(Rc::downgrade(&end));
+            session.record = Some((service, record.clone()));
         }
         end
+    }
+
+    /// Ends the sessions of these accounts that may not go on. Returns how many there are.
+    pub(super) fn end_sessions_of(
+        &self,
+        accounts: &HashSet<AccountUuid>,
+        may_go_on: impl Fn(Service, &Arc<Account>) -> bool,
+    ) -> usize {
+        let mut ends = Vec::new();
+        for (_, session) in self.sessions.borrow().iter() {
+            if let Some((service, record)) = &session.record
+                && accounts.contains(&record.id())
+                && !may_go_on(*service, record)
+            {
+                ends.extend(session.end.as_ref().and_then(Weak::upgrade));
+            }
+        }
+        ends.iter().for_each(|end| end.end(EndReason::AccessEnded));
+        ends.len()
     }
 
     /// This core's counters.

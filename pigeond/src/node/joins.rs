@@ -205,7 +205,7 @@ fn arrive(place: Place, service: Service, unlimited: bool, login: Login, stream:
                 return refuse(stream, &login.opening).await;
             }
         };
-        let (session_id, end) = (session.0, node.session_end(key));
+        let (session_id, end) = (session.0, node.session_end(key, service, record));
         match login.opening {
             Opening::Pop3 { utf8: _ } => {
                 Box::pin(pop3::run(

@@ -4,6 +4,7 @@
 //! Invariant: nothing is accepted before every volume has been opened or refused, and no volume is closed while a session
 //! of any core may still write to it.
 
+mod access;
 mod contexts;
 mod control;
 mod core;

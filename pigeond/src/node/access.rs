@@ -1,0 +1,127 @@
+//! Changes of control data act on sessions: who may not go on as they logged in is ended, on every core.
+//!
+//! A login is checked against the copy; from then on its session keeps the record that let it in. With every snapshot the
+//! sessions of changed accounts are compared with the record that is in force. A session that arrives is compared once
+//! itself, so that no change falls between its login and its being known here.
+
+use super::core::node;
+use crate::config::Service;
+use pigeon_datatree_cache::source::Notice;
+use pigeon_datatree_cache::{self as control_data, Account, AccountUuid, Snapshot};
+use pigeon_engine::CoreId;
+use pigeon_engine::control::CoreHandle;
+use std::collections::HashSet;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Snapshots whose changes wait to be told to the cores, at most; then the follower waits.
+const CHANGES_WAITING_MAX: usize = 4;
+
+/// Accounts that changed in one snapshot.
+type Changed = Arc<HashSet<AccountUuid>>;
+
+/// The follower's end.
+pub(super) struct Teller(mpsc::Sender<Changed>);
+
+/// Makes the way from the follower's thread to the cores. Runs on the control thread.
+pub(super) fn tell_cores(cores: &CoreHandle) -> Teller {
+    let (sender, mut changes) = mpsc::channel::<Changed>(CHANGES_WAITING_MAX);
+    let cores = cores.clone();
+    tokio::spawn(async move {
+        while let Some(changed) = changes.recv().await {
+            let calls = (0..cores.core_count()).map(CoreId).map(|core| {
+                let changed = changed.clone();
+                cores.call(core, || async move { end_sessions(&changed) })
+            });
+            // A core that has ended has no sessions.
+            futures_util::future::join_all(calls).await;
+        }
+    });
+    Teller(sender)
+}
+
+impl Teller {
+    /// Tells every core what changed. Blocks while they are behind: for the follower's thread.
+    pub(super) fn tell(&self, notice: &Notice<'_>) {
+        let Notice::Published { difference, .. } = notice else {
+            return;
+        };
+        let accounts = difference.changed.iter().chain(&difference.removed);
+        let changed: HashSet<AccountUuid> = accounts.map(|account| account.id()).collect();
+        if !changed.is_empty() {
+            // Nobody listens any more: the node ends.
+            let _ = self.0.blocking_send(Arc::new(changed));
+        }
+    }
+}
+
+/// Ends the sessions of this core whose accounts changed so that they may not go on.
+fn end_sessions(changed: &HashSet<AccountUuid>) {
+    let Some(node) = node() else { return };
+    let snapshot = node.copy.snapshot();
+    let ended = node.end_sessions_of(changed, |service, record| may_go_on(&snapshot, service, record));
+    if ended > 0 {
+        tracing::info!(sessions = ended, "sessions end: control data changed");
+    }
+}
+
+/// Whether a session that was let in by `record` may go on with what is in force.
+pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Account>) -> bool {
+    let Some(current) = snapshot.account(record.id()) else {
+        return false;
+    };
+    if Arc::ptr_eq(current, record) {
+        return true;
+    }
+    current.may(used(service))
+        && current.secrets().eq(record.secrets())
+        && current.node() == record.node()
+        && current.volume() == record.volume()
+}
+
+/// What a listener's sessions use.
+fn used(service: Service) -> control_data::Service {
+    match service {
+        Service::Smtp => control_data::Service::Smtp,
+        Service::Lmtp => control_data::Service::Lmtp,
+        Service::Submission | Service::Submissions => control_data::Service::Submission,
+        Service::Pop3 | Service::Pop3s => control_data::Service::Pop3,
+        Service::Imap | Service::Imaps => control_data::Service::Imap,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(more: &str) -> Snapshot {
+        Snapshot::from_ldif(&format!(
+            "dn: dc=x\nobjectClass: pigeonDomain\nassociatedDomain: x.example\n\n\
+             dn: uid=a\nuid: a\nmail: a@x.example\nentryUUID: 00000000-0000-4000-8000-000000000001\n{more}"
+        ))
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    }
+
+    #[test]
+    fn what_ends_a_session_and_what_does_not() {
+        let before = tree("userPassword: {CLEARTEXT}one\n");
+        let record = before.login("a").expect("it is there");
+        let goes_on = |more: &str| may_go_on(&tree(more), Service::Imap, record);
+        let same = "userPassword: {CLEARTEXT}one\n";
+        assert!(may_go_on(&before, Service::Imap, record));
+        assert!(goes_on(same));
+        assert!(goes_on(&format!("{same}mailQuotaSize: 7\nmailAlternateAddress: b@x.example\n")));
+        assert!(goes_on(&format!("{same}enabledService: imap\n")));
+        for more in [
+            "userPassword: {CLEARTEXT}two\n",
+            "",
+            &format!("{same}accountStatus: noaccess\n"),
+            &format!("{same}accountStatus: disabled\n"),
+            &format!("{same}accountStatus: deleted\n"),
+            &format!("{same}enabledService: pop3\n"),
+        ] {
+            assert!(!goes_on(more), "{more}");
+        }
+        assert!(!may_go_on(&Snapshot::empty(), Service::Imap, record));
+    }
+}
