@@ -45,7 +45,8 @@ address = \"127.0.0.1:2080\"
 
 /// Heading, the field of `Config` that holds the section, its type, and the file with it.
 const SECTIONS: &[(&str, &str, &str, &str)] = &[
-    ("[control_data]", "control_data", "ControlData", "mod.rs"),
+    ("[control_data]", "control_data", "ControlData", "control_data.rs"),
+    ("[control_data.ldap]", "", "Ldap", "control_data.rs"),
     ("[[listener]]", "listeners", "Listener", "listener.rs"),
     ("[[certificate]]", "certificates", "Certificate", "mod.rs"),
     ("[[volume]]", "volumes", "Volume", "volume.rs"),
@@ -109,11 +110,9 @@ fn manual(config_sources: &Path) -> String {
     let read = |file: &str| std::fs::read_to_string(config_sources.join(file)).expect("the sources are here");
     let (_, top) = documented(&read("mod.rs"), "Config");
     let of_field = |field: &str| {
-        top.iter()
-            .find(|(name, _)| name == field)
-            .expect("the table names fields")
-            .1
-            .clone()
+        // A section within a section has no field here.
+        let found = top.iter().find(|(name, _)| name == field);
+        found.map(|(_, about)| about.clone()).unwrap_or_default()
     };
     let list = |fields: &[(String, String)]| {
         fields

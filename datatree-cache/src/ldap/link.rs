@@ -16,6 +16,9 @@ const REFRESH_REQUIRED: u32 = 4096;
 /// All user attributes. The entry's UUID comes with its state.
 const ATTRIBUTES: [&str; 1] = ["*"];
 
+/// A question whether the server lives; why not.
+type Probe = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
 /// A connection with its search.
 pub(super) struct Link {
     connection: Connection,
@@ -23,7 +26,7 @@ pub(super) struct Link {
     heard: Instant,
     begun: Instant,
     /// The question whether the server lives, while it is open. It outlasts the waits of `next`.
-    probe: Option<Pin<Box<dyn Future<Output = Result<(), String>> + Send>>>,
+    probe: Option<Probe>,
 }
 
 /// What following brought.

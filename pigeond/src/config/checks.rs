@@ -34,6 +34,14 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
+/// Any text but none.
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("expected a value, found nothing between the quotes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// No address twice, and certificates where TLS is spoken or a login needs it.
 pub(super) fn addresses(
     top: &Section<'_, '_, '_>,

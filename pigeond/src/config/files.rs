@@ -25,7 +25,8 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 pub struct Written {
     /// The configuration's own file, as it was named.
     pub(super) file: PathBuf,
-    pub(super) ldif: Position,
+    /// Of the LDIF file, or of the directory's section.
+    pub(super) control_data: Position,
     /// Of each certificate, its chain and its key.
     pub(super) certificates: Vec<(Position, Position)>,
     /// Of each volume, its path.
@@ -150,17 +151,27 @@ pub fn read_identities(config: &Config) -> Result<Vec<PemIdentity>, Vec<FileMist
 }
 
 fn check_control_data(config: &Config, findings: &mut Findings) {
-    let path = &config.control_data.ldif;
-    let loaded = LdifFile::new(path, LdifOptions::default())
+    let place = Some(&config.written.control_data);
+    let attributes = config.control_data.attribute_map();
+    if let Some(ldap) = &config.control_data.ldap {
+        // Whether a server answers is no matter of the configuration.
+        if let Err(why) = ldap.options(attributes.clone()) {
+            findings.mistakes.push(config.named_here(place, why));
+        }
+    }
+    let Some(path) = &config.control_data.ldif else { return };
+    let options = LdifOptions {
+        map: attributes,
+        ..LdifOptions::default()
+    };
+    let loaded = LdifFile::new(path, options)
         .map_err(|error| LoadError::Unreadable(error.to_string()))
         .and_then(|mut file| file.load(&Snapshot::empty()));
     match loaded {
         Ok(loaded) => findings.warnings.extend(in_ldif(path, &loaded.warnings)),
         Err(LoadError::Wrong { mistakes, .. }) => findings.mistakes.extend(in_ldif(path, &mistakes)),
         Err(LoadError::Unreadable(why)) => {
-            findings
-                .mistakes
-                .push(config.named_here(Some(&config.written.ldif), format!("ldif: {why}")));
+            findings.mistakes.push(config.named_here(place, format!("ldif: {why}")));
         }
     }
 }

@@ -6,6 +6,7 @@
 //! none of the files that it names, except in `check_files`.
 
 mod checks;
+mod control_data;
 mod files;
 mod limits;
 mod listener;
@@ -19,6 +20,7 @@ mod tests;
 mod timeouts;
 mod volume;
 
+pub use control_data::{ControlData, Ldap};
 pub use files::{FileMistake, Findings, Written, check_certificates, check_files, read_identities};
 pub use limits::Limits;
 pub use listener::{Listener, Service};
@@ -82,14 +84,6 @@ pub struct Config {
     /// Where the files are named.
     #[serde(skip)]
     pub written: Written,
-}
-
-/// The source of control data.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ControlData {
-    /// An LDIF file (RFC 2849). It is watched, and taken over whole when it changes; with a mistake in it, the data before
-    /// stays in force. Required.
-    pub ldif: PathBuf,
 }
 
 /// A certificate and its key.
@@ -225,9 +219,8 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
     let control_cpus = top.optional("control_cpus", parsed);
     let password_threads = top.or("password_threads", 2, number(1..=64));
 
-    let (mut section, _) = top.section("control_data");
-    let ldif = section.required("ldif", "\"users.ldif\"", path_in(directory));
-    section.finish();
+    let (section, _) = top.section("control_data");
+    let control_data = ControlData::read(section, directory, content, &mut written);
 
     let (sections, any_listener) = top.sections("listener");
     let listeners = sections.into_iter().filter_map(Listener::read).collect::<Vec<_>>();
@@ -289,14 +282,12 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
     checks::addresses(&top, &listeners, any_certificate, status.as_ref());
     checks::volumes(&top, &volumes);
     top.finish();
-    let (ldif, ldif_place) = ldif?;
-    written.ldif = position(content, ldif_place.start);
     Some(Config {
         hostname: hostname?.0,
         cores,
         control_cpus,
         password_threads,
-        control_data: ControlData { ldif },
+        control_data: control_data?,
         listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
         certificates,
         volumes: volumes.into_iter().map(|(volume, _)| volume).collect(),

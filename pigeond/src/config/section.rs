@@ -107,6 +107,11 @@ impl<'a, 'i, 't> Section<'a, 'i, 't> {
 
     /// A table inside this one; one that is missing reads as empty. Also whether it is there.
     pub(super) fn section(&mut self, name: &'static str) -> (Section<'a, 'i, 't>, bool) {
+        self.subsection(name, name)
+    }
+
+    /// The same for a table whose whole name is `name`.
+    pub(super) fn subsection(&mut self, key: &'static str, name: &'static str) -> (Section<'a, 'i, 't>, bool) {
         let (known, mistakes) = (Vec::new(), self.mistakes);
         let mut inner = Section {
             name,
@@ -116,7 +121,7 @@ impl<'a, 'i, 't> Section<'a, 'i, 't> {
             known,
             mistakes,
         };
-        let Some(node) = self.node(name) else {
+        let Some(node) = self.node(key) else {
             return (inner, false);
         };
         inner.place = node.span();
@@ -131,6 +136,11 @@ impl<'a, 'i, 't> Section<'a, 'i, 't> {
             }
         }
         (inner, true)
+    }
+
+    /// Whether there is such a key, or that cannot be told.
+    pub(super) fn has(&mut self, key: &'static str) -> bool {
+        self.broken || self.node(key).is_some()
     }
 
     /// The tables of a list, each written under `[[name]]`. Also whether anything of that name is there.

@@ -110,7 +110,9 @@ mod tests {
         let same = "userPassword: {CLEARTEXT}one\n";
         assert!(may_go_on(&before, Service::Imap, record));
         assert!(goes_on(same));
-        assert!(goes_on(&format!("{same}mailQuotaSize: 7\nmailAlternateAddress: b@x.example\n")));
+        assert!(goes_on(&format!(
+            "{same}mailQuotaSize: 7\nmailAlternateAddress: b@x.example\n"
+        )));
         assert!(goes_on(&format!("{same}enabledService: imap\n")));
         for more in [
             "userPassword: {CLEARTEXT}two\n",

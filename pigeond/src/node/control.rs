@@ -154,13 +154,13 @@ impl Control {
     fn follow_control_data(&mut self, teller: Teller) -> Result<Handle, String> {
         let follower = self.follower.take().ok_or("control data is followed already")?;
         let (handle, problem) = (follower.handle(), self.problem.clone());
-        let file = self.shared.config.control_data.ldif.clone();
+        let source = self.shared.config.control_data.described();
         std::thread::Builder::new()
             .name("control-data".to_owned())
             .spawn(move || {
                 follower.run(|notice| {
                     teller.tell(&notice);
-                    observe(&file.display().to_string(), &problem, notice);
+                    observe(&source, &problem, notice);
                 });
             })
             .map_err(|error| format!("the thread for control data cannot be made: {error}"))?;

@@ -21,8 +21,9 @@ use crate::Start;
 use crate::config::{Config, read_identities};
 use crate::logs::Logs;
 use control::Control;
+use pigeon_datatree_cache::ldap::Directory;
 use pigeon_datatree_cache::ldif::{LdifFile, LdifOptions};
-use pigeon_datatree_cache::source::Follower;
+use pigeon_datatree_cache::source::{DataTree, Follower};
 use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::placement::{CpuSet, Placement};
 use pigeon_engine::runtime::EngineOptions;
@@ -60,10 +61,22 @@ pub fn run(start: Start, logs: Logs) -> Result<(), String> {
 }
 
 fn load_control_data(config: &Config) -> Result<Follower, String> {
-    let source = LdifFile::new(&config.control_data.ldif, LdifOptions::default()).map_err(|error| error.to_string())?;
-    let (follower, warnings) = Follower::start(Box::new(source)).map_err(|error| error.to_string())?;
+    let data = &config.control_data;
+    let map = data.attribute_map();
+    let source: Box<dyn DataTree> = match (&data.ldap, &data.ldif) {
+        (Some(ldap), _) => Box::new(Directory::new(ldap.options(map)?).map_err(|error| error.to_string())?),
+        (None, Some(path)) => {
+            let options = LdifOptions {
+                map,
+                ..LdifOptions::default()
+            };
+            Box::new(LdifFile::new(path, options).map_err(|error| error.to_string())?)
+        }
+        (None, None) => return Err("the configuration names no control data".to_owned()),
+    };
+    let (follower, warnings) = Follower::start(source).map_err(|error| error.to_string())?;
     for warning in &warnings.list {
-        tracing::warn!("{}:{warning}", config.control_data.ldif.display());
+        tracing::warn!("{}: {warning}", data.described());
     }
     Ok(follower)
 }

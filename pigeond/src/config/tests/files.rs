@@ -32,7 +32,7 @@ fn a_file_that_is_not_there_or_is_too_long_is_said() {
     }
     std::fs::write(&missing, SMALLEST).expect("the directory is writable");
     let config = Config::load(&missing).expect("it is valid");
-    assert_eq!(config.control_data.ldif, directory.path().join("users.ldif"));
+    assert_eq!(config.control_data.ldif, Some(directory.path().join("users.ldif")));
 
     // The files it names are not there: each is named with the place that names it.
     assert_eq!(

@@ -44,7 +44,7 @@ fn each_mistake_has_its_place() {
         (
             "ldif = \"users.ldif\"",
             "",
-            "3:1: expected ldif in [control_data], as in ldif = \"users.ldif\"",
+            "3:1: expected ldif in [control_data], as in ldif = \"users.ldif\", or a section [control_data.ldap]",
         ),
         (
             "[control_data]\nldif = \"users.ldif\"",
@@ -243,7 +243,7 @@ fn an_empty_file_lacks_everything() {
             "pigeon.toml:1:1: expected at least one [[listener]] section",
             "pigeon.toml:1:1: expected at least one [[volume]] section",
             "pigeon.toml:1:1: expected hostname, as in hostname = \"mail.example.org\"",
-            "pigeon.toml:1:1: expected ldif in [control_data], as in ldif = \"users.ldif\"",
+            "pigeon.toml:1:1: expected ldif in [control_data], as in ldif = \"users.ldif\", or a section [control_data.ldap]",
         ]
     );
 }

@@ -1,0 +1,93 @@
+//! The sections of control data: read, refused, and printed.
+
+use super::super::Config;
+use std::path::Path;
+
+const SMALLEST: &str = r#"
+hostname = "mail.example.org"
+[control_data]
+ldif = "users.ldif"
+[[listener]]
+address = "127.0.0.1:2025"
+service = "smtp"
+[[volume]]
+id = "main"
+path = "volumes/main"
+"#;
+
+fn mistakes(content: &str) -> Vec<String> {
+    let parsed = Config::parse(content, Path::new("pigeon.toml"), Path::new("/etc"));
+    let mistakes = parsed.expect_err("the table holds mistakes");
+    mistakes.to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_directory_is_configured_in_a_section_of_its_own() {
+    let with = |section: &str| SMALLEST.replace("[control_data]\nldif = \"users.ldif\"", section);
+    let good = with(
+        "[control_data.attributes]\nquota_size = [\"quotaBytes\"]\n[control_data.ldap]\nservers = [\"ldaps://a.example.org\"]\n\
+         base = \"dc=example,dc=org\"\nbind_dn = \"cn=engine,dc=example,dc=org\"\nbind_password_file = \"secret\"\n\
+         copy = \"control-data\"",
+    );
+    assert_ne!(good, SMALLEST);
+    let config =
+        Config::parse(&good, Path::new("pigeon.toml"), Path::new("/etc")).unwrap_or_else(|error| panic!("{error}"));
+    let ldap = config.control_data.ldap.as_ref().expect("it is configured");
+    assert_eq!(ldap.copy, Path::new("/etc/control-data"));
+    assert!(!ldap.start_tls);
+    assert_eq!(config.control_data.attributes["quota_size"], ["quotaBytes"]);
+    assert_eq!(config.control_data.ldif, None);
+    // What is printed means the same.
+    let again = Config::parse(&config.to_toml(), Path::new("pigeon.toml"), Path::new("/"));
+    assert_eq!(again.expect("it is a configuration"), config);
+    // What is said to a server elsewhere is not said in the clear unless somebody wants that.
+    let far = good.replace("ldaps://", "ldap://");
+    let config = Config::parse(&far, Path::new("pigeon.toml"), Path::new("/etc")).expect("it is a configuration");
+    assert!(config.control_data.ldap.expect("it is configured").start_tls);
+
+    let directory = |lines: &str| with(&format!("[control_data.ldap]\n{lines}"));
+    let rest = "base = \"dc=x\"\ncopy = \"c\"";
+    for (text, expected) in [
+        (
+            directory(rest),
+            "expected servers in [control_data.ldap], as in servers = [\"ldaps://ldap.example.org\"]",
+        ),
+        (
+            directory(&format!("servers = [\"http://x\"]\n{rest}")),
+            "servers: expected ldap://host[:port], ldaps://host[:port] or ldapi://%2Fpath, found \"http://x\"",
+        ),
+        (
+            directory(&format!("servers = []\n{rest}")),
+            "servers: expected at least one server",
+        ),
+        (
+            directory(&format!("servers = [\"ldap://x\"]\nbind_dn = \"cn=x\"\n{rest}")),
+            "expected bind_dn and bind_password_file together, found one of them",
+        ),
+        (
+            directory(&format!("servers = [\"ldap://x\"]\nfilter = \"mail=*\"\n{rest}")),
+            "filter: expected a filter in parentheses (RFC 4515), found \"mail=*\"",
+        ),
+        (
+            directory(&format!("servers = [\"ldap://x\"]\nfoo = 1\n{rest}")),
+            "unknown key \"foo\" in [control_data.ldap]",
+        ),
+        (
+            with(
+                "[control_data]\nldif = \"users.ldif\"\n[control_data.ldap]\nservers = [\"ldap://x\"]\nbase = \"dc=x\"\ncopy = \"c\"",
+            ),
+            "expected one source, found ldif beside [control_data.ldap]",
+        ),
+        (
+            with("[control_data]\nldif = \"users.ldif\"\n[control_data.attributes]\nquota_size = [\"no good\"]"),
+            "quota_size: \"no good\" is no attribute name",
+        ),
+        (
+            with("[control_data]\nldif = \"users.ldif\"\n[control_data.attributes]\nquotas = [\"x\"]"),
+            "unknown key \"quotas\" in [control_data.attributes]",
+        ),
+    ] {
+        let said = mistakes(&text);
+        assert!(said.iter().any(|said| said.contains(expected)), "{expected}\n{said:?}");
+    }
+}
