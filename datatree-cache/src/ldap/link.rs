@@ -10,8 +10,10 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
-/// e-syncRefreshRequired (RFC 4533, 2.5): what the cookie stands for is no longer known.
-const REFRESH_REQUIRED: u32 = 4096;
+/// Answers that say that the cookie is good for nothing: e-syncRefreshRequired (RFC 4533, 2.5); what slapd says when it was
+/// killed before it wrote down how far it was, or was restored from a backup ("consumer state is newer than provider");
+/// and protocolError, for a cookie that it cannot read.
+const COOKIE_REFUSED: [u32; 3] = [4096, 53, 2];
 
 /// All user attributes. The entry's UUID comes with its state.
 const ATTRIBUTES: [&str; 1] = ["*"];
@@ -22,6 +24,8 @@ type Probe = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 /// A connection with its search.
 pub(super) struct Link {
     connection: Connection,
+    /// The search was sent with a cookie.
+    asked_with_cookie: bool,
     stream: SearchStream<'static, &'static str, [&'static str; 1]>,
     heard: Instant,
     begun: Instant,
@@ -63,6 +67,7 @@ impl Link {
             .map_err(|error| format!("{server}: search below {}: {}", options.base, said(&error)))?;
         Ok(Link {
             connection,
+            asked_with_cookie: cookie.is_some(),
             stream,
             heard: Instant::now(),
             begun: Instant::now(),
@@ -89,7 +94,7 @@ impl Link {
             };
             tokio::select! {
                 biased;
-                heard = receive(&mut self.stream, options) => {
+                heard = receive(&mut self.stream, options, self.asked_with_cookie) => {
                     self.heard = Instant::now();
                     return heard;
                 }
@@ -110,7 +115,7 @@ impl Link {
     pub(super) async fn next_now(&mut self, options: &LdapOptions) -> Option<Heard> {
         let heard = tokio::select! {
             biased;
-            heard = receive(&mut self.stream, options) => Some(heard),
+            heard = receive(&mut self.stream, options, self.asked_with_cookie) => Some(heard),
             // The reading task gets its turn first: it shares this thread.
             () = tokio::task::yield_now() => None,
         };
@@ -131,7 +136,11 @@ async fn ask(mut ldap: Ldap, patience: Duration) -> Result<(), String> {
     }
 }
 
-async fn receive(stream: &mut SearchStream<'static, &'static str, [&'static str; 1]>, options: &LdapOptions) -> Heard {
+async fn receive(
+    stream: &mut SearchStream<'static, &'static str, [&'static str; 1]>,
+    options: &LdapOptions,
+    asked_with_cookie: bool,
+) -> Heard {
     match stream.next().await {
         Ok(Some(response)) => match message::message(response) {
             Ok(message) => Heard::Message(message),
@@ -147,7 +156,7 @@ async fn receive(stream: &mut SearchStream<'static, &'static str, [&'static str;
                 Err(malformed) => return Heard::Lost(format!("a malformed end of the search: {}", malformed.0)),
             };
             match result.rc {
-                REFRESH_REQUIRED => Heard::Again { forget: true },
+                code if asked_with_cookie && COOKIE_REFUSED.contains(&code) => Heard::Again { forget: true },
                 0 => Heard::Lost(match cookie {
                     Some(_) => "the server ended the search".to_owned(),
                     None => "the server ended the search without a cookie: it does not know content synchronisation, or not for this base".to_owned(),

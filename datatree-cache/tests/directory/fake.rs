@@ -203,12 +203,8 @@ fn garbage_is_a_lost_connection_and_the_next_one_serves() {
     }
 }
 
-#[test]
-fn a_refresh_that_is_required_asks_without_a_cookie() {
-    fn required(id: u8) -> Vec<u8> {
-        // 4096 in two bytes.
-        message(id, result(0x65, &[0x10, 0x00]), Some((DONE, element(0x30, b""))))
-    }
+/// The server has a tree, then refuses the cookie with this answer, then has another tree.
+fn refused_cookie(refusal: fn(u8) -> Vec<u8>) {
     fn other(id: u8) -> Vec<u8> {
         joined(&[entry(id, "bob", 2, Vec::new()), refreshed(id, "c2")])
     }
@@ -218,7 +214,7 @@ fn a_refresh_that_is_required_asks_without_a_cookie() {
             message(id, result(0x65, &[0]), Some((DONE, element(0x30, b"")))),
         ])
     }
-    let (uri, searches) = serve(vec![first, required, other]);
+    let (uri, searches) = serve(vec![first, refusal, other]);
     let mut node = node(uri);
     node.until("the second tree", |now| now.login("bob").is_some());
     // Swept: it was a refresh of everything.
@@ -232,6 +228,17 @@ fn a_refresh_that_is_required_asks_without_a_cookie() {
         [false, true, false],
         "the cookie is used once, and then forgotten"
     );
+}
+
+#[test]
+fn a_refresh_that_is_required_asks_without_a_cookie() {
+    // 4096 in two bytes.
+    refused_cookie(|id| message(id, result(0x65, &[0x10, 0x00]), Some((DONE, element(0x30, b"")))));
+}
+
+#[test]
+fn a_server_that_is_behind_the_cookie_is_asked_without_one() {
+    refused_cookie(|id| message(id, result(0x65, &[53]), None));
 }
 
 #[test]

@@ -18,6 +18,9 @@ impl Place {
 
 #[test]
 fn changes_arrive_as_they_are_made() {
+    if !crate::slapd::is_there() {
+        return;
+    }
     let slapd = provider(&["alice"]);
     let mut node = Following::start(options(&[slapd.uri()], None));
     assert_eq!(node.current.state(), CopyState::Live, "{:?}", node.told);
@@ -41,6 +44,9 @@ fn changes_arrive_as_they_are_made() {
 
 #[test]
 fn a_server_that_is_gone_leaves_the_copy_in_force() {
+    if !crate::slapd::is_there() {
+        return;
+    }
     let mut slapd = provider(&["alice"]);
     let mut node = Following::start(options(&[slapd.uri()], None));
     slapd.kill();
@@ -60,6 +66,9 @@ fn a_server_that_is_gone_leaves_the_copy_in_force() {
 
 #[test]
 fn a_server_that_was_stopped_is_noticed() {
+    if !crate::slapd::is_there() {
+        return;
+    }
     let slapd = provider(&["alice"]);
     let mut node = Following::start(options(&[slapd.uri()], None));
     slapd.signal("STOP");
@@ -71,6 +80,9 @@ fn a_server_that_was_stopped_is_noticed() {
 
 #[test]
 fn a_node_starts_from_its_copy() {
+    if !crate::slapd::is_there() {
+        return;
+    }
     let mut slapd = provider(&["alice", "bob", "carol"]);
     let place = Place::new(&slapd);
     let settings = || options(&[slapd_uri(&place)], Some(&place.0));
@@ -132,6 +144,9 @@ fn slapd_uri(place: &Place) -> String {
 
 #[test]
 fn the_next_server_takes_over() {
+    if !crate::slapd::is_there() {
+        return;
+    }
     let mut first = provider(&["alice"]);
     let second = provider(&["alice", "bob"]);
     let mut node = Following::start(options(&[first.uri(), second.uri()], None));
@@ -146,6 +161,9 @@ fn the_next_server_takes_over() {
 
 #[test]
 fn a_wrong_record_is_refused_alone_and_taken_when_it_can_be() {
+    if !crate::slapd::is_there() {
+        return;
+    }
     let slapd = provider(&["alice", "bob"]);
     let place = Place::new(&slapd);
     let mut node = Following::start(options(&[slapd.uri()], Some(&place.0)));
@@ -184,6 +202,9 @@ fn a_wrong_record_is_refused_alone_and_taken_when_it_can_be() {
 
 #[test]
 fn what_is_wrong_is_said_once() {
+    if !crate::slapd::is_there() {
+        return;
+    }
     let slapd = provider(&[]);
     let uri = slapd.uri();
     let wrong_secret = pigeon_datatree_cache::ldap::LdapOptions {
@@ -215,6 +236,9 @@ fn what_is_wrong_is_said_once() {
 
 #[test]
 fn the_copy_is_exported_as_ldif() {
+    if !crate::slapd::is_there() {
+        return;
+    }
     let slapd = provider(&["alice"]);
     slapd.change(&format!(
         "dn: uid=jürgen,{SUFFIX}\nchangetype: add\nobjectClass: inetOrgPerson\nobjectClass: pigeonAccount\ncn: Jürgen\nsn:: IHg=\n\

@@ -188,6 +188,20 @@ impl Drop for Slapd {
     }
 }
 
+/// Whether the programs are there. CI allows no skips.
+#[allow(dead_code, reason = "tests do")]
+pub(crate) fn is_there() -> bool {
+    let there = ["slapd", "ldapmodify"].iter().all(|name| program(name).is_absolute());
+    assert!(
+        there || std::env::var_os("CI").is_none(),
+        "slapd or ldap-utils is missing; ./test installs them"
+    );
+    if !there {
+        eprintln!("skipped: slapd or ldap-utils is missing; ./test installs them");
+    }
+    there
+}
+
 /// Debian has servers in sbin, which is not in everybody's PATH.
 fn program(name: &str) -> PathBuf {
     let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]

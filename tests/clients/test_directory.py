@@ -1,0 +1,124 @@
+"""A node whose control data is a real directory: changes act, and a directory that is gone loses nobody's mail."""
+
+import signal
+import time
+import unittest
+
+from harness import Node
+from harness.mail import Refused, Smtp, digest, make
+from harness.node import wait_until
+from harness.reading import imap, stored
+from harness.slapd import SUFFIX, Slapd
+
+PATIENCE = 30
+
+
+class Directory(unittest.TestCase):
+    def setUp(self):
+        self.slapd = Slapd()
+        self.addCleanup(self.slapd.remove)
+        for name in ["alice", "bob"]:
+            self.slapd.person(name)
+        self.node = Node(configure=self.slapd.configure)
+        self.addCleanup(self.node.remove)
+
+    def answer(self, name):
+        """What RCPT answers for a name."""
+        session = Smtp(self.node)
+        try:
+            session.command("MAIL FROM:<>", 250)
+            session.send(f"RCPT TO:<{name}@example.org>")
+            return session.reply()[0]
+        finally:
+            session.close()
+
+    def deliver(self, identity, name):
+        message = make(identity)
+        session = Smtp(self.node)
+        session.deliver(message, [f"{name}@example.org"], "")
+        session.close()
+        return digest(message)
+
+    def until_answer(self, name, code):
+        wait_until(lambda: self.answer(name) == code, PATIENCE, f"RCPT of {name} answers {code}")
+
+    def test_changes_act_with_nothing_else_done(self):
+        self.assertEqual(self.answer("carol"), 550)
+        before = time.monotonic()
+        self.slapd.person("carol")
+        self.until_answer("carol", 250)
+        print(f"    a new account receives mail {time.monotonic() - before:.3f} s after ldapadd began", flush=True)
+        first = self.deliver("directory.first", "carol")
+        # Renamed, with a new address: the mail stays.
+        self.slapd.change(f"dn: uid=carol,{SUFFIX}\nchangetype: modrdn\nnewrdn: uid=caroline\ndeleteoldrdn: 1\n")
+        self.slapd.set("caroline", "mail", "caroline@example.org")
+        self.until_answer("caroline", 250)
+        self.until_answer("carol", 550)
+        second = self.deliver("directory.second", "caroline")
+        there, twice = stored(self.node, "caroline@example.org")
+        self.assertEqual((there, twice), ({"directory.first": first, "directory.second": second}, []))
+        # Disabled: sessions end, mail is refused, and it is all there again afterwards.
+        client = imap(self.node, "caroline@example.org")
+        self.addCleanup(client.shutdown)
+        client.select("INBOX")
+        client.send(b"x IDLE\r\n")
+        self.assertTrue(client.readline().startswith(b"+ "))
+        client.sock.settimeout(PATIENCE)
+        self.slapd.set("caroline", "accountStatus", "disabled")
+        self.assertIn(b"BYE", client.readline())
+        self.until_answer("caroline", 550)
+        self.slapd.set("caroline", "accountStatus", "active")
+        self.until_answer("caroline", 250)
+        self.assertEqual(len(stored(self.node, "caroline@example.org")[0]), 2)
+        self.slapd.change(f"dn: uid=caroline,{SUFFIX}\nchangetype: delete\n")
+        self.until_answer("caroline", 550)
+
+    def test_a_directory_that_is_gone_loses_nobodys_mail(self):
+        sent = {}
+        for round, (away, back) in enumerate([
+            (lambda: self.slapd.signal(signal.SIGSTOP), lambda: self.slapd.signal(signal.SIGCONT)),
+            (self.slapd.kill, self.slapd.start),
+        ]):
+            away()
+            # Until the node has noticed, who is unknown is unknown; afterwards nobody is, for good.
+            self.until_answer("nobody", 451)
+            self.assertEqual(self.answer("alice"), 250)
+            sent[f"directory.away.{round}"] = self.deliver(f"directory.away.{round}", "alice")
+            # A restart changes nothing: the copy is on disk.
+            self.node.stop()
+            self.node.start()
+            self.assertEqual((self.answer("alice"), self.answer("nobody")), (250, 451))
+            imap(self.node, "alice@example.org").logout()
+            back()
+            before = time.monotonic()
+            self.until_answer("nobody", 550)
+            print(f"    current {time.monotonic() - before:.1f} s after the directory was back", flush=True)
+        self.slapd.person("dave")
+        self.until_answer("dave", 250)
+        self.assertEqual(stored(self.node, "alice@example.org"), (sent, []))
+
+    def test_deliveries_and_logins_ask_the_directory_nothing(self):
+        imap(self.node, "alice@example.org").logout()
+        before = self.slapd.operations()
+        for number in range(500):
+            if number % 50 == 0:
+                session = Smtp(self.node)
+                self.addCleanup(session.close)
+                session.command("MAIL FROM:<>", 250)
+            session.command(f"RCPT TO:<{['alice', 'bob'][number % 2]}@example.org>", 250)
+            if number % 10 == 0:
+                with self.assertRaises(Refused):
+                    session.command(f"RCPT TO:<nobody{number}@example.org>", 250)
+        for _ in range(20):
+            imap(self.node, "alice@example.org").logout()
+        done = self.slapd.operations() - before
+        # The question before itself (a bind, a search, and its end), and the node's probes of a silent server.
+        self.assertLess(done, 20, "operations of the directory for 550 recipients and 20 logins")
+        print(f"    {done} operations of the directory for 550 recipients and 20 logins", flush=True)
+
+    def test_a_wrong_record_is_refused_alone(self):
+        self.slapd.set("bob", "mailQuotaSize", "-1")
+        self.slapd.person("erin")
+        self.until_answer("erin", 250)
+        self.node.wait_log(r"uid=bob,dc=test: mailQuotaSize", PATIENCE)
+        self.assertEqual(self.answer("bob"), 250)
