@@ -134,7 +134,7 @@ fn each_mistake_has_its_place() {
         (
             "\"volumes/main\"",
             "\"volumes/main\"\n[limits]\nmessage_size_max = 1.5",
-            "12:20: message_size_max: expected text in quotes, found the number 1.5",
+            "12:20: message_size_max: expected a size such as \"50 MiB\", found the number 1.5",
         ),
         (
             "\"volumes/main\"",

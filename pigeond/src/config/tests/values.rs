@@ -10,7 +10,10 @@ fn the_smallest_one_has_the_defaults() {
         (&config.cores, &config.control_cpus, config.password_threads),
         (&None, &None, 2)
     );
-    assert_eq!(config.control_data.ldif.as_deref(), Some(Path::new("/etc/pigeon/users.ldif")));
+    assert_eq!(
+        config.control_data.ldif.as_deref(),
+        Some(Path::new("/etc/pigeon/users.ldif"))
+    );
     assert_eq!(config.listeners[0].service, Service::Smtp);
     assert!(config.listeners[0].trusted_networks.is_empty());
     assert_eq!(config.volumes[0].path, Path::new("/etc/pigeon/volumes/main"));
