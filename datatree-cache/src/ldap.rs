@@ -1,7 +1,7 @@
 //! An LDAP directory as a source: RFC 4533 content synchronisation (refreshAndPersist), with several servers to choose from.
 //!
-//! [`Directory`] is the source. [`sync`] decides what to take, [`message`] reads what a server sends, [`connect`] opens
-//! connections, [`link`] holds the one that is followed, [`saved`] keeps the copy on disk that a node starts from when
+//! [`Directory`] is the source. `sync` decides what to take, `message` reads what a server sends, `connect` opens
+//! connections, `link` holds the one that is followed, `saved` keeps the copy on disk that a node starts from when
 //! no server answers.
 //!
 //! The LDAP library's parsers panic on some malformed bytes. They run in a task of their own, and its panic is a

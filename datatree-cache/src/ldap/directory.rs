@@ -1,32 +1,26 @@
-//! The source: follows one server after the other, and turns what they say into snapshots.
+//! The source: follows one server after the other. [`taking`] turns what they say into snapshots.
+
+mod taking;
 
 use super::link::{Heard, Link};
-use super::message::Message;
 use super::options::LdapOptions;
-use super::saved::{self, Saved, Saying};
-use super::sync::{ContentSync, Step};
-use crate::entry::{Attribute, Entry};
+use super::saved::Saved;
+use super::sync::ContentSync;
+use crate::entry::Entry;
 use crate::mistake::{Mistake, Mistakes};
 use crate::record::AccountUuid;
-use crate::schema::Purpose;
-use crate::snapshot::{Changed, Changes, CopyState, Snapshot};
+use crate::snapshot::{CopyState, Snapshot};
 use crate::source::{DataTree, Event, Handle, Health, LoadError, Loaded};
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use taking::Gathered;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 /// Messages taken into one snapshot at most, when they come faster than snapshots are made.
 const MESSAGES_AT_ONCE: usize = 1000;
-/// How often the copy on disk is made to outlast a power cut.
-const SYNC_EVERY: Duration = Duration::from_secs(60);
-/// Entries that were not taken and are tried again with every change, at most. More are tried again after a start.
-const REFUSED_MAX: usize = 10_000;
-/// From so many bytes on the copy is written anew once it has doubled.
-const COMPACT_FROM: u64 = 256 * 1024 * 1024;
 
 /// An LDAP directory. See [`super`].
 pub struct Directory {
@@ -51,15 +45,6 @@ pub struct Directory {
     trouble: Option<String>,
     // Last: what is above belongs to it.
     runtime: Option<Runtime>,
-}
-
-/// What came since the last snapshot.
-#[derive(Default)]
-struct Gathered {
-    changes: Changes,
-    /// Where the entries stand in the copy on disk.
-    places: Vec<(AccountUuid, Option<u64>)>,
-    removed: Vec<AccountUuid>,
 }
 
 impl Directory {
@@ -94,64 +79,6 @@ impl Directory {
         let output = runtime.block_on(work(self));
         self.runtime = Some(runtime);
         output
-    }
-
-    /// Reads the copy on disk, if there is one.
-    fn load_saved(&mut self, previous: &Snapshot, warnings: &mut Mistakes) -> Option<Snapshot> {
-        let directory = self.options.copy.clone()?;
-        let identity = saved::identity(&self.options.base, &self.options.filter);
-        let path = saved::path_in(&directory);
-        let mut loaded = None;
-        let opened = match saved::scan(&path, identity) {
-            Ok(found) => {
-                let mut changes = Changes::new();
-                let refused = &mut self.refused;
-                let map = &self.options.attributes;
-                let replayed = saved::replay(&path, &found, |saying| match saying {
-                    Saying::Put(id, entry) => {
-                        refused.remove(&id);
-                        changes.put(&entry, map);
-                    }
-                    Saying::Refused(id, entry) => {
-                        refused.insert(id, entry);
-                    }
-                    Saying::Remove(id) => {
-                        refused.remove(&id);
-                        changes.remove(id);
-                    }
-                });
-                replayed.and_then(|()| {
-                    let mut saved = Saved::open(&directory, identity, Some(found.committed))?;
-                    if !changes.is_empty() {
-                        let changed = previous.changed_by(changes, map, CopyState::Boot);
-                        warnings.extend(changed.mistakes);
-                        loaded = Some(changed.snapshot);
-                        saved.compact()?;
-                    }
-                    self.sync = ContentSync::new(found.cookie);
-                    Ok(saved)
-                })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::open(&directory, identity, None),
-            Err(error) => Err(error),
-        };
-        match opened {
-            Ok(saved) => {
-                self.compacted_bytes = saved.length();
-                self.saved = Some(saved);
-            }
-            Err(error) => warnings.push(self.note_of(&format!("the copy on disk is not used: {error}"))),
-        }
-        loaded
-    }
-
-    fn note_of(&self, message: &str) -> Mistake {
-        Mistake {
-            position: None,
-            dn: None,
-            attribute: None,
-            message: message.to_owned(),
-        }
     }
 
     /// Follows until there is something to tell.
@@ -229,7 +156,9 @@ impl Directory {
         self.trouble = Some(why.clone());
         if matches!(current.state(), CopyState::Live) {
             let mut warnings = Mistakes::default();
-            warnings.push(self.note_of(&format!("the directory is lost, its last state stays in force: {why}")));
+            warnings.push(note_of(&format!(
+                "the directory is lost, its last state stays in force: {why}"
+            )));
             return Some(Event::Changed(Box::new(Loaded {
                 snapshot: current.in_state(CopyState::Lost),
                 warnings,
@@ -290,154 +219,15 @@ impl Directory {
         }
         (self.sync.is_live() && !self.gathered.changes.is_empty()).then(|| self.publish(current))
     }
+}
 
-    /// True when the refresh is over.
-    fn take_message(&mut self, message: Message, current: &Snapshot) -> bool {
-        match self.sync.take(message) {
-            Step::Nothing => false,
-            Step::Put(id, entry) => {
-                self.put(id, entry);
-                false
-            }
-            Step::Remove(ids) => {
-                ids.into_iter().for_each(|id| self.remove(id));
-                false
-            }
-            Step::Refreshed(named) => {
-                if let Some(named) = named {
-                    let known = current.ids().chain(self.refused.keys().copied());
-                    let gone: Vec<_> = known.filter(|id| !named.contains(id)).collect();
-                    gone.into_iter().for_each(|id| self.remove(id));
-                }
-                true
-            }
-        }
-    }
-
-    fn put(&mut self, id: AccountUuid, mut entry: Entry<'static>) {
-        let map = &self.options.attributes;
-        let names = map.attributes(Purpose::Uuid);
-        // The identity is the one by which the server will say that it is gone, whatever the entry holds.
-        entry
-            .attributes
-            .retain(|attribute| !names.iter().any(|name| attribute.name.eq_ignore_ascii_case(name)));
-        let name = names.first().map_or("entryUUID", String::as_str).to_owned();
-        entry.attributes.push(Attribute {
-            name: Cow::Owned(name),
-            value: Cow::Owned(id.to_string().into_bytes()),
-            position: None,
-        });
-        let place = self.saved.as_mut().map(|saved| saved.put(id, &entry)).transpose();
-        self.gathered.changes.put(&entry, map);
-        match place {
-            Ok(place) => self.gathered.places.push((id, place)),
-            Err(error) => {
-                self.copy_failed(&error);
-                self.gathered.places.push((id, None));
-            }
-        }
-    }
-
-    fn remove(&mut self, id: AccountUuid) {
-        self.gathered.changes.remove(id);
-        self.gathered.removed.push(id);
-        if let Some(saved) = &mut self.saved
-            && let Err(error) = saved.remove(id)
-        {
-            self.copy_failed(&error);
-        }
-    }
-
-    /// The snapshot with what was gathered, and the copy on disk with it.
-    fn publish(&mut self, current: &Snapshot) -> Event {
-        let Gathered {
-            mut changes,
-            places,
-            removed,
-        } = std::mem::take(&mut self.gathered);
-        for id in removed.iter().chain(places.iter().map(|(id, _)| id)) {
-            self.refused.remove(id);
-        }
-        // What stood in the way of an entry may be gone with this change.
-        for entry in self.refused.values() {
-            changes.put(entry, &self.options.attributes);
-        }
-        let Changed {
-            snapshot,
-            mistakes,
-            mut warnings,
-            refused,
-        } = current.changed_by(changes, &self.options.attributes, CopyState::Live);
-        let known: Vec<String> = self.refused.values().map(|entry| entry.dn.to_string()).collect();
-        for mistake in mistakes.list {
-            if !mistake.dn.as_ref().is_some_and(|dn| known.contains(dn)) {
-                warnings.push(mistake);
-            }
-        }
-        if let Err(error) = self.write_outcome(&places, &refused) {
-            self.copy_failed(&error);
-            warnings.push(self.note_of(&format!("the copy on disk is not kept: {error}")));
-        }
-        Event::Changed(Box::new(Loaded { snapshot, warnings }))
-    }
-
-    fn write_outcome(
-        &mut self,
-        places: &[(AccountUuid, Option<u64>)],
-        refused: &std::collections::HashSet<AccountUuid>,
-    ) -> io::Result<()> {
-        let taken: Vec<AccountUuid> = self
-            .refused
-            .keys()
-            .filter(|id| !refused.contains(id))
-            .copied()
-            .collect();
-        let Some(saved) = &mut self.saved else {
-            taken.iter().for_each(|id| drop(self.refused.remove(id)));
-            return Ok(());
-        };
-        for id in taken {
-            if let Some(entry) = self.refused.remove(&id) {
-                saved.put(id, &entry)?;
-            }
-        }
-        // The last place of each is the version that counted.
-        let mut last: HashMap<AccountUuid, u64> = HashMap::new();
-        if !refused.is_empty() {
-            let refused_now = places.iter().filter(|(id, _)| refused.contains(id));
-            last.extend(refused_now.filter_map(|(id, place)| Some((*id, (*place)?))));
-        }
-        for (id, place) in last {
-            saved.refuse(place)?;
-            if self.refused.len() < REFUSED_MAX {
-                let entry = saved.entry_at(place)?;
-                self.refused.insert(id, entry);
-            }
-        }
-        saved.commit(self.sync.cookie())
-    }
-
-    fn keep_copy(&mut self, now: bool) {
-        if !now && self.synced_at.elapsed() < SYNC_EVERY {
-            return;
-        }
-        self.synced_at = Instant::now();
-        let Some(saved) = &mut self.saved else { return };
-        let mut result = saved.sync();
-        let is_big = saved.length() > COMPACT_FROM.max(2 * self.compacted_bytes);
-        if result.is_ok() && is_big && self.sync.is_live() && !now {
-            result = saved.compact();
-            self.compacted_bytes = saved.length();
-        }
-        if let Err(error) = result {
-            self.copy_failed(&error);
-        }
-    }
-
-    /// A copy that cannot be written is not written any more: what stands there stays good.
-    fn copy_failed(&mut self, error: &io::Error) {
-        self.saved = None;
-        self.trouble = Some(format!("the copy on disk is not kept: {error}"));
+/// A warning that is about no entry.
+fn note_of(message: &str) -> Mistake {
+    Mistake {
+        position: None,
+        dn: None,
+        attribute: None,
+        message: message.to_owned(),
     }
 }
 
@@ -482,7 +272,7 @@ impl DataTree for Directory {
             }
         }
         if let Some(why) = why {
-            warnings.push(self.note_of(&format!("{why}; nobody is known until it answers")));
+            warnings.push(note_of(&format!("{why}; nobody is known until it answers")));
         }
         current = previous.in_state(CopyState::Boot);
         Ok(Loaded {

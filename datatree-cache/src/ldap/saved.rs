@@ -43,6 +43,7 @@ pub(super) const REFUSE: u8 = 4;
 
 const NAME: &str = "directory.copy";
 const NEW_NAME: &str = "directory.copy.new";
+const ASIDE_NAME: &str = "directory.copy.damaged";
 
 /// The copy, open for appending. Blocking: for the follower's thread.
 pub(super) struct Saved {
@@ -59,6 +60,13 @@ pub(super) struct Saved {
 /// The file of a copy directory.
 pub(super) fn path_in(directory: &Path) -> PathBuf {
     directory.join(NAME)
+}
+
+/// Moves a copy that cannot be read out of the way. Returns where it is then.
+pub(super) fn put_aside(directory: &Path) -> io::Result<PathBuf> {
+    let aside = directory.join(ASIDE_NAME);
+    std::fs::rename(path_in(directory), &aside)?;
+    Ok(aside)
 }
 
 /// What the copy is of: a cookie is good for the same search only.

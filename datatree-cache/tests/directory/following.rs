@@ -131,7 +131,26 @@ fn a_node_starts_from_its_copy() {
         let mut node = Following::start(settings());
         node.until_live();
         assert_eq!(node.current.account_count(), 2, "cut off at {length}");
+        // And is whole again.
+        drop(node);
+        let node = Following::start(settings());
+        assert_eq!(
+            (node.current.state(), node.current.account_count()),
+            (CopyState::Boot, 2),
+            "cut off at {length}"
+        );
     }
+    std::fs::write(&file, b"something else altogether").expect("the copy's directory");
+    let node = Following::start(settings());
+    assert!(
+        node.told.iter().any(|told| told.contains("directory.copy.damaged")),
+        "{:?}",
+        node.told
+    );
+    assert_eq!(
+        (node.current.state(), node.current.account_count()),
+        (CopyState::Live, 2)
+    );
 }
 
 fn slapd_uri(place: &Place) -> String {
