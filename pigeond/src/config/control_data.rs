@@ -261,6 +261,3 @@ fn password_in(path: &Path) -> Result<String, String> {
         )),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,7 @@
 //! The whole configuration: what it reads as (`values`), what is refused and where (`mistakes`), and the files that it names
-//! (`files`).
+//! (`files`), and a directory as the source (`directory`).
 
+mod directory;
 mod files;
 mod mistakes;
 mod values;

@@ -1,25 +1,6 @@
-//! The sections of control data: read, refused, and printed.
+//! A directory as the source of control data: read, refused, and printed.
 
-use super::super::Config;
-use std::path::Path;
-
-const SMALLEST: &str = r#"
-hostname = "mail.example.org"
-[control_data]
-ldif = "users.ldif"
-[[listener]]
-address = "127.0.0.1:2025"
-service = "smtp"
-[[volume]]
-id = "main"
-path = "volumes/main"
-"#;
-
-fn mistakes(content: &str) -> Vec<String> {
-    let parsed = Config::parse(content, Path::new("pigeon.toml"), Path::new("/etc"));
-    let mistakes = parsed.expect_err("the table holds mistakes");
-    mistakes.to_string().lines().map(str::to_owned).collect()
-}
+use super::*;
 
 #[test]
 fn a_directory_is_configured_in_a_section_of_its_own() {
@@ -30,10 +11,9 @@ fn a_directory_is_configured_in_a_section_of_its_own() {
          copy = \"control-data\"",
     );
     assert_ne!(good, SMALLEST);
-    let config =
-        Config::parse(&good, Path::new("pigeon.toml"), Path::new("/etc")).unwrap_or_else(|error| panic!("{error}"));
+    let config = parse(&good).unwrap_or_else(|error| panic!("{error}"));
     let ldap = config.control_data.ldap.as_ref().expect("it is configured");
-    assert_eq!(ldap.copy, Path::new("/etc/control-data"));
+    assert_eq!(ldap.copy, Path::new("/etc/pigeon/control-data"));
     assert!(!ldap.start_tls);
     assert_eq!(config.control_data.attributes["quota_size"], ["quotaBytes"]);
     assert_eq!(config.control_data.ldif, None);
@@ -42,7 +22,7 @@ fn a_directory_is_configured_in_a_section_of_its_own() {
     assert_eq!(again.expect("it is a configuration"), config);
     // What is said to a server elsewhere is not said in the clear unless somebody wants that.
     let far = good.replace("ldaps://", "ldap://");
-    let config = Config::parse(&far, Path::new("pigeon.toml"), Path::new("/etc")).expect("it is a configuration");
+    let config = parse(&far).expect("it is a configuration");
     assert!(config.control_data.ldap.expect("it is configured").start_tls);
 
     let directory = |lines: &str| with(&format!("[control_data.ldap]\n{lines}"));
