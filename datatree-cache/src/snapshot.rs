@@ -3,17 +3,20 @@
 //! Invariants: a snapshot never changes; every address, login name, DN and UUID has at most one owner in it; records
 //! whose content did not change are the same `Arc` as in the snapshot before.
 //!
-//! [`build`] makes snapshots, [`lookup`] reads them, [`expand`] resolves groups, [`table`] is the hash table.
+//! [`build`] makes snapshots, [`lookup`] reads them, [`expand`] resolves groups, [`table`] is the hash table, [`pending`] has
+//! the names of records that could not be taken.
 
 mod build;
 mod expand;
 mod lookup;
+mod pending;
 mod table;
 
 pub use build::{Changed, Changes};
 pub(crate) use build::{Problem, whole};
 pub use expand::{Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX};
 pub use lookup::Recipient;
+pub(crate) use pending::Pending;
 
 use crate::keyed::HashKey;
 use crate::mistake::Mistakes;
@@ -64,6 +67,7 @@ pub struct Snapshot {
     module_services: Arc<BTreeMap<String, Arc<ModuleService>>>,
     volumes: Arc<BTreeMap<String, Arc<Volume>>>,
     decoy: Decoy,
+    pending: Arc<Pending>,
     bare_postmaster: OnceLock<Option<Arc<Domain>>>,
 }
 
@@ -91,6 +95,7 @@ impl Snapshot {
             module_services: Arc::default(),
             volumes: Arc::default(),
             decoy: Decoy::default(),
+            pending: Arc::default(),
             bare_postmaster: OnceLock::new(),
         }
     }
@@ -123,6 +128,7 @@ impl Snapshot {
             module_services: Arc::clone(&self.module_services),
             volumes: Arc::clone(&self.volumes),
             decoy: self.decoy.clone(),
+            pending: Arc::clone(&self.pending),
             bare_postmaster: OnceLock::new(),
         }
     }

@@ -8,9 +8,11 @@
 pub mod conformance;
 mod follower;
 mod handle;
+mod report;
 
 pub use follower::{Follower, Notice};
 pub use handle::Handle;
+pub use report::{Following, Report};
 
 use crate::mistake::Mistakes;
 use crate::snapshot::Snapshot;
@@ -99,6 +101,11 @@ pub trait DataTree: Send {
 
     /// How the source is.
     fn health(&self) -> Health;
+
+    /// What the source tells of itself while it is followed; `None` for one that is simply read.
+    fn report(&self) -> Option<Report> {
+        None
+    }
 
     /// Wakes `watch` from another thread.
     fn handle(&self) -> Handle;

@@ -8,7 +8,7 @@ mod verified;
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::{self, Verdict};
-use pigeon_datatree_cache::{Account, CopyState, CoreCopy, FailureSlowing, Service, SlowingOptions};
+use pigeon_datatree_cache::{Account, CoreCopy, FailureSlowing, Service, SlowingOptions};
 use pigeon_engine::blocking::{BlockingError, BlockingPool};
 use pigeon_proto::sasl::Credentials;
 use std::cell::RefCell;
@@ -133,20 +133,20 @@ impl Inner {
 
     async fn verify(&self, attempt: &Attempt) -> Outcome {
         let credentials = &attempt.credentials;
-        let (account, state, decoy) = {
+        let (account, is_nobody, decoy) = {
             let snapshot = self.copy.snapshot();
             // Acting as someone else is not offered to clients, and is refused as slowly as everything else.
             let account = match credentials.authorization {
                 None => snapshot.login(&credentials.name).cloned(),
                 Some(_) => None,
             };
-            (account, snapshot.state(), snapshot.decoy())
+            (account, snapshot.is_nobody(&credentials.name), snapshot.decoy())
         };
         let password = credentials.password.clone();
         let Some(account) = account else {
             let checked = self.pool.run(move || decoy.verify(password.as_bytes())).await;
             // A name that is unknown to a copy that is not current may well exist.
-            let certain = state == CopyState::Live || credentials.authorization.is_some();
+            let certain = is_nobody || credentials.authorization.is_some();
             return if certain && checked.is_ok() {
                 Outcome::Refused
             } else {

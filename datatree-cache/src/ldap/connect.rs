@@ -1,6 +1,7 @@
 //! Opening a connection to a server and saying who we are.
 
 use super::options::{Bind, LdapOptions, Place, ServerUri};
+use super::servers::Trouble;
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, StdStream};
 use rustix::net::sockopt;
 use rustls::pki_types::CertificateDer;
@@ -26,43 +27,57 @@ impl Drop for Connection {
 /// A server that went silent has its connection ended by the kernel after so long without an acknowledgement.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long the network has for a connection, if the answer timeout is longer. The first packet is repeated after one
+/// second, so a lost one is made good; an attempt that was begun while the network was cut ends soon after.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Opens a connection and binds; one clear sentence when that fails.
-pub(super) async fn open(server: &ServerUri, options: &LdapOptions) -> Result<Connection, String> {
+pub(super) async fn open(server: &ServerUri, options: &LdapOptions) -> Result<Connection, Trouble> {
     let patience = options.answer_timeout;
-    let opened = timeout(patience, connect(server, options)).await;
-    let mut connection = opened
-        .map_err(|_| format!("{server}: no connection within {} s", patience.as_secs_f64()))?
-        .map_err(|why| format!("{server}: {why}"))?;
-    let bound = timeout(patience, bind(&mut connection.ldap, &options.bind)).await;
-    bound
-        .map_err(|_| format!("{server}: no answer to the bind within {} s", patience.as_secs_f64()))?
-        .map_err(|why| format!("{server}: {why}"))?;
-    Ok(connection)
+    // One time for all of it: what is left when a server returns is short.
+    let mut step = "connection";
+    let opened = timeout(patience, async {
+        let mut connection = connect(server, options).await?;
+        step = "answer to the bind";
+        bind(&mut connection.ldap, &options.bind).await?;
+        Ok(connection)
+    })
+    .await;
+    let silent = |_| Trouble::unreachable(format!("no {step} within {} s", patience.as_secs_f64()));
+    opened
+        .map_err(silent)
+        .flatten()
+        .map_err(|trouble: Trouble| trouble.at(server))
 }
 
-async fn connect(server: &ServerUri, options: &LdapOptions) -> Result<Connection, String> {
+async fn connect(server: &ServerUri, options: &LdapOptions) -> Result<Connection, Trouble> {
+    let failed = |error: std::io::Error| Trouble::unreachable(format!("connecting: {error}"));
     let settings = LdapConnSettings::new();
     let (settings, url) = match &server.place {
         Place::Unix(path) => {
             let stream = tokio::net::UnixStream::connect(path)
                 .await
                 .and_then(tokio::net::UnixStream::into_std)
-                .map_err(|error| format!("connecting: {error}"))?;
+                .map_err(failed)?;
             (settings.set_std_stream(StdStream::Unix(stream)), "ldapi:///".to_owned())
         }
         Place::Tcp { host, port, tls } => {
-            let stream = tokio::net::TcpStream::connect((host.as_str(), *port))
+            let patience = CONNECT_PATIENCE.min(options.answer_timeout);
+            let stream = timeout(patience, tokio::net::TcpStream::connect((host.as_str(), *port)))
                 .await
-                .map_err(|error| format!("connecting: {error}"))?;
+                .map_err(|_| Trouble::unreachable(format!("no connection within {} s", patience.as_secs_f64())))?
+                .map_err(failed)?;
             // Failing here costs promptness, not correctness: the probe finds a dead server too.
             let milliseconds = u32::try_from(USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
             let _ = sockopt::set_tcp_user_timeout(&stream, milliseconds);
             let _ = sockopt::set_socket_keepalive(&stream, true);
             let _ = stream.set_nodelay(true);
-            let stream = stream.into_std().map_err(|error| format!("connecting: {error}"))?;
+            let stream = stream.into_std().map_err(failed)?;
             let mut settings = settings.set_std_stream(StdStream::Tcp(stream));
             if *tls || options.tls.start {
-                settings = settings.set_config(tls_config(options)?).set_starttls(!*tls);
+                settings = settings
+                    .set_config(tls_config(options).map_err(Trouble::refused)?)
+                    .set_starttls(!*tls);
             }
             let scheme = if *tls { "ldaps" } else { "ldap" };
             let host = if host.contains(':') {
@@ -75,7 +90,7 @@ async fn connect(server: &ServerUri, options: &LdapOptions) -> Result<Connection
     };
     let (connection, ldap) = LdapConnAsync::with_settings(settings, &url)
         .await
-        .map_err(|error| said(&error))?;
+        .map_err(|error| trouble(&error, ""))?;
     let task = tokio::spawn(async move {
         // Its end is noticed where answers are missing.
         let _ = connection.drive().await;
@@ -83,21 +98,40 @@ async fn connect(server: &ServerUri, options: &LdapOptions) -> Result<Connection
     Ok(Connection { ldap, task })
 }
 
-async fn bind(ldap: &mut Ldap, bind: &Bind) -> Result<(), String> {
+async fn bind(ldap: &mut Ldap, bind: &Bind) -> Result<(), Trouble> {
     let (who, result) = match bind {
         Bind::Anonymous => return Ok(()),
         // Servers take an empty password for an anonymous bind and say yes (RFC 4513, 5.1.2).
         Bind::Simple { password, .. } if password.is_empty() => {
-            return Err("expected a password for the bind, found an empty one".to_owned());
+            return Err(Trouble::refused("expected a password for the bind, found an empty one"));
         }
         Bind::Simple { dn, password } => (dn.as_str(), ldap.simple_bind(dn, password).await),
         Bind::External => ("EXTERNAL", ldap.sasl_external_bind().await),
     };
-    let result = result.map_err(|error| format!("bind as {who}: {}", said(&error)))?;
+    let result = result.map_err(|error| trouble(&error, &format!("bind as {who}: ")))?;
     match result.rc {
         0 => Ok(()),
-        49 => Err(format!("bind as {who}: wrong DN or password (49)")),
-        _ => Err(format!("bind as {who}: {} ({})", result.text, result.rc)),
+        49 => Err(Trouble::refused(format!("bind as {who}: wrong DN or password (49)"))),
+        code => Err(Trouble::of_result(
+            code,
+            format!("bind as {who}: {} ({code})", result.text),
+        )),
+    }
+}
+
+/// What an error of the library means, with words in front of its own.
+pub(super) fn trouble(error: &LdapError, before: &str) -> Trouble {
+    let why = format!("{before}{}", said(error));
+    match error {
+        // A certificate that is not believed is an error of this kind.
+        LdapError::Io { source } if source.kind() == std::io::ErrorKind::InvalidData => Trouble::refused(why),
+        LdapError::LdapResult { result } => Trouble::of_result(result.rc, why),
+        LdapError::Io { .. }
+        | LdapError::EndOfStream
+        | LdapError::ResultRecv { .. }
+        | LdapError::OpSend { .. }
+        | LdapError::Timeout { .. } => Trouble::unreachable(why),
+        _ => Trouble::refused(why),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The connection that is followed: one persistent search, and probes of whether the server still lives.
 
-use super::connect::{Connection, open, said};
+use super::connect::{Connection, open, said, trouble};
 use super::message::{self, Cookie, Done, Message};
 use super::options::{LdapOptions, ServerUri};
+use super::servers::Trouble;
+use crate::source::Report;
 use ldap3::controls::{MakeCritical, RefreshMode, SyncRequest};
 use ldap3::exop::WhoAmI;
 use ldap3::{Ldap, Scope, SearchStream};
@@ -10,10 +12,12 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
-/// Answers that say that the cookie is good for nothing: e-syncRefreshRequired (RFC 4533, 2.5); what slapd says when it was
-/// killed before it wrote down how far it was, or was restored from a backup ("consumer state is newer than provider");
-/// and protocolError, for a cookie that it cannot read.
-const COOKIE_REFUSED: [u32; 3] = [4096, 53, 2];
+/// Answers that say that the cookie is good for nothing: e-syncRefreshRequired (RFC 4533, 2.5), and protocolError, for a
+/// cookie that it cannot read.
+const COOKIE_REFUSED: [u32; 2] = [4096, 2];
+/// What slapd says when the node has seen more than it has ("consumer state is newer than provider"): a replica that has not
+/// got the last changes, a server that was killed before it wrote down how far it was, or was restored from a backup.
+const BEHIND_COOKIE: u32 = 53;
 
 /// All user attributes. The entry's UUID comes with its state.
 const ATTRIBUTES: [&str; 1] = ["*"];
@@ -31,6 +35,7 @@ pub(super) struct Link {
     begun: Instant,
     /// The question whether the server lives, while it is open. It outlasts the waits of `next`.
     probe: Option<Probe>,
+    report: Report,
 }
 
 /// What following brought.
@@ -41,8 +46,10 @@ pub(super) enum Heard {
         /// The cookie is good for nothing.
         forget: bool,
     },
+    /// The server has less than this node has seen.
+    Behind,
     /// The connection is lost, or the server talks nonsense; why.
-    Lost(String),
+    Lost(Trouble),
 }
 
 impl Link {
@@ -51,7 +58,8 @@ impl Link {
         server: &ServerUri,
         options: &LdapOptions,
         cookie: Option<&Cookie>,
-    ) -> Result<Link, String> {
+        report: Report,
+    ) -> Result<Link, Trouble> {
         let connection = open(server, options).await?;
         let mut ldap = connection.ldap.clone();
         let request = SyncRequest {
@@ -63,8 +71,8 @@ impl Link {
         let search = ldap.streaming_search(&options.base, Scope::Subtree, &options.filter, ATTRIBUTES);
         let stream = timeout(options.answer_timeout, search)
             .await
-            .map_err(|_| format!("{server}: the search cannot be sent"))?
-            .map_err(|error| format!("{server}: search below {}: {}", options.base, said(&error)))?;
+            .map_err(|_| Trouble::unreachable("the search cannot be sent").at(server))?
+            .map_err(|error| trouble(&error, &format!("search below {}: ", options.base)).at(server))?;
         Ok(Link {
             connection,
             asked_with_cookie: cookie.is_some(),
@@ -72,6 +80,7 @@ impl Link {
             heard: Instant::now(),
             begun: Instant::now(),
             probe: None,
+            report,
         })
     }
 
@@ -95,14 +104,16 @@ impl Link {
             tokio::select! {
                 biased;
                 heard = receive(&mut self.stream, options, self.asked_with_cookie) => {
-                    self.heard = Instant::now();
+                    // Who speaks lives; the answer to an older question may be behind much else.
+                    self.probe = None;
+                    self.heard();
                     return heard;
                 }
                 answered = alive => {
-                    self.heard = Instant::now();
                     if let Err(why) = answered {
-                        return Heard::Lost(why);
+                        return Heard::Lost(Trouble::unreachable(why));
                     }
+                    self.heard();
                 }
             }
             if live && self.begun.elapsed() >= options.repair_every {
@@ -120,9 +131,14 @@ impl Link {
             () = tokio::task::yield_now() => None,
         };
         if heard.is_some() {
-            self.heard = Instant::now();
+            self.heard();
         }
         heard
+    }
+
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+        self.report.heard();
     }
 }
 
@@ -144,31 +160,36 @@ async fn receive(
     match stream.next().await {
         Ok(Some(response)) => match message::message(response) {
             Ok(message) => Heard::Message(message),
-            Err(malformed) => Heard::Lost(format!(
+            Err(malformed) => Heard::Lost(Trouble::refused(format!(
                 "the server sent what is no content synchronisation: {}",
                 malformed.0
-            )),
+            ))),
         },
         Ok(None) => {
             let result = stream.finish().await;
             let Done { cookie, .. } = match message::done(&result.ctrls) {
                 Ok(done) => done,
-                Err(malformed) => return Heard::Lost(format!("a malformed end of the search: {}", malformed.0)),
+                Err(malformed) => {
+                    let why = format!("a malformed end of the search: {}", malformed.0);
+                    return Heard::Lost(Trouble::refused(why));
+                }
             };
-            match result.rc {
-                code if asked_with_cookie && COOKIE_REFUSED.contains(&code) => Heard::Again { forget: true },
-                0 => Heard::Lost(match cookie {
-                    Some(_) => "the server ended the search".to_owned(),
-                    None => "the server ended the search without a cookie: it does not know content synchronisation, or not for this base".to_owned(),
-                }),
-                12 => Heard::Lost(
-                    "the server does not know content synchronisation (12): is the overlay syncprov loaded on this database?"
-                        .to_owned(),
+            Heard::Lost(match result.rc {
+                code if asked_with_cookie && COOKIE_REFUSED.contains(&code) => return Heard::Again { forget: true },
+                BEHIND_COOKIE if asked_with_cookie => return Heard::Behind,
+                0 => match cookie {
+                    Some(_) => Trouble::unreachable("the server ended the search"),
+                    None => Trouble::refused(
+                        "the server ended the search without a cookie: it does not know content synchronisation, or not for this base",
+                    ),
+                },
+                12 => Trouble::refused(
+                    "the server does not know content synchronisation (12): is the overlay syncprov loaded on this database?",
                 ),
-                32 => Heard::Lost(format!("expected an entry {}, found none (32)", options.base)),
-                code => Heard::Lost(format!("search below {}: {} ({code})", options.base, result.text)),
-            }
+                32 => Trouble::refused(format!("expected an entry {}, found none (32)", options.base)),
+                code => Trouble::of_result(code, format!("search below {}: {} ({code})", options.base, result.text)),
+            })
         }
-        Err(error) => Heard::Lost(said(&error)),
+        Err(error) => Heard::Lost(trouble(&error, "")),
     }
 }

@@ -159,12 +159,19 @@ pub struct LdapOptions {
     pub answer_timeout: Duration,
     /// A connection that said nothing for so long is asked whether it is alive.
     pub probe_after: Duration,
-    /// The first pause after a failure; it doubles up to [`LdapOptions::pause_max`], less up to a half by chance.
+    /// The first pause after a failure; it doubles with each further one of the same server, less up to a half by chance.
     pub pause: Duration,
-    /// The longest pause.
+    /// The longest pause before a server that does not answer is tried again. With [`LdapOptions::answer_timeout`] it
+    /// bounds how long a server is back before it is noticed.
     pub pause_max: Duration,
+    /// The longest pause before one that answered with a refusal is: a wrong password, an unknown authority, a wrong base.
+    pub pause_refused_max: Duration,
     /// How often the directory is asked for what it may have dropped.
     pub repair_every: Duration,
+    /// After so long without a current copy an alarm is raised, once until it is current again.
+    pub alarm_after: Duration,
+    /// Entries of one refresh at most: a server that sends more is not believed.
+    pub entries_max: usize,
 }
 
 impl LdapOptions {
@@ -178,11 +185,14 @@ impl LdapOptions {
             filter: "(objectClass=*)".to_owned(),
             attributes: AttributeMap::default(),
             copy: None,
-            answer_timeout: Duration::from_secs(5),
-            probe_after: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(3),
+            probe_after: Duration::from_secs(5),
             pause: Duration::from_millis(200),
-            pause_max: Duration::from_secs(5),
+            pause_max: Duration::from_secs(1),
+            pause_refused_max: Duration::from_secs(30),
             repair_every: Duration::from_secs(300),
+            alarm_after: Duration::from_secs(300),
+            entries_max: 10_000_000,
         }
     }
 }

@@ -30,6 +30,7 @@ struct Refresh {
     /// Everything that is not named is gone: asked without a cookie, or there was a present phase.
     sweeps: bool,
     named: HashSet<AccountUuid>,
+    entries: usize,
     cookie: Option<Cookie>,
 }
 
@@ -69,6 +70,7 @@ impl ContentSync {
         self.phase = Phase::Refresh(Refresh {
             sweeps: self.cookie.is_none(),
             named: HashSet::new(),
+            entries: 0,
             cookie: None,
         });
     }
@@ -83,6 +85,14 @@ impl ContentSync {
         matches!(self.phase, Phase::Persist)
     }
 
+    /// How many entries came in a refresh that goes on, those that came twice counted twice.
+    pub(crate) fn entry_count(&self) -> usize {
+        match &self.phase {
+            Phase::Refresh(refresh) => refresh.entries,
+            Phase::Idle | Phase::Persist => 0,
+        }
+    }
+
     /// Takes a message.
     pub(crate) fn take(&mut self, message: Message) -> Step {
         match message {
@@ -93,6 +103,9 @@ impl ContentSync {
                 entry,
             } => {
                 self.note(cookie);
+                if let Phase::Refresh(refresh) = &mut self.phase {
+                    refresh.entries += 1;
+                }
                 match (state, &mut self.phase) {
                     (EntryState::Delete, _) => Step::Remove(vec![id]),
                     (EntryState::Present, Phase::Refresh(refresh)) => {
@@ -117,6 +130,7 @@ impl ContentSync {
                 match (deletes, &mut self.phase) {
                     (true, _) => Step::Remove(ids),
                     (false, Phase::Refresh(refresh)) => {
+                        refresh.entries += ids.len();
                         refresh.named.extend(ids);
                         Step::Nothing
                     }

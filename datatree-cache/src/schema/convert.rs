@@ -81,6 +81,28 @@ pub(crate) fn identity(entry: &Entry<'_>, map: &AttributeMap) -> Option<AccountU
     Some(reader.identity(&dn))
 }
 
+/// The names by which an entry wants to be found, in canonical form: addresses, login names, the name of a domain. What does
+/// not parse is left out.
+pub(crate) fn names(entry: &Entry<'_>, map: &AttributeMap) -> Vec<String> {
+    type Parse = fn(&str) -> ValueResult<String>;
+    let parsers: [(Purpose, Parse); 3] = [
+        (Purpose::Address, values::address),
+        (Purpose::LoginName, values::login_name),
+        (Purpose::DomainName, values::domain),
+    ];
+    let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
+    let mut reader = Reader {
+        entry,
+        map,
+        mistakes: &mut mistakes,
+        warnings: &mut warnings,
+    };
+    parsers
+        .into_iter()
+        .flat_map(|(purpose, parse)| reader.all(purpose, parse))
+        .collect()
+}
+
 /// The record of an entry, or `None` if the entry is none of ours (an organisational unit, a person without mail).
 pub(crate) fn record(
     entry: &Entry<'_>,

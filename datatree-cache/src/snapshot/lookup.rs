@@ -24,7 +24,7 @@ pub enum Recipient<'a> {
     UnknownUser,
     /// Not a domain of ours, and the copy is current: relaying.
     UnknownDomain,
-    /// Not found, but the copy is not current: 451 4.3.0, never 550.
+    /// Not found, but the copy is not current, or a record that could not be taken has the name: 451 4.3.0, never 550.
     Uncertain,
 }
 
@@ -51,6 +51,7 @@ impl Snapshot {
         }
         match self.domain_by_key(key.domain()) {
             Some(domain) => self.recipient_in(domain, &mut key, local),
+            None if self.pending.has(key.domain()) => Recipient::Uncertain,
             None => self.absent(Recipient::UnknownDomain),
         }
     }
@@ -82,6 +83,16 @@ impl Snapshot {
             })
         })?;
         (account.status() != AccountStatus::Deleted).then_some(account)
+    }
+
+    /// Whether nobody at all has this login name: the copy is current, and no record that could not be taken has it.
+    pub fn is_nobody(&self, name: &str) -> bool {
+        let mut key = AddressKey::empty();
+        let is_pending = self.pending.has(fold_local(name).as_bytes())
+            || name
+                .rsplit_once('@')
+                .is_some_and(|(local, domain)| key.fill(local, domain) && self.pending.has(key.bytes()));
+        self.state == CopyState::Live && !is_pending && self.login(name).is_none()
     }
 
     #[inline]
@@ -162,11 +173,20 @@ impl Snapshot {
 
     /// Whether an account or group has this canonical address.
     pub(super) fn is_owned(&self, address: &str) -> bool {
-        self.by_address(address).is_some()
+        let mut key = AddressKey::empty();
+        let (local, domain) = split_canonical(address);
+        key.fill(local, domain) && self.owner(&key).is_some()
+    }
+
+    /// Who has the address, or whether somebody may have it who could not be taken.
+    #[inline]
+    fn exact(&self, key: &AddressKey) -> Option<Recipient<'_>> {
+        self.owner(key)
+            .or_else(|| self.pending.has(key.bytes()).then_some(Recipient::Uncertain))
     }
 
     #[inline]
-    fn exact(&self, key: &AddressKey) -> Option<Recipient<'_>> {
+    fn owner(&self, key: &AddressKey) -> Option<Recipient<'_>> {
         let hash = self.hash(key.bytes());
         if let Some(account) = self
             .accounts_by_address

@@ -1,6 +1,6 @@
 //! Follows one source and publishes what it gives.
 
-use super::{DataTree, Event, Handle, LoadError, Loaded};
+use super::{DataTree, Event, Handle, LoadError, Loaded, Report};
 use crate::copy::Copy;
 use crate::mistake::Mistakes;
 use crate::snapshot::{Difference, Snapshot};
@@ -51,6 +51,11 @@ impl Follower {
     /// The published cell.
     pub fn copy(&self) -> Copy {
         self.copy.clone()
+    }
+
+    /// How following goes, for a source that tells.
+    pub fn report(&self) -> Option<Report> {
+        self.source.report()
     }
 
     /// For SIGHUP and for the end.

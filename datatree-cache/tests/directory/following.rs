@@ -2,6 +2,7 @@
 
 use crate::slapd::{SUFFIX, Slapd};
 use crate::{Following, options, person, provider};
+use pigeon_datatree_cache::source::DataTree;
 use pigeon_datatree_cache::{CopyState, Recipient};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -220,6 +221,96 @@ fn a_wrong_record_is_refused_alone_and_taken_when_it_can_be() {
 }
 
 #[test]
+fn nobody_who_was_refused_is_unknown() {
+    if !crate::slapd::is_there() {
+        return;
+    }
+    let slapd = provider(&["alice"]);
+    slapd.change(&person(
+        "carol",
+        "mailAlternateAddress: c.arol@example.org\nmailQuotaSize: -1\n",
+    ));
+    slapd.change(&format!(
+        "dn: dc=wrong,{SUFFIX}\nchangetype: add\nobjectClass: domain\nobjectClass: pigeonDomain\ndc: wrong\n\
+         associatedDomain: wrong.example\npigeonDomainStatus: nonsense\n"
+    ));
+    let place = Place::new(&slapd);
+    let settings = || options(&[slapd.uri()], Some(&place.0));
+    let uncertain = |node: &Following, local: &str, domain: &str| {
+        matches!(node.current.recipient(local, domain), Recipient::Uncertain)
+    };
+    // From the server, and from the copy beside it.
+    for _ in 0..2 {
+        let mut node = Following::start(settings());
+        node.until_live();
+        let report = node.source.report().expect("a directory reports").read();
+        assert_eq!((report.refused_count, report.refused.list.len()), (2, 2), "{report:?}");
+        assert!(report.refused.to_string().contains("uid=carol,dc=test: mailQuotaSize"));
+        for (local, domain) in [
+            ("carol", "example.org"),
+            ("C.Arol", "example.org"),
+            ("carol+news", "example.org"),
+            ("anybody", "wrong.example"),
+        ] {
+            assert!(uncertain(&node, local, domain), "{local}@{domain}");
+        }
+        assert!(!node.current.is_nobody("carol") && !node.current.is_nobody("Carol@EXAMPLE.org"));
+        assert!(node.current.is_nobody("dave") && !node.current.is_nobody("alice"));
+        assert!(matches!(
+            node.current.recipient("dave", "example.org"),
+            Recipient::UnknownUser
+        ));
+        assert!(matches!(
+            node.current.recipient("dave", "elsewhere.example"),
+            Recipient::UnknownDomain
+        ));
+    }
+    let mut node = Following::start(settings());
+    node.until_live();
+    slapd.change(&format!(
+        "dn: uid=carol,{SUFFIX}\nchangetype: modify\nreplace: mailQuotaSize\nmailQuotaSize: 7\n\n\
+         dn: dc=wrong,{SUFFIX}\nchangetype: delete\n"
+    ));
+    node.until("the mended record", |now| now.login("carol").is_some());
+    node.until("the end of the wrong domain", |now| {
+        matches!(now.recipient("anybody", "wrong.example"), Recipient::UnknownDomain)
+    });
+    let report = node.source.report().expect("a directory reports").read();
+    assert_eq!((report.refused_count, report.refused.list.len()), (0, 0), "{report:?}");
+}
+
+#[test]
+fn a_copy_that_is_old_for_long_raises_an_alarm_once() {
+    if !crate::slapd::is_there() {
+        return;
+    }
+    let mut slapd = provider(&["alice"]);
+    let mut node = Following::start(pigeon_datatree_cache::ldap::LdapOptions {
+        alarm_after: Duration::from_millis(700),
+        ..options(&[slapd.uri()], None)
+    });
+    let report = node.source.report().expect("a directory reports");
+    assert_eq!((report.read().state, report.read().alarm), (CopyState::Live, false));
+    assert_eq!(report.read().server, slapd.uri());
+    slapd.kill();
+    node.until("the lost state", |now| now.state() == CopyState::Lost);
+    assert!(report.read().trouble.is_some() && report.read().current_at.is_some());
+    for _ in 0..40 {
+        node.step(Duration::from_millis(100));
+    }
+    let alarms = |node: &Following| node.told.iter().filter(|told| told.starts_with("alarm: ")).count();
+    assert_eq!(alarms(&node), 1, "{:?}", node.told);
+    assert!(report.read().alarm);
+    slapd.resume();
+    node.until_live();
+    let after = report.read();
+    assert_eq!(
+        (after.state, after.alarm, after.trouble),
+        (CopyState::Live, false, None)
+    );
+}
+
+#[test]
 fn what_is_wrong_is_said_once() {
     if !crate::slapd::is_there() {
         return;
@@ -238,18 +329,26 @@ fn what_is_wrong_is_said_once() {
         ..options(std::slice::from_ref(&uri), None)
     };
     let nowhere = options(&["ldapi://%2Fnowhere%2Fldapi".to_owned()], None);
+    // Two servers that are of no use for different reasons: each reason is told once.
+    let both = pigeon_datatree_cache::ldap::LdapOptions {
+        servers: [&nowhere.servers[..], &wrong_secret.servers[..]].concat(),
+        ..wrong_secret.clone()
+    };
     for (wrong, expected) in [
-        (wrong_secret, "wrong DN or password"),
-        (wrong_base, "dc=nowhere"),
-        (nowhere, "connecting"),
+        (wrong_secret, vec!["wrong DN or password"]),
+        (wrong_base, vec!["expected an entry dc=nowhere"]),
+        (nowhere, vec!["connecting"]),
+        (both, vec!["connecting", "wrong DN or password"]),
     ] {
         let mut node = Following::start(wrong);
         assert_eq!(node.current.state(), CopyState::Boot);
-        for _ in 0..4 {
+        for _ in 0..6 {
             node.step(Duration::from_millis(300));
         }
-        let said: Vec<_> = node.told.iter().filter(|told| told.contains(expected)).collect();
-        assert_eq!(said.len(), 1, "{expected}: {:?}", node.told);
+        for expected in expected {
+            let said: Vec<_> = node.told.iter().filter(|told| told.contains(expected)).collect();
+            assert_eq!(said.len(), 1, "{expected}: {:?}", node.told);
+        }
     }
 }
 

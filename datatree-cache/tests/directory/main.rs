@@ -27,6 +27,7 @@ pub(crate) fn options(servers: &[String], copy: Option<&Path>) -> LdapOptions {
         probe_after: Duration::from_millis(500),
         pause: Duration::from_millis(50),
         pause_max: Duration::from_millis(500),
+        pause_refused_max: Duration::from_millis(500),
         ..LdapOptions::new(servers, SUFFIX)
     }
 }

@@ -55,10 +55,15 @@ pub struct Ldap {
     /// The directory where the copy is kept that the node starts from when no server answers. It holds password hashes.
     /// Required.
     pub copy: PathBuf,
-    /// How long an answer may take: to connecting, to the bind, to a probe. From 1s to 1m; default 5s.
+    /// How long an answer may take: to connecting, to the bind, to a probe. From 1s to 1m; default 3s.
     pub answer_timeout: Period,
-    /// How long a server may be silent before it is asked whether it lives. From 1s to 1h; default 10s.
+    /// How long a server may be silent before it is asked whether it lives. From 1s to 1h; default 5s.
     pub probe_after: Period,
+    /// How often the server is asked for changes that it may have dropped. From 1s to 1d; default 5m.
+    pub repair_every: Period,
+    /// After so long without a current copy an alarm is raised: an error in the log, the status page, and the metric
+    /// `pigeon_control_data_alarm`. The node goes on with what it has. From 1s to 1d; default 5m.
+    pub alarm_after: Period,
 }
 
 impl ControlData {
@@ -177,14 +182,17 @@ impl Ldap {
         let copy = section.required("copy", "\"control-data\"", path_in(directory));
         let answer_timeout = section.or(
             "answer_timeout",
-            Period::seconds(5),
+            Period::seconds(3),
             period(Period::seconds(1)..=Period::minutes(1)),
         );
         let probe_after = section.or(
             "probe_after",
-            Period::seconds(10),
+            Period::seconds(5),
             period(Period::seconds(1)..=Period::minutes(60)),
         );
+        let a_day = || period(Period::seconds(1)..=Period::minutes(24 * 60));
+        let repair_every = section.or("repair_every", Period::minutes(5), a_day());
+        let alarm_after = section.or("alarm_after", Period::minutes(5), a_day());
         let place = section.place();
         section.finish();
         written.control_data = position(content, place.start);
@@ -201,6 +209,8 @@ impl Ldap {
             copy,
             answer_timeout,
             probe_after,
+            repair_every,
+            alarm_after,
         })
     }
 
@@ -229,6 +239,8 @@ impl Ldap {
             copy: Some(self.copy.clone()),
             answer_timeout: self.answer_timeout.duration(),
             probe_after: self.probe_after.duration(),
+            repair_every: self.repair_every.duration(),
+            alarm_after: self.alarm_after.duration(),
             ..LdapOptions::new(servers.collect::<Result<_, _>>()?, self.base.clone())
         })
     }

@@ -1,12 +1,12 @@
-//! Looks into the files that a configuration names: certificates, keys, control data, volumes.
+//! Looks into the files that a configuration names: certificates, keys, control data, volumes. What stands in control data is
+//! looked into by [`contents`].
 //!
 //! Blocking, for the start, for `check`, and for a reload on the control thread's side; never on a core.
 
+mod contents;
+
 use super::mistake::Position;
 use super::{Config, Volume};
-use pigeon_datatree_cache::ldif::{LdifFile, LdifOptions};
-use pigeon_datatree_cache::source::{DataTree, LoadError};
-use pigeon_datatree_cache::{self as control_data, Snapshot};
 use pigeon_engine::tls::{PemIdentity, TlsAcceptor};
 use rustix::fs::OFlags;
 use std::collections::HashMap;
@@ -85,7 +85,7 @@ pub fn check_files(config: &Config) -> Findings {
         mistakes: check_certificates(config),
         warnings: Vec::new(),
     };
-    check_control_data(config, &mut findings);
+    contents::check(config, &mut findings);
     let mut seen = HashMap::new();
     for (volume, place) in config.volumes.iter().zip(&config.written.volumes) {
         let message = match directory(volume) {
@@ -148,61 +148,6 @@ pub fn read_identities(config: &Config) -> Result<Vec<PemIdentity>, Vec<FileMist
     } else {
         Err(mistakes)
     }
-}
-
-fn check_control_data(config: &Config, findings: &mut Findings) {
-    let place = Some(&config.written.control_data);
-    let attributes = config.control_data.attribute_map();
-    if let Some(ldap) = &config.control_data.ldap {
-        // Whether a server answers is no matter of the configuration.
-        if let Err(why) = ldap.options(attributes.clone()) {
-            findings.mistakes.push(config.named_here(place, why));
-        }
-    }
-    let Some(path) = &config.control_data.ldif else { return };
-    let options = LdifOptions {
-        map: attributes,
-        ..LdifOptions::default()
-    };
-    let loaded = LdifFile::new(path, options)
-        .map_err(|error| LoadError::Unreadable(error.to_string()))
-        .and_then(|mut file| file.load(&Snapshot::empty()));
-    match loaded {
-        Ok(loaded) => findings.warnings.extend(in_ldif(path, &loaded.warnings)),
-        Err(LoadError::Wrong { mistakes, .. }) => findings.mistakes.extend(in_ldif(path, &mistakes)),
-        Err(LoadError::Unreadable(why)) => {
-            findings.mistakes.push(config.named_here(place, format!("ldif: {why}")));
-        }
-    }
-}
-
-/// What the LDIF file's own reader says, with its places.
-fn in_ldif(path: &Path, found: &control_data::Mistakes) -> Vec<FileMistake> {
-    let mistake = |position, message| FileMistake {
-        file: path.to_owned(),
-        position,
-        message,
-    };
-    let mut list: Vec<FileMistake> = found
-        .list
-        .iter()
-        .map(|found| {
-            let position = found.position.map(|at| Position {
-                line: at.line as usize,
-                column: at.column as usize,
-            });
-            // Its words without its place, which is told apart here.
-            let words = control_data::Mistake {
-                position: None,
-                ..found.clone()
-            };
-            mistake(position, words.to_string())
-        })
-        .collect();
-    if found.left_out > 0 {
-        list.push(mistake(None, format!("and {} more", found.left_out)));
-    }
-    list
 }
 
 fn directory(volume: &Volume) -> Result<Metadata, String> {

@@ -115,6 +115,7 @@ impl Control {
             shared: self.shared.clone(),
             cpus: self.cpus.clone(),
             problem: self.problem.clone(),
+            report: self.follower.as_ref().and_then(Follower::report),
             log_lines_dropped: Box::new(self.logs.dropped()),
         };
         tokio::spawn(port.serve(Arc::new(view)));

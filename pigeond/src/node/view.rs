@@ -2,6 +2,7 @@
 
 use super::shared::Shared;
 use crate::status::{ControlDataStatus, CoreStatus, NodeStatus, NodeView};
+use pigeon_datatree_cache::source::Report;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Reads what the cores have published.
@@ -11,6 +12,8 @@ pub(super) struct View {
     pub(super) cpus: Vec<u16>,
     /// Why the last change of control data was not taken over.
     pub(super) problem: Arc<Mutex<Option<String>>>,
+    /// What a followed directory tells.
+    pub(super) report: Option<Report>,
     /// Log lines that were dropped.
     pub(super) log_lines_dropped: Box<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -39,6 +42,7 @@ impl NodeView for View {
                 accounts: snapshot.account_count() as u64,
                 domains: snapshot.domains().count() as u64,
                 problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                following: self.report.as_ref().map(Report::read),
             },
             log_lines_dropped: (self.log_lines_dropped)(),
         }

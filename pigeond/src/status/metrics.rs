@@ -2,6 +2,8 @@
 
 use super::{Counter, NodeStatus, Phase};
 use crate::config::Service;
+use pigeon_datatree_cache::CopyState;
+use pigeon_datatree_cache::source::Following;
 use pigeon_store::VolumeState;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -65,7 +67,52 @@ impl Scrape {
         ] {
             gauge(encoder, name, help, |metric| metric.encode_gauge(&value))?;
         }
-        Ok(())
+        match &data.following {
+            Some(following) => Self::following(encoder, following),
+            None => Ok(()),
+        }
+    }
+
+    fn following(encoder: &mut DescriptorEncoder<'_>, following: &Following) -> fmt::Result {
+        gauge(
+            encoder,
+            "control_data_state",
+            "1 for the state that the copy of the directory is in",
+            |metric| {
+                for state in [CopyState::Boot, CopyState::Refresh, CopyState::Live, CopyState::Lost] {
+                    let labels = [("state", copy_state_name(state))];
+                    let is = i64::from(state == following.state);
+                    metric.encode_family(&labels)?.encode_gauge(&is)?;
+                }
+                Ok(())
+            },
+        )?;
+        gauge(
+            encoder,
+            "control_data_state_seconds",
+            "How long it has been in it",
+            |metric| metric.encode_gauge(&following.since.elapsed().as_secs_f64()),
+        )?;
+        if let Some(current_at) = following.current_at {
+            gauge(
+                encoder,
+                "control_data_age_seconds",
+                "Since the copy was last known to be what the directory holds",
+                |metric| metric.encode_gauge(&current_at.elapsed().as_secs_f64()),
+            )?;
+        }
+        gauge(
+            encoder,
+            "control_data_refused",
+            "Entries of the directory that are not taken, whose last good versions are in force",
+            |metric| metric.encode_gauge(&following.refused_count),
+        )?;
+        gauge(
+            encoder,
+            "control_data_alarm",
+            "1 while the copy has not been current for longer than alarm_after",
+            |metric| metric.encode_gauge(&i64::from(following.alarm)),
+        )
     }
 
     fn cores(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -193,6 +240,16 @@ pub(super) fn state_name(state: &Result<VolumeState, String>) -> &'static str {
     }
 }
 
+/// As the metric and the page call it.
+pub(super) fn copy_state_name(state: CopyState) -> &'static str {
+    match state {
+        CopyState::Boot => "boot",
+        CopyState::Refresh => "refresh",
+        CopyState::Live => "live",
+        CopyState::Lost => "lost",
+    }
+}
+
 fn gauge(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -215,8 +272,9 @@ fn counter(
 pub(super) mod tests {
     use super::super::{ControlDataStatus, CoreCounters, CoreStatus, VolumeStatus};
     use super::*;
+    use pigeon_datatree_cache::{Mistake, Mistakes};
     use pigeon_store::VolumeStats;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     /// A node with two cores and two volumes, one of which is not open.
     pub(in super::super) fn example() -> NodeStatus {
@@ -258,8 +316,55 @@ pub(super) mod tests {
                 accounts: 2,
                 domains: 1,
                 problem: None,
+                following: None,
             },
             log_lines_dropped: 0,
+        }
+    }
+
+    /// A directory that is out of reach.
+    pub(in super::super) fn lost() -> Following {
+        let refused = Mistake {
+            position: None,
+            dn: Some("uid=a".to_owned()),
+            attribute: Some("mailQuotaSize".to_owned()),
+            message: "<-1>".to_owned(),
+        };
+        Following {
+            state: CopyState::Lost,
+            since: Instant::now(),
+            current_at: None,
+            server: "ldap://<a>".to_owned(),
+            trouble: Some("no <answer>".to_owned()),
+            alarm: true,
+            refused_count: 2,
+            refused: Mistakes {
+                list: vec![refused],
+                left_out: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn a_directory_has_its_own_lines() {
+        let mut status = example();
+        status.control_data.following = Some(Following {
+            current_at: Some(Instant::now()),
+            ..lost()
+        });
+        let text = render(status).expect("a string takes all");
+        for line in [
+            "pigeon_control_data_state{state=\"live\"} 0",
+            "pigeon_control_data_state{state=\"lost\"} 1",
+            "pigeon_control_data_state_seconds 0.",
+            "pigeon_control_data_age_seconds 0.",
+            "pigeon_control_data_refused 2",
+            "pigeon_control_data_alarm 1",
+        ] {
+            assert!(
+                text.lines().any(|found| found.starts_with(line)),
+                "no {line} in\n{text}"
+            );
         }
     }
 

@@ -1,8 +1,10 @@
 //! The node as a page that a person can read: HTML without scripts, without anything fetched from elsewhere.
 
-use super::metrics::state_name;
+use super::metrics::{copy_state_name, state_name};
 use super::{Counter, NodeStatus, VolumeStatus};
 use crate::config::{Service, Size};
+use pigeon_datatree_cache::CopyState;
+use pigeon_datatree_cache::source::Following;
 use pigeon_store::VolumeState;
 use std::fmt::Write;
 use std::time::Duration;
@@ -32,6 +34,9 @@ pub(super) fn render(status: &NodeStatus) -> String {
         "<p>Control data: {} accounts in {} domains, generation {}.</p>",
         data.accounts, data.domains, data.generation
     );
+    if let Some(following) = &data.following {
+        directory(&mut page, following);
+    }
     if let Some(problem) = &data.problem {
         let _ = writeln!(
             page,
@@ -51,6 +56,43 @@ pub(super) fn render(status: &NodeStatus) -> String {
     counters(&mut page, status);
     page.push_str("<p>For programs: <a href=\"/alive\">/alive</a>, <a href=\"/ready\">/ready</a>, <a href=\"/metrics\">/metrics</a>.</p>\n</body></html>\n");
     page
+}
+
+/// The directory that is followed.
+fn directory(page: &mut String, following: &Following) {
+    let class = match following.state {
+        CopyState::Live if !following.alarm => "",
+        _ => " class=\"bad\"",
+    };
+    let _ = write!(
+        page,
+        "<p{class}>The directory: {} for {}, server {}",
+        copy_state_name(following.state),
+        uptime(following.since.elapsed()),
+        escaped(&following.server)
+    );
+    let _ = match following.current_at {
+        Some(at) => write!(page, ", current {} ago", uptime(at.elapsed())),
+        None => write!(page, ", not current since the start"),
+    };
+    let trouble = following.trouble.as_deref().map(escaped);
+    let _ = writeln!(
+        page,
+        "{}{}.</p>",
+        trouble.map_or_else(String::new, |why| format!(": {why}")),
+        if following.alarm { " (alarm)" } else { "" }
+    );
+    if following.refused_count > 0 {
+        let _ = writeln!(
+            page,
+            "<p class=\"bad\">{} entries are not taken, their last good versions are in force:</p>\n<ul>",
+            following.refused_count
+        );
+        for mistake in &following.refused.list {
+            let _ = writeln!(page, "<li>{}", escaped(&mistake.to_string()));
+        }
+        page.push_str("</ul>\n");
+    }
 }
 
 fn volumes(page: &mut String, volumes: &[VolumeStatus]) {
@@ -159,7 +201,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metrics::tests::example;
+    use super::super::metrics::tests::{example, lost};
     use super::*;
 
     #[test]
@@ -181,7 +223,15 @@ mod tests {
         let mut status = example();
         status.control_data.problem = Some("users.ldif:7:1: <mistake>".to_owned());
         status.log_lines_dropped = 9;
+        status.control_data.following = Some(lost());
         let page = render(&status);
+        for part in [
+            "<p class=\"bad\">The directory: lost for 0 min ",
+            "server ldap://&lt;a&gt;, not current since the start: no &lt;answer&gt; (alarm).</p>",
+            "<p class=\"bad\">2 entries are not taken, their last good versions are in force:</p>\n<ul>\n<li>uid=a: mailQuotaSize: &lt;-1&gt;\n</ul>",
+        ] {
+            assert!(page.contains(part), "no {part} in\n{page}");
+        }
         assert!(page.contains("users.ldif:7:1: &lt;mistake&gt;") && page.contains("9 log lines were dropped"));
     }
 

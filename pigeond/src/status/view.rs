@@ -1,6 +1,7 @@
 //! What the status port shows, as the node hands it in.
 
 use super::Counts;
+use pigeon_datatree_cache::source::Following;
 use pigeon_store::{VolumeState, VolumeStats};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,4 +99,6 @@ pub struct ControlDataStatus {
     pub domains: u64,
     /// Why the source's last change was not taken over.
     pub problem: Option<String>,
+    /// How following goes, where a directory is followed.
+    pub following: Option<Following>,
 }

@@ -8,16 +8,19 @@ use crate::entry::{Attribute, Entry};
 use crate::mistake::Mistakes;
 use crate::record::AccountUuid;
 use crate::schema::Purpose;
-use crate::snapshot::{Changed, Changes, CopyState, Snapshot};
+use crate::snapshot::{Changed, Changes, CopyState, Pending, Snapshot};
 use crate::source::{Event, Loaded};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often the copy on disk is made to outlast a power cut.
 const SYNC_EVERY: Duration = Duration::from_secs(60);
-/// Entries that were not taken and are tried again with every change, at most. More are tried again after a start.
+/// Entries that were not taken and are tried again with every change, at most. Of more than that only the UUIDs are kept, and
+/// while there are such, every address that is not known is 451: it may be one of theirs. They are tried again when
+/// they change, and after a start.
 const REFUSED_MAX: usize = 10_000;
 /// From so many bytes on the copy is written anew once it has doubled.
 const COMPACT_FROM: u64 = 256 * 1024 * 1024;
@@ -41,18 +44,24 @@ impl Directory {
         let opened = match saved::scan(&path, identity) {
             Ok(found) => {
                 let mut changes = Changes::new();
-                let refused = &mut self.refused;
+                let (refused, beyond) = (&mut self.refused, &mut self.refused_beyond);
                 let map = &self.options.attributes;
                 let replayed = saved::replay(&path, &found, |saying| match saying {
                     Saying::Put(id, entry) => {
                         refused.remove(&id);
+                        beyond.remove(&id);
                         changes.put(&entry, map);
                     }
                     Saying::Refused(id, entry) => {
-                        refused.insert(id, entry);
+                        if refused.len() < REFUSED_MAX || refused.contains_key(&id) {
+                            refused.insert(id, entry);
+                        } else {
+                            beyond.insert(id);
+                        }
                     }
                     Saying::Remove(id) => {
                         refused.remove(&id);
+                        beyond.remove(&id);
                         changes.remove(id);
                     }
                 });
@@ -80,9 +89,13 @@ impl Directory {
             let what = format!("the copy on disk is not used, and kept as {}: {error}", aside.display());
             warnings.push(note_of(&what));
             self.refused.clear();
+            self.refused_beyond.clear();
             loaded = None;
             Saved::open(&directory, identity, None)
         });
+        if let Some(snapshot) = &mut loaded {
+            self.tell_refused(snapshot);
+        }
         match opened {
             Ok(saved) => {
                 self.compacted_bytes = saved.length();
@@ -107,7 +120,8 @@ impl Directory {
             }
             Step::Refreshed(named) => {
                 if let Some(named) = named {
-                    let known = current.ids().chain(self.refused.keys().copied());
+                    let refused = self.refused.keys().chain(&self.refused_beyond).copied();
+                    let known = current.ids().chain(refused);
                     let gone: Vec<_> = known.filter(|id| !named.contains(id)).collect();
                     gone.into_iter().for_each(|id| self.remove(id));
                 }
@@ -159,18 +173,21 @@ impl Directory {
         } = std::mem::take(&mut self.gathered);
         for id in removed.iter().chain(places.iter().map(|(id, _)| id)) {
             self.refused.remove(id);
+            self.refused_beyond.remove(id);
         }
         // What stood in the way of an entry may be gone with this change.
         for entry in self.refused.values() {
             changes.put(entry, &self.options.attributes);
         }
         let Changed {
-            snapshot,
+            mut snapshot,
             mistakes,
             mut warnings,
             refused,
         } = current.changed_by(changes, &self.options.attributes, CopyState::Live);
-        let known: Vec<String> = self.refused.values().map(|entry| entry.dn.to_string()).collect();
+        // Those that were refused before are told of on the status page alone.
+        let known: HashSet<String> = self.refused.values().map(|entry| entry.dn.to_string()).collect();
+        self.why_refused = mistakes.clone();
         for mistake in mistakes.list {
             if !mistake.dn.as_ref().is_some_and(|dn| known.contains(dn)) {
                 warnings.push(mistake);
@@ -178,9 +195,24 @@ impl Directory {
         }
         if let Err(error) = self.write_outcome(&places, &refused) {
             self.copy_failed(&error);
+            let unkept = refused.iter().filter(|id| !self.refused.contains_key(id));
+            self.refused_beyond.extend(unkept);
             warnings.push(note_of(&format!("the copy on disk is not kept: {error}")));
         }
+        self.tell_refused(&mut snapshot);
         Event::Changed(Box::new(Loaded { snapshot, warnings }))
+    }
+
+    /// Nobody who was refused is unknown, and the status page names them.
+    fn tell_refused(&self, snapshot: &mut Snapshot) {
+        let more = !self.refused_beyond.is_empty();
+        let pending = Pending::of(self.refused.values(), &self.options.attributes, more);
+        snapshot.set_pending(Arc::new(pending));
+        let count = (self.refused.len() + self.refused_beyond.len()) as u64;
+        self.report.change(|following| {
+            following.refused_count = count;
+            following.refused.clone_from(&self.why_refused);
+        });
     }
 
     fn write_outcome(
@@ -196,6 +228,8 @@ impl Directory {
             .collect();
         let Some(saved) = &mut self.saved else {
             taken.iter().for_each(|id| drop(self.refused.remove(id)));
+            let unkept = refused.iter().filter(|id| !self.refused.contains_key(id));
+            self.refused_beyond.extend(unkept);
             return Ok(());
         };
         for id in taken {
@@ -214,6 +248,8 @@ impl Directory {
             if self.refused.len() < REFUSED_MAX {
                 let entry = saved.entry_at(place)?;
                 self.refused.insert(id, entry);
+            } else {
+                self.refused_beyond.insert(id);
             }
         }
         saved.commit(self.sync.cookie())
@@ -239,6 +275,7 @@ impl Directory {
     /// A copy that cannot be written is not written any more: what stands there stays good.
     pub(super) fn copy_failed(&mut self, error: &io::Error) {
         self.saved = None;
-        self.trouble = Some(format!("the copy on disk is not kept: {error}"));
+        self.copy_trouble = Some(format!("the copy on disk is not kept: {error}"));
+        self.tell_trouble();
     }
 }

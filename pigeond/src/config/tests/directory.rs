@@ -71,3 +71,48 @@ fn a_directory_is_configured_in_a_section_of_its_own() {
         assert!(said.iter().any(|said| said.contains(expected)), "{expected}\n{said:?}");
     }
 }
+
+#[test]
+fn servers_that_do_not_answer_are_named_by_a_check() {
+    let directory = crate::scratch::Directory::new("config-directory");
+    let file = directory.path().join("pigeon.toml");
+    std::fs::create_dir_all(directory.path().join("volumes/main")).expect("the directory is writable");
+    let section = "[control_data.ldap]\nservers = [\"ldapi://%2Fnowhere%2Fone\", \"ldapi://%2Fnowhere%2Ftwo\"]\nbase = \"dc=x\"\n\
+                   copy = \"copy\"";
+    let text = SMALLEST.replace("[control_data]\nldif = \"users.ldif\"", section);
+    std::fs::write(&file, text).expect("the directory is writable");
+    let findings = check_files(&Config::load(&file).expect("it is valid"));
+    let said: Vec<String> = findings.mistakes.iter().map(FileMistake::to_string).collect();
+    let line = |server: &str| {
+        format!(
+            "{}:3:1: ldapi://%2Fnowhere%2F{server}: connecting: No such file or directory (os error 2)",
+            file.display()
+        )
+    };
+    assert_eq!(said, [line("one"), line("two")]);
+    assert!(!directory.path().join("copy").exists(), "a check leaves nothing");
+}
+
+#[test]
+fn an_account_on_a_volume_that_is_not_there_is_worth_a_warning() {
+    let directory = crate::scratch::Directory::new("config-volumes");
+    let file = directory.path().join("pigeon.toml");
+    std::fs::create_dir_all(directory.path().join("volumes/main")).expect("the directory is writable");
+    std::fs::write(&file, SMALLEST).expect("the directory is writable");
+    let person = |name: &str, volume: &str| {
+        format!(
+            "dn: uid={name},dc=x\nobjectClass: inetOrgPerson\nuid: {name}\nmail: {name}@x.example\nmailMessageStore: {volume}\n\n"
+        )
+    };
+    let people = [("a", "main"), ("c", "fast"), ("b", "fast")];
+    let domain = "dn: dc=x\nobjectClass: pigeonDomain\nassociatedDomain: x.example\n\n".to_owned();
+    let ldif = people
+        .iter()
+        .fold(domain, |text, (name, volume)| text + &person(name, volume));
+    std::fs::write(directory.path().join("users.ldif"), ldif).expect("the directory is writable");
+    let findings = check_files(&Config::load(&file).expect("it is valid"));
+    assert_eq!(findings.mistakes, []);
+    let said: Vec<String> = findings.warnings.iter().map(FileMistake::to_string).collect();
+    let expected = "2 accounts are on the volume \"fast\", which no [[volume]] section has: their mail has to wait; uid=b,dc=x is one";
+    assert!(said.len() == 1 && said[0].ends_with(expected), "{said:?}");
+}
