@@ -4,6 +4,8 @@ use bytes::Bytes;
 use pigeon_proto::pop3::{
     Authorization, AuthorizationEvent, Limits, Maildrop, MessageText, Offer, Refusal, Transaction, TransactionEvent,
 };
+use pigeon_proto::sasl::scram::Verifier;
+use pigeon_proto::sasl::{Claim, Mechanisms};
 
 use crate::steer::{self, Steer};
 
@@ -14,6 +16,9 @@ pub(crate) fn run(input: &[u8]) {
             let offer = Offer {
                 stls: steer.option(2) == 0,
                 passwords: steer.option(2) == 0,
+                mechanisms: Mechanisms {
+                    scram_sha_256: steer.option(2) == 0,
+                },
             };
             assert_eq!(
                 authorization(offer, &Steer::whole(data)),
@@ -52,8 +57,13 @@ fn authorization(offer: Offer, pieces: &[&[u8]]) -> (String, Vec<String>) {
         while let Some(event) = session.next_event(&mut input, &mut out) {
             match event {
                 AuthorizationEvent::Flush => output.append(&mut out),
-                AuthorizationEvent::Check(credentials) => {
-                    events.push(format!("{credentials:?}"));
+                AuthorizationEvent::Check(Claim::ScramFirst(first)) => {
+                    events.push(format!("{first:?}"));
+                    let (exchange, challenge) = first.answer(Verifier::unprovable(4096, b"salt".to_vec()), "nonce");
+                    session.challenge(exchange, &challenge, &mut out);
+                }
+                AuthorizationEvent::Check(claim) => {
+                    events.push(format!("{claim:?}"));
                     session.refused(Refusal::Credentials, &mut out);
                 }
                 end => {
@@ -73,7 +83,7 @@ fn transaction(pieces: &[&[u8]]) -> (String, Vec<String>) {
     let mut output = Vec::new();
     let mut out = Vec::new();
     let mut events = Vec::new();
-    let mut session = Transaction::new(maildrop, 10, &mut out);
+    let mut session = Transaction::new(maildrop, 10, Mechanisms::default(), &mut out);
     'pieces: for piece in pieces {
         let mut input = *piece;
         while let Some(event) = session.next_event(&mut input, &mut out) {

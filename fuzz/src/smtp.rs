@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use pigeon_proto::sasl::Claim;
+use pigeon_proto::sasl::scram::Verifier;
 use pigeon_proto::smtp::{
     Authentication, AuthenticationAnswer, BareLineEnds, Enhanced, Event, Mode, Options, Peer, Reply, Session,
 };
@@ -17,6 +19,7 @@ pub(crate) fn run(input: &[u8]) {
     options.bare_line_ends = [BareLineEnds::Refuse, BareLineEnds::Normalise][steer.option(2) as usize];
     if steer.option(2) == 0 {
         options.authentication = Authentication::Offered;
+        options.mechanisms.scram_sha_256 = true;
     }
     if steer.option(2) == 0 {
         options.limits.message_bytes_max = 200;
@@ -67,7 +70,16 @@ fn dialogue(options: &Arc<Options>, peer: Peer, pieces: &[&[u8]]) -> (String, Ve
                     let reply = Reply::new(550, Enhanced(5, 1, 1), "nobody");
                     session.answer_recipient(if refused { Err(reply) } else { Ok(()) }, now);
                 }
-                Event::Authenticate(credentials) => {
+                Event::Authenticate(Claim::ScramFirst(first)) => {
+                    events.push(format!("{first:?}"));
+                    let (exchange, challenge) = first.answer(Verifier::unprovable(4096, b"salt".to_vec()), "nonce");
+                    session.challenge(exchange, challenge, now);
+                }
+                Event::Authenticate(Claim::Scram(proof)) => {
+                    assert_eq!(proof.proven, None);
+                    session.answer_authentication(AuthenticationAnswer::Refused, now);
+                }
+                Event::Authenticate(Claim::Password(credentials)) => {
                     events.push(format!("authenticate {credentials:?}"));
                     let answer = match credentials.password.as_bytes() {
                         b"pigeon" => AuthenticationAnswer::Accepted,

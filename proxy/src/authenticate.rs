@@ -3,6 +3,7 @@
 //! The lookup is in the core's own copy, the hash is verified off the cores. A name that does not exist costs the same
 //! time as one that does. Failures are slowed per address and per account. What the client is told is the caller's part.
 
+mod scram;
 mod verified;
 
 use crate::session_id::SessionId;
@@ -10,7 +11,10 @@ use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::{self, Verdict};
 use pigeon_datatree_cache::{Account, CoreCopy, FailureSlowing, Service, SlowingOptions};
 use pigeon_engine::blocking::{BlockingError, BlockingPool};
-use pigeon_proto::sasl::Credentials;
+use pigeon_proto::sasl::scram::ClientFirst;
+use pigeon_proto::sasl::{Credentials, Exchange};
+pub use scram::ProofAttempt;
+use scram::ScramDecoys;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -50,6 +54,13 @@ pub enum Outcome {
 pub trait CheckCredentials {
     /// Takes as long as it takes: the hash, and the slowing of failures.
     fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome>;
+
+    /// The exchange of SCRAM that goes on from the client's first message, and the challenge in base64. Whether the name
+    /// exists does not show.
+    fn challenge(&self, first: ClientFirst) -> (Exchange, String);
+
+    /// Checks what SCRAM came to. Takes as long as the slowing of failures.
+    fn check_proof(&self, attempt: ProofAttempt) -> LocalBoxFuture<'static, Outcome>;
 }
 
 /// Checks logins on one core. Clones share its memory of failures.
@@ -64,6 +75,7 @@ struct Inner {
     /// Each core counts by itself: what is slowed is many attempts over few connections.
     failures: RefCell<FailureSlowing>,
     verified: RefCell<Verified>,
+    decoys: ScramDecoys,
     start: Instant,
 }
 
@@ -78,6 +90,7 @@ impl Authenticator {
                 pool,
                 failures,
                 verified: RefCell::new(Verified::new()),
+                decoys: ScramDecoys::default(),
                 start,
             }),
         }
@@ -86,22 +99,26 @@ impl Authenticator {
     /// Checks one login.
     pub async fn check(&self, attempt: Attempt) -> Outcome {
         let outcome = self.inner.check(&attempt).await;
-        let Attempt {
-            session,
-            credentials,
-            peer,
-            service,
-        } = attempt;
-        let (name, service) = (&credentials.name, service.name());
-        match &outcome {
-            Outcome::Accepted(account) => {
-                tracing::info!(%session, %peer, service, name, account = %account.id(), "login");
-            }
-            Outcome::Refused => tracing::info!(%session, %peer, service, name, "login refused"),
-            Outcome::NotAllowed => tracing::info!(%session, %peer, service, name, "login not allowed by control data"),
-            Outcome::Unavailable => tracing::warn!(%session, %peer, service, name, "login not possible now"),
-        }
+        log(
+            &outcome,
+            attempt.session,
+            attempt.peer,
+            attempt.service,
+            &attempt.credentials.name,
+        );
         outcome
+    }
+}
+
+fn log(outcome: &Outcome, session: SessionId, peer: IpAddr, service: Service, name: &str) {
+    let service = service.name();
+    match outcome {
+        Outcome::Accepted(account) => {
+            tracing::info!(%session, %peer, service, name, account = %account.id(), "login");
+        }
+        Outcome::Refused => tracing::info!(%session, %peer, service, name, "login refused"),
+        Outcome::NotAllowed => tracing::info!(%session, %peer, service, name, "login not allowed by control data"),
+        Outcome::Unavailable => tracing::warn!(%session, %peer, service, name, "login not possible now"),
     }
 }
 
@@ -110,15 +127,29 @@ impl CheckCredentials for Authenticator {
         let this = self.clone();
         Box::pin(async move { Authenticator::check(&this, attempt).await })
     }
+
+    fn challenge(&self, first: ClientFirst) -> (Exchange, String) {
+        Authenticator::challenge(self, first)
+    }
+
+    fn check_proof(&self, attempt: ProofAttempt) -> LocalBoxFuture<'static, Outcome> {
+        let this = self.clone();
+        Box::pin(async move { Authenticator::check_proof(&this, attempt).await })
+    }
 }
 
 impl Inner {
     async fn check(&self, attempt: &Attempt) -> Outcome {
-        let (peer, name) = (attempt.peer, attempt.credentials.name.as_str());
+        let name = attempt.credentials.name.as_str();
+        self.slowed(attempt.peer, name, self.verify(attempt)).await
+    }
+
+    /// Waits for an outcome, and for what failures cost.
+    async fn slowed(&self, peer: IpAddr, name: &str, verify: impl Future<Output = Outcome>) -> Outcome {
         // Everybody at an address from which many failures came waits before the answer, so that an answer that does not
         // come tells nothing. What failed elsewhere with the name slows failures alone: nobody is locked out by others.
         let waited = self.wait(peer, "", Duration::ZERO).await;
-        let outcome = self.verify(attempt).await;
+        let outcome = verify.await;
         let now = self.now();
         match &outcome {
             Outcome::Accepted(_) => self.failures.borrow_mut().succeeded(peer, name, now),

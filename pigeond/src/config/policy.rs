@@ -19,6 +19,10 @@ pub struct Policy {
     pub greeting_delay: Period,
     /// In submission: whether MAIL must name an address of whoever logged in (553 5.7.1). `true` or `false`; default false.
     pub sender_must_match: bool,
+    /// Whether clients may log in with SCRAM-SHA-256 (RFC 7677), which shows the node no password, beside PLAIN and LOGIN.
+    /// Many clients take it wherever it is announced and fail with it where an account has no verifier in authPassword, so
+    /// give every account one first. `true` or `false`; default false.
+    pub scram_sha_256: bool,
     /// Whether each recipient's copy says in a Delivered-To line to which address it was sent. `true` or `false`; default
     /// true.
     pub delivered_to: bool,
@@ -51,6 +55,7 @@ impl Default for Policy {
             over_quota: OverQuota::Reject,
             greeting_delay: Period::seconds(0),
             sender_must_match: false,
+            scram_sha_256: false,
             delivered_to: true,
         }
     }
@@ -70,6 +75,7 @@ impl Policy {
                 period(Period::seconds(0)..=Period::seconds(30)),
             ),
             sender_must_match: section.or("sender_must_match", default.sender_must_match, boolean),
+            scram_sha_256: section.or("scram_sha_256", default.scram_sha_256, boolean),
             delivered_to: section.or("delivered_to", default.delivered_to, boolean),
         };
         section.finish();

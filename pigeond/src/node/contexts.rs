@@ -2,9 +2,10 @@
 
 use super::joins::{CountedLogins, HandOver, IntoVolumes};
 use super::shared::Shared;
-use crate::config::{BareNewline, Listener, OverQuota, Service};
+use crate::config::{BareNewline, Config, Listener, OverQuota, Service};
 use bytes::Bytes;
 use pigeon_datatree_cache::{CoreCopy, SlowingOptions};
+use pigeon_proto::sasl::Mechanisms;
 use pigeon_proto::smtp::{self, BareLineEnds, Mode};
 use pigeon_proxy::accept::AcceptPolicy;
 use pigeon_proxy::drain::Drain;
@@ -48,6 +49,7 @@ impl Contexts {
             idle_timeout: timeouts.pop3_idle.duration(),
             send_timeout: timeouts.send.duration(),
             bad_commands_max: shared.config.limits.errors_max,
+            mechanisms: mechanisms(&shared.config),
         };
         let check = Authenticator::new(copy.clone(), shared.passwords.clone(), SlowingOptions::default());
         Contexts {
@@ -95,6 +97,7 @@ impl Contexts {
         options.limits.errors_max = config.limits.errors_max;
         options.limits.authentication_failures_max = config.limits.login_failures_max;
         options.limits.transactions_max = config.limits.messages_per_session_max;
+        options.mechanisms = mechanisms(config);
         options.time_outs.command = config.timeouts.smtp_command.duration();
         options.limits.refused_recipients_max = config.limits.refused_recipients_max;
         options.limits.idle_commands_max = config.limits.idle_commands_max;
@@ -130,6 +133,7 @@ impl Contexts {
             tls: Some(self.shared.tls.clone()),
             trusted: listener.trusted_networks.networks().to_vec(),
             timeout: self.shared.config.timeouts.login.duration(),
+            mechanisms: mechanisms(&self.shared.config),
             authenticate: self.authenticate.clone(),
             drain: self.drain.clone(),
             limits: login::Limits {
@@ -142,6 +146,13 @@ impl Contexts {
                 unlimited: listener.trusted_networks.clone(),
             }),
         })
+    }
+}
+
+/// How clients log in.
+fn mechanisms(config: &Config) -> Mechanisms {
+    Mechanisms {
+        scram_sha_256: config.policy.scram_sha_256,
     }
 }
 

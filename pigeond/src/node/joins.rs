@@ -12,9 +12,11 @@ use pigeon_delivery::{DeliveryError, MailStore as Volumes, Place, Recipient};
 use pigeon_engine::stream::{DetachedStream, Stream};
 use pigeon_engine::{current_core, on_core};
 use pigeon_proto::network::NetworkSet;
+use pigeon_proto::sasl::Exchange;
+use pigeon_proto::sasl::scram::ClientFirst;
 use pigeon_proxy::{
-    Attempt, Authenticator, Backend, CheckCredentials, EnvelopeInfo, Login, MailStore, Opening, Outcome, Target,
-    Transfer, TransferError,
+    Attempt, Authenticator, Backend, CheckCredentials, EnvelopeInfo, Login, MailStore, Opening, Outcome, ProofAttempt,
+    Target, Transfer, TransferError,
 };
 use pigeon_serve::{imap, pop3};
 use pigeon_store::{AccountId, Limits};
@@ -125,16 +127,26 @@ pub(super) struct CountedLogins {
 impl CheckCredentials for CountedLogins {
     fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome> {
         let (check, shared) = (self.check.clone(), self.shared.clone());
-        Box::pin(async move {
-            let outcome = check.check(attempt).await;
-            let counters = &shared.counters[usize::from(current_core().0)];
-            match &outcome {
-                Outcome::Accepted(_) => counters.count(Counter::Logins),
-                Outcome::Refused | Outcome::NotAllowed | Outcome::Unavailable => counters.count(Counter::LoginFailures),
-            }
-            outcome
-        })
+        Box::pin(async move { counted(&shared, check.check(attempt).await) })
     }
+
+    fn challenge(&self, first: ClientFirst) -> (Exchange, String) {
+        self.check.challenge(first)
+    }
+
+    fn check_proof(&self, attempt: ProofAttempt) -> LocalBoxFuture<'static, Outcome> {
+        let (check, shared) = (self.check.clone(), self.shared.clone());
+        Box::pin(async move { counted(&shared, check.check_proof(attempt).await) })
+    }
+}
+
+fn counted(shared: &Shared, outcome: Outcome) -> Outcome {
+    let counters = &shared.counters[usize::from(current_core().0)];
+    match &outcome {
+        Outcome::Accepted(_) => counters.count(Counter::Logins),
+        Outcome::Refused | Outcome::NotAllowed | Outcome::Unavailable => counters.count(Counter::LoginFailures),
+    }
+    outcome
 }
 
 /// Sessions that have logged in go to the core that owns their volume.

@@ -1,12 +1,17 @@
-//! SASL (RFC 4422) on the server's side: PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), as values.
+//! SASL (RFC 4422) on the server's side: PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login) and SCRAM-SHA-256 (RFC 7677,
+//! in [`scram`]), as values.
 //!
-//! An `Exchange` takes the client's base64 lines and gives challenges or `Credentials`; SMTP, POP3 and IMAP put their own
+//! An `Exchange` takes the client's base64 lines and gives challenges or a `Claim`; SMTP, POP3 and IMAP put their own
 //! framing around them. Everything is bounded, and a name or password with a NUL, or an empty one, is refused here. It
 //! does not know whether the credentials are right, and does no Unicode preparation beyond that.
+
+pub mod scram;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use scram::{ClientFirst, Proof, ServerFirst};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Most bytes of an authentication or authorization identity; a guess, well above any mail address (RFC 5321: 256).
@@ -29,25 +34,47 @@ pub enum Mechanism {
     Plain,
     /// The obsolete one that old clients still want: name and password in two steps.
     Login,
+    /// RFC 7677, without channel binding.
+    ScramSha256,
 }
 
 impl Mechanism {
     /// All of them, in the order in which they are announced.
-    pub const ALL: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
-
-    /// By its name, in any case.
-    pub fn parse(name: &[u8]) -> Option<Mechanism> {
-        Mechanism::ALL
-            .into_iter()
-            .find(|mechanism| mechanism.name().as_bytes().eq_ignore_ascii_case(name))
-    }
+    pub const ALL: [Mechanism; 3] = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
 
     /// As it is announced.
     pub const fn name(self) -> &'static str {
         match self {
             Mechanism::Plain => "PLAIN",
             Mechanism::Login => "LOGIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
         }
+    }
+}
+
+/// Which mechanisms are on offer: PLAIN and LOGIN always, because accounts without a verifier have nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mechanisms {
+    /// SCRAM-SHA-256 too. Clients prefer it where it is announced, and fail with it where an account has no verifier.
+    pub scram_sha_256: bool,
+}
+
+impl Mechanisms {
+    /// Those on offer, in the order in which they are announced.
+    pub fn iter(self) -> impl Iterator<Item = Mechanism> {
+        let is_on = move |mechanism: &Mechanism| self.scram_sha_256 || *mechanism != Mechanism::ScramSha256;
+        Mechanism::ALL.into_iter().filter(is_on)
+    }
+
+    /// The names of those on offer.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        self.iter().map(Mechanism::name)
+    }
+
+    /// By its name, in any case, if it is on offer.
+    pub fn parse(self, name: &[u8]) -> Option<Mechanism> {
+        self.iter()
+            .find(|mechanism| mechanism.name().as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
@@ -130,13 +157,36 @@ impl fmt::Display for SaslError {
 
 impl std::error::Error for SaslError {}
 
+/// What a client says to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// A name and a password: verify them.
+    Password(Credentials),
+    /// SCRAM has begun: find the verifier of that name, make a challenge of both with [`ClientFirst::answer`], and go on
+    /// with the exchange that this gives.
+    ScramFirst(ClientFirst),
+    /// SCRAM is over: it says for whom, and whether the client knows the password.
+    Scram(Proof),
+}
+
+impl Claim {
+    /// Whom to act as, when it is named and differs from the name.
+    pub fn authorization(&self) -> Option<&str> {
+        match self {
+            Claim::Password(credentials) => credentials.authorization.as_deref(),
+            Claim::ScramFirst(first) => first.authorization(),
+            Claim::Scram(proof) => proof.authorization.as_deref(),
+        }
+    }
+}
+
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Send this base64 text as a challenge (it may be empty), then give the client's line to `respond`.
-    Challenge(&'static str),
-    /// The exchange is over; verify them.
-    Complete(Credentials),
+    Challenge(Cow<'static, str>),
+    /// This exchange is over; see the claim.
+    Complete(Claim),
 }
 
 /// One exchange. Dropped when it gave `Complete` or an error.
@@ -150,6 +200,11 @@ enum Step {
     Plain,
     LoginName,
     LoginPassword(String),
+    ScramFirst,
+    /// Boxed: a silent session must stay small.
+    ScramFinal(Box<ServerFirst>),
+    /// The server's proof is sent; the client has nothing to add.
+    ScramEnd(Box<Proof>),
 }
 
 /// base64 of `Username:` and `Password:`, as the draft and every server have them.
@@ -162,14 +217,22 @@ impl Exchange {
         let (step, challenge) = match mechanism {
             Mechanism::Plain => (Step::Plain, ""),
             Mechanism::Login => (Step::LoginName, LOGIN_NAME_CHALLENGE),
+            Mechanism::ScramSha256 => (Step::ScramFirst, ""),
         };
         let mut exchange = Exchange { step };
         let progress = match initial_response {
-            None => Progress::Challenge(challenge),
+            None => Progress::Challenge(Cow::Borrowed(challenge)),
             Some(b"=") => exchange.respond(b"")?,
             Some(response) => exchange.respond(response)?,
         };
         Ok((exchange, progress))
+    }
+
+    /// Waits for the client's proof.
+    fn scram(server_first: ServerFirst) -> Exchange {
+        Exchange {
+            step: Step::ScramFinal(Box::new(server_first)),
+        }
     }
 
     /// Takes one line of the client, without its line end.
@@ -179,17 +242,30 @@ impl Exchange {
         }
         let data = decode(line)?;
         match std::mem::replace(&mut self.step, Step::Plain) {
-            Step::Plain => plain(&data).map(Progress::Complete),
+            Step::Plain => plain(&data).map(Claim::Password).map(Progress::Complete),
             Step::LoginName => {
                 self.step = Step::LoginPassword(name_of(&data)?);
-                Ok(Progress::Challenge(LOGIN_PASSWORD_CHALLENGE))
+                Ok(Progress::Challenge(Cow::Borrowed(LOGIN_PASSWORD_CHALLENGE)))
             }
-            Step::LoginPassword(name) => Ok(Progress::Complete(Credentials {
+            Step::LoginPassword(name) => Ok(Progress::Complete(Claim::Password(Credentials {
                 mechanism: Some(Mechanism::Login),
                 authorization: None,
                 name,
                 password: Password::new(&data)?,
-            })),
+            }))),
+            Step::ScramFirst => ClientFirst::parse(&data).map(Claim::ScramFirst).map(Progress::Complete),
+            Step::ScramFinal(server_first) => {
+                let (proof, server_final) = server_first.take(&data)?;
+                Ok(match server_final {
+                    Some(server_final) => {
+                        self.step = Step::ScramEnd(Box::new(proof));
+                        Progress::Challenge(Cow::Owned(BASE64.encode(server_final)))
+                    }
+                    None => Progress::Complete(Claim::Scram(proof)),
+                })
+            }
+            Step::ScramEnd(proof) if data.is_empty() => Ok(Progress::Complete(Claim::Scram(*proof))),
+            Step::ScramEnd(_) => Err(SaslError::Malformed),
         }
     }
 }
@@ -236,113 +312,4 @@ fn name_of(bytes: &[u8]) -> Result<String, SaslError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::engine::general_purpose::STANDARD;
-
-    fn complete(authorization: Option<&str>, name: &str, password: &str, mechanism: Mechanism) -> Progress {
-        Progress::Complete(Credentials {
-            mechanism: Some(mechanism),
-            authorization: authorization.map(str::to_owned),
-            name: name.to_owned(),
-            password: Password::new(password.as_bytes()).unwrap(),
-        })
-    }
-
-    #[test]
-    fn plain_takes_what_rfc_4616_allows() {
-        let long_name = "n".repeat(NAME_BYTES_MAX + 1);
-        let long_password = "p".repeat(PASSWORD_BYTES_MAX + 1);
-        let cases: &[(&str, Result<Progress, SaslError>)] = &[
-            (
-                "\0tim\0tanstaafltanstaafl",
-                Ok(complete(None, "tim", "tanstaafltanstaafl", Mechanism::Plain)),
-            ),
-            (
-                "Ursel\0Kurt\0xipj3plmq",
-                Ok(complete(Some("Ursel"), "Kurt", "xipj3plmq", Mechanism::Plain)),
-            ),
-            (
-                "Kurt\0Kurt\0xipj3plmq",
-                Ok(complete(None, "Kurt", "xipj3plmq", Mechanism::Plain)),
-            ),
-            (
-                "\0jürgen@example.org\0pässword",
-                Ok(complete(None, "jürgen@example.org", "pässword", Mechanism::Plain)),
-            ),
-            ("", Err(SaslError::Malformed)),
-            ("\0\0", Err(SaslError::Malformed)),
-            ("\0tim\0", Err(SaslError::Malformed)),
-            ("\0\0secret", Err(SaslError::Malformed)),
-            ("tim\0secret", Err(SaslError::Malformed)),
-            ("\0tim\0secret\0more", Err(SaslError::Malformed)),
-            ("\0tim\ntom\0secret", Err(SaslError::Malformed)),
-            (&format!("\0{long_name}\0p"), Err(SaslError::TooLong)),
-            (&format!("\0n\0{long_password}"), Err(SaslError::TooLong)),
-        ];
-        for (message, expected) in cases {
-            let line = STANDARD.encode(message);
-            let direct = Exchange::start(Mechanism::Plain, Some(line.as_bytes())).map(|(_, progress)| progress);
-            // An empty message is "=" as an initial response and an empty line as an answer to the challenge.
-            assert_eq!(&direct, expected, "{message:?}");
-            let (mut exchange, challenge) = Exchange::start(Mechanism::Plain, None).unwrap();
-            assert_eq!(challenge, Progress::Challenge(""));
-            assert_eq!(&exchange.respond(line.as_bytes()), expected, "{message:?}");
-        }
-    }
-
-    #[test]
-    fn login_asks_twice_and_takes_an_initial_name() {
-        let (mut exchange, first) = Exchange::start(Mechanism::Login, None).unwrap();
-        assert_eq!(first, Progress::Challenge("VXNlcm5hbWU6"));
-        assert_eq!(
-            exchange.respond(STANDARD.encode("tim").as_bytes()),
-            Ok(Progress::Challenge("UGFzc3dvcmQ6"))
-        );
-        let last = exchange.respond(STANDARD.encode("secret").as_bytes());
-        assert_eq!(last, Ok(complete(None, "tim", "secret", Mechanism::Login)));
-
-        let (mut exchange, second) = Exchange::start(Mechanism::Login, Some(b"dGlt")).unwrap();
-        assert_eq!(second, Progress::Challenge("UGFzc3dvcmQ6"));
-        assert_eq!(exchange.respond(b""), Err(SaslError::Malformed));
-        assert!(matches!(
-            Exchange::start(Mechanism::Login, Some(b"=")),
-            Err(SaslError::Malformed)
-        ));
-    }
-
-    #[test]
-    fn lines_that_are_no_response() {
-        let cases: &[(&[u8], SaslError)] = &[
-            (b"*", SaslError::Cancelled),
-            (b"**", SaslError::BadBase64),
-            (b"AHRpbQB0 YW5z", SaslError::BadBase64),
-            (b"\xff", SaslError::BadBase64),
-            (b"A", SaslError::BadBase64),
-            (&[b'A'; LINE_BYTES_MAX + 1], SaslError::TooLong),
-        ];
-        for (line, expected) in cases {
-            for mechanism in Mechanism::ALL {
-                let (mut exchange, _) = Exchange::start(mechanism, None).unwrap();
-                assert_eq!(exchange.respond(line), Err(*expected));
-            }
-        }
-    }
-
-    #[test]
-    fn padding_may_be_missing_and_names_have_any_case() {
-        assert_eq!(decode(b"dGk"), Ok(b"ti".to_vec()));
-        assert_eq!(Mechanism::parse(b"plain"), Some(Mechanism::Plain));
-        assert_eq!(Mechanism::parse(b"Login"), Some(Mechanism::Login));
-        assert_eq!(Mechanism::parse(b"XOAUTH2"), None);
-    }
-
-    #[test]
-    fn a_password_is_never_shown() {
-        let credentials = Credentials::from_login_command(b"tim", b"secret").unwrap();
-        assert!(!format!("{credentials:?}").contains("secret"));
-        assert!(Credentials::from_login_command(b"", b"secret").is_err());
-        assert!(Credentials::from_login_command(b"tim", b"").is_err());
-        assert!(Credentials::from_login_command(b"t\0im", b"x").is_err());
-    }
-}
+mod tests;

@@ -1,14 +1,14 @@
 //! Drives a login's core over a stream.
 
 use super::LoginContext;
-use crate::authenticate::{Attempt, Outcome};
+use crate::authenticate::{Attempt, Outcome, ProofAttempt};
 use crate::backend::{Login, Opening};
 use crate::drain::DrainHandle;
 use crate::session_id::SessionId;
 use futures_util::future::{Either, select};
 use pigeon_datatree_cache::Service;
 use pigeon_engine::byte_stream::ByteStream;
-use pigeon_proto::sasl::Credentials;
+use pigeon_proto::sasl::{Claim, Exchange};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,8 +19,8 @@ use std::time::Duration;
 pub(super) enum Event {
     /// Send the output, then go on with the rest of the input.
     Flush,
-    /// Check these, then call `refused`, or hand over. What is left of the input goes with the stream.
-    Check(Credentials),
+    /// Check this, then call `refused` or `challenge`, or hand over. What is left of the input goes with the stream.
+    Check(Claim),
     /// Do the handshake. What is left of the input came in the clear, and makes the handshake fail.
     StartTls,
     /// Close.
@@ -53,6 +53,9 @@ pub(super) trait LoginCore: 'static {
 
     /// The check failed; writes the answer.
     fn refused(&mut self, refusal: Refusal, out: &mut Vec<u8>);
+
+    /// The check needs another word of the client; writes the question.
+    fn challenge(&mut self, exchange: Exchange, challenge: &str, out: &mut Vec<u8>);
 
     /// The check succeeded: what the backend goes on with.
     fn opening(&mut self) -> Opening;
@@ -136,7 +139,7 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
                 None
             }
             Some(Event::StartTls) => self.start_tls().await,
-            Some(Event::Check(credentials)) => self.check(credentials).await,
+            Some(Event::Check(claim)) => self.check(claim).await,
         }
     }
 
@@ -170,15 +173,32 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
         }))
     }
 
-    async fn check(mut self: Box<Self>, credentials: Credentials) -> Option<Box<Self>> {
-        let peer = self.stream.peer_address().ip();
-        let attempt = Attempt {
-            session: self.id,
-            credentials,
-            peer,
-            service: C::SERVICE,
+    async fn check(mut self: Box<Self>, claim: Claim) -> Option<Box<Self>> {
+        let (session, peer) = (self.id, self.stream.peer_address().ip());
+        let service = C::SERVICE;
+        let authenticate = &self.context.authenticate;
+        let checking = match claim {
+            Claim::Password(credentials) => authenticate.check(Attempt {
+                session,
+                credentials,
+                peer,
+                service,
+            }),
+            Claim::Scram(proof) => authenticate.check_proof(ProofAttempt {
+                session,
+                proof,
+                peer,
+                service,
+            }),
+            Claim::ScramFirst(first) => {
+                let (exchange, challenge) = authenticate.challenge(first);
+                let mut out = Vec::new();
+                self.core.challenge(exchange, &challenge, &mut out);
+                self.send(out).await.ok()?;
+                return Some(self);
+            }
         };
-        let refusal = match self.context.authenticate.check(attempt).await {
+        let refusal = match checking.await {
             Outcome::Accepted(account) => {
                 let Session {
                     stream,

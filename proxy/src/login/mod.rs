@@ -17,6 +17,7 @@ use pigeon_engine::stream::Stream;
 use pigeon_engine::tls::TlsAcceptor;
 use pigeon_proto::network::Network;
 pub use pigeon_proto::pop3::Limits;
+use pigeon_proto::sasl::Mechanisms;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct LoginContext<S = Stream> {
     pub timeout: Duration,
     /// How much a client may get wrong.
     pub limits: Limits,
+    /// How clients log in, where a password may travel.
+    pub mechanisms: Mechanisms,
     /// Checks passwords.
     pub authenticate: Rc<dyn CheckCredentials>,
     /// Takes over after the login.
@@ -46,6 +49,7 @@ impl<S: ByteStream> LoginContext<S> {
         Offer {
             starttls: self.tls.as_ref().is_some_and(TlsAcceptor::has_certificate) && !tls,
             passwords: tls || self.trusted.iter().any(|network| network.contains(peer)),
+            mechanisms: self.mechanisms,
         }
     }
 }
@@ -57,6 +61,8 @@ pub struct Offer {
     pub starttls: bool,
     /// Passwords may travel: TLS is on, or the client is trusted.
     pub passwords: bool,
+    /// How, beside the commands LOGIN, and USER with PASS.
+    pub mechanisms: Mechanisms,
 }
 
 #[cfg(test)]

@@ -7,15 +7,21 @@ use crate::session_id::SessionId;
 use pigeon_datatree_cache::Service;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::pop3::{Authorization, AuthorizationEvent, Refusal};
+use pigeon_proto::sasl::Exchange;
 use std::rc::Rc;
 
 /// Serves a connection from the greeting to its end or its hand-over. On port 995 the handshake has been done before.
 pub fn serve<S: ByteStream>(stream: S, session: SessionId, context: Rc<LoginContext<S>>) -> impl Future<Output = ()> {
-    let Offer { starttls, passwords } = context.offer(&stream);
+    let Offer {
+        starttls,
+        passwords,
+        mechanisms,
+    } = context.offer(&stream);
     let mut greeting = Vec::new();
     let offer = pigeon_proto::pop3::Offer {
         stls: starttls,
         passwords,
+        mechanisms,
     };
     let core = Authorization::new(offer, context.limits, &mut greeting);
     driver::serve(stream, core, greeting, session, context)
@@ -27,7 +33,7 @@ impl LoginCore for Authorization {
     fn next_event(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Option<Event> {
         Some(match Authorization::next_event(self, input, out)? {
             AuthorizationEvent::Flush => Event::Flush,
-            AuthorizationEvent::Check(credentials) => Event::Check(credentials),
+            AuthorizationEvent::Check(claim) => Event::Check(claim),
             AuthorizationEvent::StartTls => Event::StartTls,
             AuthorizationEvent::Close => Event::Close,
         })
@@ -40,6 +46,10 @@ impl LoginCore for Authorization {
             driver::Refusal::Temporary => Refusal::Temporary,
         };
         Authorization::refused(self, refusal, out);
+    }
+
+    fn challenge(&mut self, exchange: Exchange, challenge: &str, out: &mut Vec<u8>) {
+        Authorization::challenge(self, exchange, challenge, out);
     }
 
     fn opening(&mut self) -> Opening {

@@ -1,7 +1,7 @@
 //! Both protocols over a stream in memory: whole, at every cut and byte by byte.
 
 use super::*;
-use crate::authenticate::{Attempt, Outcome};
+use crate::authenticate::{Attempt, Outcome, ProofAttempt};
 use crate::backend::Login;
 use crate::session_id::SessionId;
 use futures_util::FutureExt as _;
@@ -9,6 +9,9 @@ use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::{Account, Service, Snapshot};
 use pigeon_engine::testing::{Dialogue, MemoryStream, same_for_all_cuts};
 use pigeon_engine::tls::PemIdentity;
+use pigeon_proto::sasl::Exchange;
+use pigeon_proto::sasl::scram::ClientFirst;
+use pigeon_proto::sasl::scram::client::{Client, ClientKeys};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -42,6 +45,19 @@ impl CheckCredentials for Checker {
             ("bob", _) if right => Outcome::NotAllowed,
             ("carol", _) => Outcome::Unavailable,
             _ => Outcome::Refused,
+        };
+        std::future::ready(outcome).boxed_local()
+    }
+
+    fn challenge(&self, first: ClientFirst) -> (Exchange, String) {
+        let keys = ClientKeys::derive(b"pigeon", b"salt", 4096);
+        first.answer(keys.verifier(b"salt".to_vec(), 4096), "server")
+    }
+
+    fn check_proof(&self, attempt: ProofAttempt) -> LocalBoxFuture<'static, Outcome> {
+        let outcome = match attempt.proof.proven {
+            Some(_) => Outcome::Accepted(alice()),
+            None => Outcome::Refused,
         };
         std::future::ready(outcome).boxed_local()
     }
@@ -86,6 +102,7 @@ fn context(tls: Option<TlsAcceptor>, trusted: bool) -> Rc<LoginContext<MemoryStr
             bad_commands_max: 10,
             failed_logins_max: 3,
         },
+        mechanisms: Mechanisms::default(),
         authenticate: Rc::new(Checker),
         backend: Rc::new(Shower),
         drain: Drain::new(),
@@ -430,4 +447,56 @@ fn a_silent_session_is_small() {
         println!("{name}: {bytes} bytes");
         assert!(bytes <= 512, "{name} needs {bytes} bytes");
     }
+}
+
+/// Logs in, or fails with another password; gives what the server said to the last message.
+fn scram(protocol: Protocol, password: &[u8]) -> String {
+    let mut context = Rc::into_inner(context(None, true)).expect("nobody else has it");
+    context.mechanisms.scram_sha_256 = true;
+    let mut dialogue = start(protocol, Rc::new(context));
+    let greeting = dialogue.take_text();
+    let client = Client::new("alice", None, "client");
+    let begin = match protocol {
+        Protocol::Imap => {
+            assert!(
+                greeting.contains(" AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN]"),
+                "{greeting}"
+            );
+            format!("a AUTHENTICATE SCRAM-SHA-256 {}\r\n", client.first())
+        }
+        Protocol::Pop3 => format!("AUTH SCRAM-SHA-256 {}\r\n", client.first()),
+    };
+    let mut question = |line: &str| {
+        dialogue.send(line.as_bytes());
+        dialogue.take_text()
+    };
+    let challenge = question(&begin);
+    let challenge = challenge.strip_prefix("+ ").expect("a challenge").trim_end();
+    let challenge = client.challenge(challenge.as_bytes()).expect("of SCRAM");
+    let keys = ClientKeys::derive(password, &challenge.salt, challenge.iterations);
+    let (last, expected) = challenge.answer(&keys);
+    let answer = question(&format!("{last}\r\n"));
+    let Some(server_final) = answer.strip_prefix("+ ") else {
+        return answer;
+    };
+    expected
+        .check(server_final.trim_end().as_bytes())
+        .expect("the server knows it");
+    question("\r\nand more\r\n")
+}
+
+#[test]
+fn scram_logs_in_and_hands_over() {
+    assert_eq!(
+        scram(Protocol::Imap, b"pigeon"),
+        "(alice@example.org Imap { tag: Tag(\"a\") } session 0000000000000007)\r\nand more\r\n"
+    );
+    assert_eq!(
+        scram(Protocol::Pop3, b"pigeon"),
+        "(alice@example.org Pop3 { utf8: false } session 0000000000000007)\r\nand more\r\n"
+    );
+    let refused = scram(Protocol::Imap, b"wrong");
+    assert!(refused.starts_with("a NO [AUTHENTICATIONFAILED] "), "{refused}");
+    let refused = scram(Protocol::Pop3, b"wrong");
+    assert!(refused.starts_with("-ERR [AUTH] "), "{refused}");
 }

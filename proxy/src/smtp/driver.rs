@@ -19,7 +19,7 @@ use pigeon_datatree_cache::{Account, Recipient, Service};
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_engine::stream::TlsInfo;
 use pigeon_proto::address::{Address, ForwardPath};
-use pigeon_proto::sasl::Credentials;
+use pigeon_proto::sasl::Claim;
 use pigeon_proto::smtp::{BodySummary, Enhanced, Event, MailParameters, Peer, RecipientParameters, Reply, Session};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -124,7 +124,7 @@ enum Task {
     /// There is much output, or a piece of a message for the store.
     Flush,
     Finish(BodySummary),
-    Authenticate(Credentials),
+    Authenticate(Claim),
     StartTls,
     Close,
 }

@@ -1,10 +1,12 @@
 //! Credentials against control data, with the real hash pool.
 
 use crate::{TREE, run};
+use pigeon_datatree_cache::password::{self, Scheme};
 use pigeon_datatree_cache::{Copy, CopyState, Service, SlowingOptions, Snapshot};
 use pigeon_engine::blocking::BlockingPool;
-use pigeon_proto::sasl::Credentials;
-use pigeon_proxy::{Attempt, Authenticator, Outcome, SessionId};
+use pigeon_proto::sasl::scram::client::{Client, ClientKeys};
+use pigeon_proto::sasl::{Claim, Credentials, Exchange, Mechanism, Progress};
+use pigeon_proxy::{Attempt, Authenticator, Outcome, ProofAttempt, SessionId};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -29,7 +31,11 @@ fn authenticator(copy: &Copy, threads: usize, queue_depth: usize) -> Authenticat
 }
 
 async fn word(authenticator: &Authenticator, attempt: Attempt) -> String {
-    match authenticator.check(attempt).await {
+    said(authenticator.check(attempt).await)
+}
+
+fn said(outcome: Outcome) -> String {
+    match outcome {
         Outcome::Accepted(account) => account.main_address().unwrap_or_default().to_owned(),
         Outcome::Refused => "refused".to_owned(),
         Outcome::NotAllowed => "not allowed".to_owned(),
@@ -148,4 +154,101 @@ fn a_full_pool_is_a_temporary_failure() {
         outcome
     });
     assert_eq!(outcome, "unavailable");
+}
+
+/// The whole exchange; what it came to, and the challenge as the client read it.
+async fn scram(authenticator: &Authenticator, name: &str, password: &str, acting: Option<&str>) -> (String, Vec<u8>) {
+    let client = Client::new(name, acting, "client");
+    let (_, progress) = Exchange::start(Mechanism::ScramSha256, Some(client.first().as_bytes())).unwrap();
+    let Progress::Complete(Claim::ScramFirst(first)) = progress else {
+        panic!("{progress:?}");
+    };
+    let (mut exchange, challenge) = authenticator.challenge(first);
+    let challenge = client.challenge(challenge.as_bytes()).unwrap();
+    let salt = challenge.salt.clone();
+    let keys = ClientKeys::derive(password.as_bytes(), &salt, challenge.iterations);
+    let (last, expected) = challenge.answer(&keys);
+    let mut progress = exchange.respond(last.as_bytes()).unwrap();
+    if let Progress::Challenge(server_final) = &progress {
+        expected.check(server_final.as_bytes()).unwrap();
+        progress = exchange.respond(b"").unwrap();
+    }
+    let Progress::Complete(Claim::Scram(proof)) = progress else {
+        panic!("{progress:?}");
+    };
+    let attempt = ProofAttempt {
+        session: SessionId(1),
+        proof,
+        peer: IpAddr::from([192, 0, 2, 1]),
+        service: Service::Pop3,
+    };
+    (said(authenticator.check_proof(attempt).await), salt)
+}
+
+#[test]
+fn scram_against_the_verifier_of_the_record() {
+    run(|| async {
+        let with_verifiers = |copy: &Copy| {
+            let verifier = password::hash("pigeon", Scheme::ScramSha256);
+            let tree = TREE.replace("userPassword: pigeon", &format!("authPassword: {verifier}"));
+            copy.publish(Snapshot::from_ldif(&tree).unwrap());
+        };
+        let copy = Copy::new(Snapshot::empty());
+        with_verifiers(&copy);
+        let authenticator = authenticator(&copy, 1, 16);
+        let outcome = async |name, password, acting| scram(&authenticator, name, password, acting).await.0;
+        assert_eq!(outcome("alice", "pigeon", None).await, "alice@example.org");
+        assert_eq!(outcome("ALICE@Example.org", "pigeon", None).await, "alice@example.org");
+        assert_eq!(outcome("alice", "pigeons", None).await, "refused");
+        assert_eq!(outcome("alice", "pigeon", Some("bob")).await, "refused");
+        assert_eq!(outcome("bob", "pigeon", None).await, "not allowed");
+        assert_eq!(outcome("carol", "pigeon", None).await, "refused", "she has no verifier");
+        assert_eq!(outcome("nobody", "pigeon", None).await, "refused");
+
+        // A name without a verifier looks like one with: the same salt each time, another one for each name.
+        let salt = async |name| scram(&authenticator, name, "x", None).await.1;
+        let known = salt("alice").await;
+        let unknown = salt("nobody").await;
+        assert_eq!(unknown.len(), known.len());
+        assert_eq!(unknown, salt("NoBody").await);
+        assert_ne!(unknown, salt("somebody").await);
+
+        // While the copy is not current an unknown name may exist.
+        copy.publish(copy.current().in_state(CopyState::Lost));
+        assert_eq!(outcome("nobody", "pigeon", None).await, "unavailable");
+        assert_eq!(outcome("alice", "pigeon", None).await, "alice@example.org");
+    });
+}
+
+/// Between the challenge and the proof the password changed.
+#[test]
+fn a_proof_of_a_verifier_that_is_gone_is_refused() {
+    run(|| async {
+        let tree = |password: &str| {
+            let verifier = password::hash(password, Scheme::ScramSha256);
+            TREE.replace("userPassword: pigeon", &format!("authPassword: {verifier}"))
+        };
+        let copy = Copy::new(Snapshot::from_ldif(&tree("pigeon")).unwrap());
+        let authenticator = authenticator(&copy, 1, 16);
+        let client = Client::new("alice", None, "client");
+        let (_, progress) = Exchange::start(Mechanism::ScramSha256, Some(client.first().as_bytes())).unwrap();
+        let Progress::Complete(Claim::ScramFirst(first)) = progress else {
+            panic!("{progress:?}");
+        };
+        let (mut exchange, challenge) = authenticator.challenge(first);
+        let challenge = client.challenge(challenge.as_bytes()).unwrap();
+        let keys = ClientKeys::derive(b"pigeon", &challenge.salt, challenge.iterations);
+        exchange.respond(challenge.answer(&keys).0.as_bytes()).unwrap();
+        let Ok(Progress::Complete(Claim::Scram(proof))) = exchange.respond(b"") else {
+            panic!("it is proven");
+        };
+        copy.publish(Snapshot::from_ldif(&tree("another")).unwrap());
+        let attempt = ProofAttempt {
+            session: SessionId(1),
+            proof,
+            peer: IpAddr::from([192, 0, 2, 1]),
+            service: Service::Pop3,
+        };
+        assert_eq!(said(authenticator.check_proof(attempt).await), "refused");
+    });
 }

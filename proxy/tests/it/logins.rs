@@ -7,6 +7,7 @@ use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::net::{Connection, Listener};
 use pigeon_engine::stream::Stream;
 use pigeon_engine::{CoreId, core_count, on_core, spawn};
+use pigeon_proto::sasl::Mechanisms;
 use pigeon_proxy::drain::Drain;
 use pigeon_proxy::login::{self, Limits, LoginContext};
 use pigeon_proxy::{Authenticator, Backend, Login, SessionId};
@@ -54,6 +55,7 @@ fn a_login_moves_to_another_core_with_what_was_sent_ahead() {
                 bad_commands_max: 10,
                 failed_logins_max: 3,
             },
+            mechanisms: Mechanisms::default(),
             authenticate: Rc::new(Authenticator::new(
                 Rc::new(copy.for_core()),
                 pool,

@@ -81,6 +81,7 @@ bare_newline = "normalise"
 over_quota = "defer"
 greeting_delay = "2s"
 sender_must_match = true
+scram_sha_256 = true
 delivered_to = false
 
 [status]

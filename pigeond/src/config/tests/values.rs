@@ -77,6 +77,7 @@ fn a_full_one_is_read() {
             over_quota: OverQuota::Defer,
             greeting_delay: Period::seconds(2),
             sender_must_match: true,
+            scram_sha_256: true,
             delivered_to: false,
         }
     );

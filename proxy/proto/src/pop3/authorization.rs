@@ -6,7 +6,7 @@ use super::capability::write_capabilities;
 use super::command::Command;
 use super::line::{Line, LineBuffer};
 use super::{AUTHENTICATION_LINE_MAX, COMMAND_LINE_MAX, OUTPUT_FLUSH_BYTES};
-use crate::sasl::{Credentials, Exchange, Mechanism, Progress, SaslError};
+use crate::sasl::{Claim, Credentials, Exchange, Mechanisms, Progress, SaslError};
 
 /// What the connection is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Offer {
     pub stls: bool,
     /// Passwords may travel: TLS is on, or the client's address is trusted.
     pub passwords: bool,
+    /// How, beside USER and PASS.
+    pub mechanisms: Mechanisms,
 }
 
 /// How much a client may get wrong.
@@ -31,8 +33,9 @@ pub struct Limits {
 pub enum AuthorizationEvent {
     /// Send the output, then go on with the rest of the input.
     Flush,
-    /// Check these, then call `refused` or hand the connection over. The rest of the input belongs to whoever goes on.
-    Check(Credentials),
+    /// Check this, then call `refused`, or `challenge` where it is the beginning of an exchange, or hand the connection over.
+    /// The rest of the input belongs to whoever goes on.
+    Check(Claim),
     /// Send the output, do the handshake, then call `tls_started`. The rest of the input must fail the handshake: it came
     /// in the clear and could be taken for the client's own words after it (RFC 2595 section 4).
     StartTls,
@@ -134,6 +137,13 @@ impl Authorization {
         }
     }
 
+    /// The check of the last `Check` needs another word of the client.
+    pub fn challenge(&mut self, exchange: Exchange, challenge: &str, out: &mut Vec<u8>) {
+        debug_assert!(matches!(self.state, State::Checking), "nothing is being checked");
+        self.state = State::Exchange(exchange);
+        challenge_line(challenge, out);
+    }
+
     /// TLS is on: what was said in the clear counts for nothing (RFC 2595 section 4).
     pub fn tls_started(&mut self) {
         self.state = State::Idle;
@@ -141,6 +151,7 @@ impl Authorization {
         self.offer = Offer {
             stls: false,
             passwords: true,
+            ..self.offer
         };
     }
 
@@ -160,7 +171,7 @@ impl Authorization {
 
     fn command(&mut self, command: Command<'_>, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
         match command {
-            Command::Capa => write_capabilities(out, self.offer.passwords, self.offer.stls),
+            Command::Capa => write_capabilities(out, self.offer),
             Command::Noop => out.extend_from_slice(b"+OK\r\n"),
             Command::Quit => {
                 out.extend_from_slice(b"+OK Bye\r\n");
@@ -179,7 +190,7 @@ impl Authorization {
             Command::Auth { mechanism: None, .. } => {
                 out.extend_from_slice(b"+OK\r\n");
                 if self.offer.passwords {
-                    for name in Mechanism::ALL.map(Mechanism::name) {
+                    for name in self.offer.mechanisms.names() {
                         out.extend_from_slice(name.as_bytes());
                         out.extend_from_slice(b"\r\n");
                     }
@@ -194,13 +205,16 @@ impl Authorization {
                 out.extend_from_slice(b"+OK\r\n");
             }
             Command::Pass(password) => match std::mem::replace(&mut self.state, State::Idle) {
-                State::Named(name) => return self.check(Credentials::from_login_command(&name, password).ok(), out),
+                State::Named(name) => {
+                    let credentials = Credentials::from_login_command(&name, password).ok();
+                    return self.check(credentials.map(Claim::Password), out);
+                }
                 _ => return self.bad_command("USER first", out),
             },
             Command::Auth {
                 mechanism: Some(name),
                 initial_response,
-            } => match Mechanism::parse(name) {
+            } => match self.offer.mechanisms.parse(name) {
                 None => out.extend_from_slice(b"-ERR Unknown mechanism\r\n"),
                 Some(mechanism) => match Exchange::start(mechanism, initial_response) {
                     Ok((exchange, step)) => {
@@ -224,17 +238,12 @@ impl Authorization {
     fn step(&mut self, step: Result<Progress, SaslError>, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
         let error = match step {
             Ok(Progress::Challenge(challenge)) => {
-                out.extend_from_slice(b"+ ");
-                out.extend_from_slice(challenge.as_bytes());
-                out.extend_from_slice(b"\r\n");
+                challenge_line(&challenge, out);
                 return None;
             }
             // Acting for another account is not offered to clients.
-            Ok(Progress::Complete(credentials)) => {
-                return self.check(
-                    Some(credentials).filter(|credentials| credentials.authorization.is_none()),
-                    out,
-                );
+            Ok(Progress::Complete(claim)) => {
+                return self.check(Some(claim).filter(|claim| claim.authorization().is_none()), out);
             }
             Err(error) => error,
         };
@@ -248,10 +257,10 @@ impl Authorization {
     }
 
     /// `None`: credentials that nobody can have fail here as wrong ones do.
-    fn check(&mut self, credentials: Option<Credentials>, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
+    fn check(&mut self, claim: Option<Claim>, out: &mut Vec<u8>) -> Option<AuthorizationEvent> {
         self.state = State::Checking;
-        match credentials {
-            Some(credentials) => Some(AuthorizationEvent::Check(credentials)),
+        match claim {
+            Some(claim) => Some(AuthorizationEvent::Check(claim)),
             None => {
                 self.refused(Refusal::Credentials, out);
                 None
@@ -273,6 +282,13 @@ impl Authorization {
         self.state = State::Closing;
         Some(AuthorizationEvent::Close)
     }
+}
+
+/// `+` and a text in base64.
+fn challenge_line(challenge: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"+ ");
+    out.extend_from_slice(challenge.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// `-ERR` and a text.

@@ -1,19 +1,19 @@
 //! The list that `CAPA` gives (RFC 2449).
 
-use crate::sasl::Mechanism;
+use super::authorization::Offer;
 
-/// Writes the whole multi-line response. `passwords` is whether a login may be tried, `stls` whether STLS is on offer.
+/// Writes the whole multi-line response. What is on `offer` may be tried.
 ///
 /// RFC 2449 section 6 wants USER and SASL to be the same before and after the login; UTF8 (RFC 6856 section 2.1) carries
 /// USER, because names and passwords are UTF-8 here.
-pub(super) fn write_capabilities(out: &mut Vec<u8>, passwords: bool, stls: bool) {
+pub(super) fn write_capabilities(out: &mut Vec<u8>, offer: Offer) {
     out.extend_from_slice(b"+OK Capability list follows\r\n");
-    if stls {
+    if offer.stls {
         out.extend_from_slice(b"STLS\r\n");
     }
-    if passwords {
+    if offer.passwords {
         out.extend_from_slice(b"USER\r\nSASL");
-        for name in Mechanism::ALL.map(Mechanism::name) {
+        for name in offer.mechanisms.names() {
             out.push(b' ');
             out.extend_from_slice(name.as_bytes());
         }

@@ -1,12 +1,13 @@
 //! The TRANSACTION state (RFC 1939 section 5): commands on a maildrop, up to `QUIT`, which asks the driver for the UPDATE
 //! state. Any other end of the session leaves all mail as it was.
 
-use super::authorization::error_line;
+use super::authorization::{Offer, error_line};
 use super::capability::write_capabilities;
 use super::command::{Command, MessageNumber};
 use super::line::{Line, LineBuffer};
 use super::maildrop::{Kept, Listing, Maildrop};
 use super::{COMMAND_LINE_MAX, OUTPUT_FLUSH_BYTES};
+use crate::sasl::Mechanisms;
 use std::io::Write as _;
 
 /// What the driver has to do. Output written before the event is sent first.
@@ -38,12 +39,14 @@ pub struct Transaction {
     maildrop: Maildrop,
     bad_commands: u32,
     bad_commands_max: u32,
+    mechanisms: Mechanisms,
     closing: bool,
 }
 
 impl Transaction {
-    /// A session over `maildrop`, closed after so many bad commands; writes the answer to the login.
-    pub fn new(maildrop: Maildrop, bad_commands_max: u32, out: &mut Vec<u8>) -> Self {
+    /// A session over `maildrop`, closed after so many bad commands; writes the answer to the login. `mechanisms` are those
+    /// that were on offer before it: `CAPA` names them still.
+    pub fn new(maildrop: Maildrop, bad_commands_max: u32, mechanisms: Mechanisms, out: &mut Vec<u8>) -> Self {
         let (count, bytes) = maildrop.status();
         write!(out, "+OK {count} messages ({bytes} octets)\r\n").expect("writing to memory");
         Self {
@@ -51,6 +54,7 @@ impl Transaction {
             maildrop,
             bad_commands: 0,
             bad_commands_max,
+            mechanisms,
             closing: false,
         }
     }
@@ -105,7 +109,14 @@ impl Transaction {
 
     fn command(&mut self, command: Command<'_>, out: &mut Vec<u8>) -> Option<TransactionEvent> {
         match command {
-            Command::Capa => write_capabilities(out, true, false),
+            Command::Capa => {
+                let offer = Offer {
+                    stls: false,
+                    passwords: true,
+                    mechanisms: self.mechanisms,
+                };
+                write_capabilities(out, offer);
+            }
             Command::Noop => out.extend_from_slice(b"+OK\r\n"),
             Command::Quit => return Some(TransactionEvent::Update),
             Command::Rset => {

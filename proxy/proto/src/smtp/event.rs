@@ -2,7 +2,7 @@
 
 use super::parameters::{MailParameters, RecipientParameters};
 use crate::address::{Address, ForwardPath};
-use crate::sasl::Credentials;
+use crate::sasl::Claim;
 use std::ops::Range;
 
 /// What one call of `Session::process` did.
@@ -31,8 +31,8 @@ pub enum Event {
         /// What came with it.
         parameters: RecipientParameters,
     },
-    /// Answer: `answer_authentication`.
-    Authenticate(Credentials),
+    /// Answer: `answer_authentication`, or `challenge` where it is the beginning of an exchange.
+    Authenticate(Claim),
     /// The message begins.
     BodyBegin,
     /// The next piece of the message, dots unstuffed.

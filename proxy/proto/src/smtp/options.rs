@@ -1,5 +1,6 @@
 //! How a listener's sessions behave: protocol, bounds, time-outs and policies. Shared by all sessions of a listener.
 
+use crate::sasl::Mechanisms;
 use std::time::Duration;
 
 /// Which protocol is spoken.
@@ -45,6 +46,8 @@ pub struct Options {
     pub start_tls: bool,
     /// AUTH.
     pub authentication: Authentication,
+    /// How clients authenticate.
+    pub mechanisms: Mechanisms,
     /// CR and LF on their own.
     pub bare_line_ends: BareLineEnds,
     /// Bounds.
@@ -64,6 +67,7 @@ impl Options {
                 Mode::Submission => Authentication::Required,
                 Mode::Smtp | Mode::Lmtp => Authentication::Off,
             },
+            mechanisms: Mechanisms::default(),
             bare_line_ends: BareLineEnds::default(),
             limits: Limits::default(),
             time_outs: TimeOuts::default(),

@@ -50,11 +50,11 @@ impl Reply {
     }
 
     /// Without one: greetings and intermediate replies (RFC 2034 section 4).
-    pub(super) const fn plain(code: u16, text: &'static str) -> Reply {
+    pub(super) fn plain(code: u16, text: impl Into<Cow<'static, str>>) -> Reply {
         Reply {
             code,
             enhanced: None,
-            text: Cow::Borrowed(text),
+            text: text.into(),
         }
     }
 

@@ -8,7 +8,7 @@ use pigeon_proto::imap::capability::{BeforeLogin, before_login, greeting};
 use pigeon_proto::imap::write::{CONTINUE, bad, tagged, untagged};
 use pigeon_proto::imap::{self, Command, CommandReader, ReaderLimits, Tag};
 use pigeon_proto::pop3::Limits;
-use pigeon_proto::sasl::{Credentials, Exchange, Mechanism, Progress, SaslError};
+use pigeon_proto::sasl::{Claim, Credentials, Exchange, Progress, SaslError};
 
 /// The core asks for its output to be sent when there is more of it than this.
 const OUTPUT_FLUSH_BYTES: usize = 8 * 1024;
@@ -82,12 +82,13 @@ impl Authorization {
                 return self.count_bad_command(out);
             }
             Command::Login { user, password } => {
-                return self.check(tag, Credentials::from_login_command(&user, password.expose()), out);
+                let credentials = Credentials::from_login_command(&user, password.expose());
+                return self.check(tag, credentials.map(Claim::Password), out);
             }
             Command::Authenticate {
                 mechanism,
                 initial_response,
-            } => match Mechanism::parse(mechanism.as_bytes()) {
+            } => match self.offer.mechanisms.parse(mechanism.as_bytes()) {
                 None => {
                     tagged(out, &tag, "NO", "[CANNOT] Unknown mechanism");
                     return self.count_bad_command(out);
@@ -114,16 +115,20 @@ impl Authorization {
     ) -> Option<Event> {
         match progress {
             Ok(Progress::Challenge(challenge)) => {
-                out.extend_from_slice(b"+ ");
-                out.extend_from_slice(challenge.as_bytes());
-                out.extend_from_slice(b"\r\n");
-                self.reader.expect_line();
-                self.state = State::Exchange(Box::new((tag, exchange)));
+                self.ask(tag, exchange, &challenge, out);
                 None
             }
-            Ok(Progress::Complete(credentials)) => self.check(tag, Ok(credentials), out),
+            Ok(Progress::Complete(claim)) => self.check(tag, Ok(claim), out),
             Err(error) => self.exchange_failed(&tag, error, out),
         }
+    }
+
+    fn ask(&mut self, tag: Tag, exchange: Exchange, challenge: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"+ ");
+        out.extend_from_slice(challenge.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        self.reader.expect_line();
+        self.state = State::Exchange(Box::new((tag, exchange)));
     }
 
     fn exchange_failed(&mut self, tag: &Tag, error: SaslError, out: &mut Vec<u8>) -> Option<Event> {
@@ -136,11 +141,9 @@ impl Authorization {
     }
 
     /// Credentials that nobody can have fail here as wrong ones do.
-    fn check(&mut self, tag: Tag, credentials: Result<Credentials, SaslError>, out: &mut Vec<u8>) -> Option<Event> {
-        match credentials {
-            Ok(Credentials {
-                authorization: Some(_), ..
-            }) => {
+    fn check(&mut self, tag: Tag, claim: Result<Claim, SaslError>, out: &mut Vec<u8>) -> Option<Event> {
+        match claim {
+            Ok(claim) if claim.authorization().is_some() => {
                 tagged(
                     out,
                     &tag,
@@ -150,9 +153,9 @@ impl Authorization {
                 self.count_failed_login(out);
                 None
             }
-            Ok(credentials) => {
+            Ok(claim) => {
                 self.state = State::Checking(tag);
-                Some(Event::Check(credentials))
+                Some(Event::Check(claim))
             }
             Err(_) => {
                 self.state = State::Checking(tag);
@@ -246,6 +249,13 @@ impl LoginCore for Authorization {
         self.count_failed_login(out);
     }
 
+    fn challenge(&mut self, exchange: Exchange, challenge: &str, out: &mut Vec<u8>) {
+        let State::Checking(tag) = std::mem::replace(&mut self.state, State::Idle) else {
+            unreachable!("nothing is being checked")
+        };
+        self.ask(tag, exchange, challenge, out);
+    }
+
     fn opening(&mut self) -> Opening {
         let State::Checking(tag) = std::mem::replace(&mut self.state, State::Idle) else {
             unreachable!("nothing is being checked")
@@ -258,6 +268,7 @@ impl LoginCore for Authorization {
         self.offer = Offer {
             starttls: false,
             passwords: true,
+            ..self.offer
         };
     }
 
@@ -274,6 +285,6 @@ fn capabilities(offer: Offer) -> String {
     before_login(BeforeLogin {
         starttls: offer.starttls,
         login_allowed: offer.passwords,
-        mechanisms: &Mechanism::ALL.map(Mechanism::name),
+        mechanisms: &offer.mechanisms.names().collect::<Vec<_>>(),
     })
 }

@@ -2,14 +2,14 @@
 //! in a box of its own, so that an idle session does not carry it.
 
 use super::{Driver, Task};
-use crate::authenticate::{Attempt, Outcome};
+use crate::authenticate::{Attempt, Outcome, ProofAttempt};
 use crate::mail_store::TransferError;
 use crate::smtp::counters::add;
 use crate::smtp::transaction::{Answers, Transaction};
 use pigeon_datatree_cache::Service;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::address::Address;
-use pigeon_proto::sasl::Credentials;
+use pigeon_proto::sasl::Claim;
 use pigeon_proto::smtp::{AuthenticationAnswer, BodySummary, Reply};
 use std::fmt;
 
@@ -27,9 +27,9 @@ impl Driver {
                 self.finish(summary).await;
                 Some(stream)
             }
-            Task::Authenticate(credentials) => {
+            Task::Authenticate(claim) => {
                 self.send(&mut stream).await.ok()?;
-                self.authenticate(credentials).await;
+                self.authenticate(claim).await;
                 Some(stream)
             }
             Task::StartTls => self.start_tls(stream).await,
@@ -62,18 +62,32 @@ impl Driver {
         }
     }
 
-    async fn authenticate(&mut self, credentials: Credentials) {
+    async fn authenticate(&mut self, claim: Claim) {
         let counters = self.context.counters.clone();
-        let outcome = match &self.context.authenticate {
-            None => Outcome::Unavailable,
-            Some(authenticate) => {
+        let (session, peer, service) = (self.id, self.peer.ip(), Service::Submission);
+        let outcome = match (&self.context.authenticate, claim) {
+            (None, _) => Outcome::Unavailable,
+            (Some(authenticate), Claim::Password(credentials)) => {
                 let attempt = Attempt {
-                    session: self.id,
+                    session,
                     credentials,
-                    peer: self.peer.ip(),
-                    service: Service::Submission,
+                    peer,
+                    service,
                 };
                 authenticate.check(attempt).await
+            }
+            (Some(authenticate), Claim::Scram(proof)) => {
+                let attempt = ProofAttempt {
+                    session,
+                    proof,
+                    peer,
+                    service,
+                };
+                authenticate.check_proof(attempt).await
+            }
+            (Some(authenticate), Claim::ScramFirst(first)) => {
+                let (exchange, challenge) = authenticate.challenge(first);
+                return self.core.challenge(exchange, challenge, pigeon_engine::now());
             }
         };
         let answer = match outcome {

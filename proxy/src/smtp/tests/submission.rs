@@ -1,10 +1,13 @@
 //! Submission: TLS, passwords, what is added to a header, and what is refused until there is a queue.
 
 use super::*;
-use crate::authenticate::{Attempt, CheckCredentials, Outcome};
+use crate::authenticate::{Attempt, CheckCredentials, Outcome, ProofAttempt};
 use futures_util::future::LocalBoxFuture;
 use pigeon_engine::tls::{PemIdentity, TlsAcceptor};
 use pigeon_proto::network::NetworkSet;
+use pigeon_proto::sasl::Exchange;
+use pigeon_proto::sasl::scram::ClientFirst;
+use pigeon_proto::sasl::scram::client::{Client, ClientKeys};
 
 /// Knows alice's password.
 pub(super) struct Passwords(pub(super) Rc<pigeon_datatree_cache::CoreCopy>);
@@ -17,6 +20,23 @@ impl CheckCredentials for Passwords {
                 b"pigeon" => Outcome::Accepted(snapshot.login(&attempt.credentials.name).expect("known").clone()),
                 b"later" => Outcome::Unavailable,
                 _ => Outcome::Refused,
+            }
+        })
+    }
+
+    fn challenge(&self, first: ClientFirst) -> (Exchange, String) {
+        first.answer(
+            ClientKeys::derive(b"pigeon", b"salt", 4096).verifier(b"salt".to_vec(), 4096),
+            "nonce",
+        )
+    }
+
+    fn check_proof(&self, attempt: ProofAttempt) -> LocalBoxFuture<'static, Outcome> {
+        let snapshot = self.0.snapshot();
+        Box::pin(async move {
+            match attempt.proof.proven {
+                Some(_) => Outcome::Accepted(snapshot.login(&attempt.proof.name).expect("known").clone()),
+                None => Outcome::Refused,
             }
         })
     }
@@ -44,6 +64,38 @@ fn identity() -> PemIdentity {
 
 /// alice and `pigeon`.
 const AUTH: &str = "AUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHBpZ2Vvbg==";
+
+#[test]
+fn scram_authenticates_a_user() {
+    let mut node = node();
+    std::sync::Arc::make_mut(&mut node.context.options).mechanisms.scram_sha_256 = true;
+    let (mut dialogue, _, _) = node.start();
+    let greeting = talk(&mut dialogue, &["EHLO x"]);
+    assert!(
+        greeting.contains("250-AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n"),
+        "{greeting}"
+    );
+    for (password, answer) in [(&b"wrong"[..], "535 5.7.8 "), (b"pigeon", "235 2.7.0 ")] {
+        let client = Client::new("alice@example.org", None, "client");
+        let challenge = talk(&mut dialogue, &["AUTH SCRAM-SHA-256", &client.first()]);
+        let challenge = challenge
+            .lines()
+            .last()
+            .and_then(|line| line.strip_prefix("334 "))
+            .expect("a challenge");
+        let challenge = client.challenge(challenge.as_bytes()).expect("of SCRAM");
+        let (last, expected) = challenge.answer(&ClientKeys::derive(password, b"salt", 4096));
+        let mut said = talk(&mut dialogue, &[&last]);
+        if let Some(server_final) = said.strip_prefix("334 ") {
+            expected
+                .check(server_final.trim_end().as_bytes())
+                .expect("the server knows it");
+            said = talk(&mut dialogue, &[""]);
+        }
+        assert!(said.starts_with(answer), "{said}");
+    }
+    assert!(talk(&mut dialogue, &["MAIL FROM:<alice@example.org>"]).starts_with("250 "));
+}
 
 #[test]
 fn a_user_sends_to_local_recipients_only() {

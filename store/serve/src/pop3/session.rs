@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::pop3::{Listing, Maildrop, MessageText, Transaction, TransactionEvent};
+use pigeon_proto::sasl::Mechanisms;
 use pigeon_store::{Account, BodyReader, BodyTraits, Mailbox, Message, Pop3Lock, StoreError, Uid, Volume};
 use std::io;
 use std::pin::pin;
@@ -44,6 +45,8 @@ pub struct Pop3Limits {
     pub send_timeout: Duration,
     /// Bad commands after which the session is closed.
     pub bad_commands_max: u32,
+    /// Those that were on offer before the login, for `CAPA`.
+    pub mechanisms: Mechanisms,
 }
 
 /// A session after its login. It is moved about in its box, which keeps the future of a silent client small.
@@ -108,7 +111,12 @@ async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<Box<Sess
                 )
             };
             let mut out = Vec::new();
-            let core = Transaction::new(mailbox.with_messages(messages), limits.bad_commands_max, &mut out);
+            let core = Transaction::new(
+                mailbox.with_messages(messages),
+                limits.bad_commands_max,
+                limits.mechanisms,
+                &mut out,
+            );
             send(&mut stream, limits.send_timeout, out.into()).await.ok()?;
             return Some(Box::new(Session {
                 stream,

@@ -4,6 +4,7 @@ use super::*;
 use crate::imap::{EndReason, SessionEnd};
 use bytes::Bytes;
 use pigeon_engine::testing::{MemoryPeer, memory_stream, same_for_all_cuts};
+use pigeon_proto::sasl::Mechanisms;
 use pigeon_store::disk::Disk;
 use pigeon_store::sim::{Executor, SimDisk};
 use pigeon_store::{Account, AccountId, Flags, NewMessage, Uid, Volume, VolumeId, VolumeOptions};
@@ -15,6 +16,7 @@ const LIMITS: Pop3Limits = Pop3Limits {
     idle_timeout: Duration::from_secs(600),
     send_timeout: Duration::from_secs(60),
     bad_commands_max: 5,
+    mechanisms: Mechanisms { scram_sha_256: false },
 };
 
 /// A volume in memory with one account.

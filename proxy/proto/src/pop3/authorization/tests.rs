@@ -1,17 +1,21 @@
 use super::*;
 use crate::pop3::transcript::check;
+use crate::sasl::scram::Verifier;
 
 const LIMITS: Limits = Limits {
     bad_commands_max: 10,
     failed_logins_max: 3,
 };
+const PASSWORDS: Mechanisms = Mechanisms { scram_sha_256: false };
 const PLAIN: Offer = Offer {
     stls: true,
     passwords: false,
+    mechanisms: PASSWORDS,
 };
 const TRUSTED: Offer = Offer {
     stls: true,
     passwords: true,
+    mechanisms: PASSWORDS,
 };
 
 /// Feeds `pieces`; alice/pigeon is let in (written as `(in ...)`), bob may not use POP3, the clock is out of order for carol.
@@ -22,7 +26,12 @@ fn run(offer: Offer, pieces: &[&[u8]]) -> Vec<u8> {
         while let Some(event) = session.next_event(&mut piece, &mut out) {
             match event {
                 AuthorizationEvent::Flush => {}
-                AuthorizationEvent::Check(credentials) => {
+                AuthorizationEvent::Check(Claim::ScramFirst(first)) => {
+                    let (exchange, challenge) = first.answer(Verifier::unprovable(4096, b"salt".to_vec()), "nonce");
+                    session.challenge(exchange, &challenge, &mut out);
+                }
+                AuthorizationEvent::Check(Claim::Scram(_)) => session.refused(Refusal::Credentials, &mut out),
+                AuthorizationEvent::Check(Claim::Password(credentials)) => {
                     match (credentials.name.as_str(), credentials.password.as_bytes()) {
                         ("alice", b"pigeon") => {
                             let text = if session.utf8() {
@@ -105,6 +114,34 @@ fn logins() {
          C: AGFsaWNlAHBpZ2Vvbg==
          S: (in)",
         |pieces| run(TRUSTED, pieces),
+    );
+}
+
+#[test]
+fn scram_where_it_is_on_offer() {
+    let offer = Offer {
+        mechanisms: Mechanisms { scram_sha_256: true },
+        ..TRUSTED
+    };
+    check(
+        "S: +OK PigeonAir POP3 ready
+         C: AUTH
+         S: +OK
+         S: SCRAM-SHA-256
+         S: PLAIN
+         S: LOGIN
+         S: .
+         C: AUTH SCRAM-SHA-256
+         S: + 
+         C: biwsbj11c2VyLHI9Y2xpZW50
+         S: + cj1jbGllbnRub25jZSxzPWMyRnNkQT09LGk9NDA5Ng==
+         C: *
+         S: -ERR Authentication cancelled
+         C: AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9Y2xpZW50
+         S: + cj1jbGllbnRub25jZSxzPWMyRnNkQT09LGk9NDA5Ng==
+         C: Yz1iaXdzLHI9Y2xpZW50bm9uY2UscD1BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBPQ==
+         S: -ERR [AUTH] Wrong name or password",
+        |pieces| run(offer, pieces),
     );
 }
 

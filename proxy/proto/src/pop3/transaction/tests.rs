@@ -5,7 +5,7 @@ use crate::pop3::transcript::check;
 fn run(pieces: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
     let maildrop = Maildrop::new(9, [(11, 100), (12, 200), (14, 300)].into_iter());
-    let mut session = Transaction::new(maildrop, 10, &mut out);
+    let mut session = Transaction::new(maildrop, 10, Mechanisms::default(), &mut out);
     for mut piece in pieces.iter().copied() {
         while let Some(event) = session.next_event(&mut piece, &mut out) {
             match event {

@@ -2,7 +2,7 @@
 
 use super::{Answer, Greeted, Outcome, Session, State, Transaction};
 use crate::address::DOMAIN_BYTES_MAX;
-use crate::sasl::{Exchange, Mechanism, Progress, SaslError};
+use crate::sasl::{Exchange, Progress, SaslError};
 use crate::smtp::command::{self, VERBS, Verb};
 use crate::smtp::event::{AuthenticationAnswer, Event};
 use crate::smtp::options::{Authentication, Mode};
@@ -118,8 +118,13 @@ impl Session {
         if self.options.start_tls && !self.tls {
             lines.push("STARTTLS");
         }
+        let mut authentication = String::from("AUTH");
         if self.offers_authentication() {
-            lines.push("AUTH PLAIN LOGIN");
+            for name in self.options.mechanisms.names() {
+                authentication.push(' ');
+                authentication.push_str(name);
+            }
+            lines.push(&authentication);
         }
         lines.push("ENHANCEDSTATUSCODES");
         let last = lines.len() - 1;
@@ -290,7 +295,7 @@ impl Session {
         if name.is_empty() || words.next().is_some() {
             return self.refuse(&Reply::fixed(501, Enhanced(5, 5, 4), "expected AUTH mechanism"), now);
         }
-        let Some(mechanism) = Mechanism::parse(name) else {
+        let Some(mechanism) = self.options.mechanisms.parse(name) else {
             return self.refuse(&Reply::fixed(504, Enhanced(5, 5, 4), "mechanism not supported"), now);
         };
         match Exchange::start(mechanism, initial_response) {
@@ -318,11 +323,18 @@ impl Session {
                 self.state = State::Authenticating(exchange);
                 None
             }
-            Progress::Complete(credentials) => {
+            Progress::Complete(claim) => {
                 self.await_answer(Answer::Authentication);
-                Some(Event::Authenticate(credentials))
+                Some(Event::Authenticate(claim))
             }
         }
+    }
+
+    /// Answers `Event::Authenticate` with another question.
+    pub fn challenge(&mut self, exchange: Exchange, challenge: String, now: Instant) {
+        self.take_answer(Answer::Authentication);
+        self.reply(&Reply::plain(334, challenge), now);
+        self.state = State::Authenticating(Box::new(exchange));
     }
 
     /// Answers `Event::Authenticate`.

@@ -15,6 +15,8 @@ mod smuggling;
 
 use super::*;
 use crate::address::ForwardPath;
+use crate::sasl::Claim;
+use crate::sasl::scram::Verifier;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -109,7 +111,16 @@ impl Driver {
                 }
                 self.session.answer_recipient(answer, now);
             }
-            Event::Authenticate(credentials) => {
+            Event::Authenticate(Claim::ScramFirst(first)) => {
+                self.event(format!("verifier {}", first.name()));
+                let (exchange, challenge) = first.answer(Verifier::unprovable(4096, b"salt".to_vec()), "nonce");
+                self.session.challenge(exchange, challenge, now);
+            }
+            Event::Authenticate(Claim::Scram(proof)) => {
+                self.event(format!("proof {} {}", proof.name, proof.proven.is_some()));
+                self.session.answer_authentication(AuthenticationAnswer::Refused, now);
+            }
+            Event::Authenticate(Claim::Password(credentials)) => {
                 let text = format!(
                     "authenticate {} {}",
                     credentials.name,

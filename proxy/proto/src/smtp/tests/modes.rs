@@ -251,6 +251,46 @@ fn every_way_through_an_authentication() {
 }
 
 #[test]
+fn scram_where_it_is_on_offer() {
+    let mut options = submission();
+    options.mechanisms.scram_sha_256 = true;
+    let trusted = Peer {
+        tls: false,
+        trusted: true,
+    };
+    check(
+        &options,
+        trusted,
+        &format!(
+            "{SUBMISSION}
+            S: 250-STARTTLS
+            S: 250-AUTH SCRAM-SHA-256 PLAIN LOGIN
+            S: 250 ENHANCEDSTATUSCODES
+            C: AUTH SCRAM-SHA-256
+            S: 334\\x20
+            C: {first}
+            S: 334 {challenge}
+            E: verifier user
+            C: *
+            S: 501 5.7.0 authentication cancelled
+            C: AUTH SCRAM-SHA-256 {first}
+            S: 334 {challenge}
+            E: verifier user
+            C: {last}
+            S: 535 5.7.8 authentication failed
+            E: proof user false
+            ",
+            // n,,n=user,r=client
+            first = "biwsbj11c2VyLHI9Y2xpZW50",
+            // r=clientnonce,s=c2FsdA==,i=4096
+            challenge = "cj1jbGllbnRub25jZSxzPWMyRnNkQT09LGk9NDA5Ng==",
+            // c=biws,r=clientnonce,p= and the base64 of 32 zeros
+            last = "Yz1iaXdzLHI9Y2xpZW50bm9uY2UscD1BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBPQ==",
+        ),
+    );
+}
+
+#[test]
 fn a_password_is_not_asked_for_in_plaintext() {
     check(
         &submission(),

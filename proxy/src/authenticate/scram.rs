@@ -1,0 +1,147 @@
+//! SCRAM against control data: the verifier of a name for the challenge, and the check of the proof.
+//!
+//! All of it is a look into the core's own copy and a few HMACs: nothing runs off the core. A name without a verifier gets a
+//! challenge like everybody else's, the same each time, so that what the client sees does not tell whether it exists.
+
+use super::{Authenticator, Inner, Outcome, log};
+use crate::session_id::SessionId;
+use hmac::{Hmac, KeyInit, Mac};
+use pigeon_datatree_cache::password::{ScramVerifier, scram_sha_256};
+use pigeon_datatree_cache::{CopyState, Service};
+use pigeon_proto::sasl::Exchange;
+use pigeon_proto::sasl::scram::{ClientFirst, Proof, Verifier};
+use sha2::Sha256;
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
+/// What SCRAM came to.
+#[derive(Clone, Debug)]
+pub struct ProofAttempt {
+    /// Whose, for the log.
+    pub session: SessionId,
+    /// What the client proved.
+    pub proof: Proof,
+    /// Where the client is.
+    pub peer: IpAddr,
+    /// What it wants to use: `Submission`, `Pop3` or `Imap`.
+    pub service: Service,
+}
+
+/// Makes the salts of names without a verifier: for the whole process, because clients come to any core. A restart changes
+/// it, which somebody who asks before and after can see; a secret in control data would be needed for more.
+static SALT_KEY: LazyLock<[[u8; 16]; 2]> =
+    LazyLock::new(|| [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes));
+
+/// What challenges for names without a verifier look like: as those of the account that had one last.
+#[derive(Debug)]
+pub(super) struct ScramDecoys {
+    iterations: Cell<u32>,
+    salt_bytes: Cell<usize>,
+}
+
+impl Default for ScramDecoys {
+    fn default() -> Self {
+        // As our own tools make verifiers.
+        ScramDecoys {
+            iterations: Cell::new(4096),
+            salt_bytes: Cell::new(16),
+        }
+    }
+}
+
+impl ScramDecoys {
+    fn note(&self, verifier: &ScramVerifier) {
+        self.iterations.set(verifier.iterations);
+        self.salt_bytes.set(verifier.salt.len());
+    }
+
+    fn verifier(&self, name: &str) -> Verifier {
+        let mut salt = Vec::new();
+        let mut block = 0_u8;
+        while salt.len() < self.salt_bytes.get() {
+            let mut mac =
+                Hmac::<Sha256>::new_from_slice(SALT_KEY.as_flattened()).expect("HMAC takes keys of any length");
+            mac.update(&[block]);
+            // Names that differ in case alone are one account.
+            mac.update(name.to_lowercase().as_bytes());
+            salt.extend_from_slice(&mac.finalize().into_bytes());
+            block = block.wrapping_add(1);
+        }
+        salt.truncate(self.salt_bytes.get());
+        Verifier::unprovable(self.iterations.get(), salt)
+    }
+}
+
+fn verifier_of(stored: ScramVerifier) -> Verifier {
+    Verifier {
+        iterations: stored.iterations,
+        salt: stored.salt,
+        stored_key: stored.stored_key,
+        server_key: stored.server_key,
+    }
+}
+
+impl Authenticator {
+    /// See [`super::CheckCredentials::challenge`].
+    pub fn challenge(&self, first: ClientFirst) -> (Exchange, String) {
+        let stored = self
+            .inner
+            .copy
+            .snapshot()
+            .login(first.name())
+            .and_then(|account| scram_sha_256(account));
+        let verifier = match stored {
+            Some(stored) => {
+                self.inner.decoys.note(&stored);
+                verifier_of(stored)
+            }
+            None => self.inner.decoys.verifier(first.name()),
+        };
+        // 122 random bits, in letters and digits.
+        first.answer(verifier, &uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// See [`super::CheckCredentials::check_proof`].
+    pub async fn check_proof(&self, attempt: ProofAttempt) -> Outcome {
+        let name = attempt.proof.name.as_str();
+        let proving = self.inner.prove(&attempt);
+        let outcome = self.inner.slowed(attempt.peer, name, proving).await;
+        log(&outcome, attempt.session, attempt.peer, attempt.service, name);
+        outcome
+    }
+}
+
+impl Inner {
+    async fn prove(&self, attempt: &ProofAttempt) -> Outcome {
+        let (account, state) = {
+            let snapshot = self.copy.snapshot();
+            (snapshot.login(&attempt.proof.name).cloned(), snapshot.state())
+        };
+        let Some(account) = account else {
+            return match state {
+                CopyState::Live => Outcome::Refused,
+                // It may well exist.
+                _ => Outcome::Unavailable,
+            };
+        };
+        // What was proven is a verifier; it has to be the account's still.
+        let stored = scram_sha_256(&account).map(verifier_of);
+        match (&attempt.proof, stored) {
+            // Acting as someone else is not offered to clients.
+            (
+                Proof {
+                    authorization: Some(_), ..
+                },
+                _,
+            ) => Outcome::Refused,
+            (
+                Proof {
+                    proven: Some(proven), ..
+                },
+                Some(stored),
+            ) if *proven == stored => self.admit(account, attempt.service),
+            _ => Outcome::Refused,
+        }
+    }
+}
