@@ -68,7 +68,9 @@ const AUTH: &str = "AUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHBpZ2Vvbg==";
 #[test]
 fn scram_authenticates_a_user() {
     let mut node = node();
-    std::sync::Arc::make_mut(&mut node.context.options).mechanisms.scram_sha_256 = true;
+    std::sync::Arc::make_mut(&mut node.context.options)
+        .mechanisms
+        .scram_sha_256 = true;
     let (mut dialogue, _, _) = node.start();
     let greeting = talk(&mut dialogue, &["EHLO x"]);
     assert!(
