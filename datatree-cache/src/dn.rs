@@ -11,15 +11,15 @@ pub(crate) const DN_BYTES_MAX: usize = 8 * 1024;
 
 /// Why a text is no DN.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DnError {
+pub struct DnError {
     /// Byte at which it goes wrong.
-    pub(crate) at: usize,
+    pub at: usize,
     /// What was expected.
-    pub(crate) message: &'static str,
+    pub message: &'static str,
 }
 
 /// The canonical form of a DN; the empty DN (the root) is no entry of ours and is refused.
-pub(crate) fn canonical_dn(text: &str) -> Result<String, DnError> {
+pub fn canonical_dn(text: &str) -> Result<String, DnError> {
     if text.len() > DN_BYTES_MAX {
         return Err(DnError {
             at: DN_BYTES_MAX,

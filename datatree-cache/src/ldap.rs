@@ -19,6 +19,7 @@ mod servers;
 mod sync;
 
 pub use attempt::try_servers;
+pub use connect::{Connection, connect_to};
 pub use directory::Directory;
 pub use options::{Bind, LdapOptions, ServerUri, TlsOptions, UriError};
 pub use saved::export;

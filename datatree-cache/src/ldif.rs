@@ -9,10 +9,12 @@ mod lines;
 mod load;
 mod parse;
 mod watch;
+mod write;
 
 pub use file::{LdifFile, LdifOptions};
 pub use load::snapshot;
 pub use parse::{Parser, parse};
+pub use write::{write_entry, write_value};
 
 #[cfg(test)]
 mod documentation_tests;

@@ -24,10 +24,11 @@ pub mod source;
 
 pub use address::{Address, AddressError, LOCAL_PART_BYTES_MAX, MAILBOX_BYTES_MAX, canonical_domain};
 pub use copy::{Copy, CoreCopy, Current};
+pub use dn::{DnError, canonical_dn};
 pub use entry::{Attribute, Entry};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use record::{Account, AccountStatus, AccountUuid, DeliveryMode, Domain, Group, Quota, Service, ServiceSet, Value};
-pub use schema::{AttributeMap, AttributeMapError, Purpose};
+pub use schema::{AttributeMap, AttributeMapError, Kind, Purpose, kind};
 pub use slowing::{FailureSlowing, SlowingOptions};
 pub use snapshot::{
     Changed, Changes, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, Recipient, Snapshot,

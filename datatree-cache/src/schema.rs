@@ -6,6 +6,8 @@
 pub(crate) mod convert;
 pub(crate) mod values;
 
+pub use convert::{Kind, kind};
+
 use std::collections::HashMap;
 use std::fmt;
 

@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// A bound connection, and the task that reads and writes it.
-pub(super) struct Connection {
-    pub(super) ldap: Ldap,
+pub struct Connection {
+    /// What requests are made with.
+    pub ldap: Ldap,
     pub(super) task: JoinHandle<()>,
 }
 
@@ -30,6 +31,11 @@ const USER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the network has for a connection, if the answer timeout is longer. The first packet is repeated after one
 /// second, so a lost one is made good; an attempt that was begun while the network was cut ends soon after.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection for a tool's own requests, on a runtime of tokio; one clear sentence when it fails.
+pub async fn connect_to(server: &ServerUri, options: &LdapOptions) -> Result<Connection, String> {
+    open(server, options).await.map_err(|trouble| trouble.why)
+}
 
 /// Opens a connection and binds; one clear sentence when that fails.
 pub(super) async fn open(server: &ServerUri, options: &LdapOptions) -> Result<Connection, Trouble> {

@@ -68,6 +68,63 @@ impl Record {
     }
 }
 
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One person's mail.
+    Account,
+    /// A list of recipients.
+    Group,
+    /// A mail domain.
+    Domain,
+    /// A node, of the server_map.
+    Server,
+    /// Where a module runs, of the service_map.
+    ModuleService,
+    /// A volume.
+    Volume,
+}
+
+/// What an entry is, or `None` if it is none of ours (an organisational unit, a person without mail).
+pub fn kind(entry: &Entry<'_>, map: &AttributeMap) -> Option<Kind> {
+    let has = |purpose| values_of(entry, map, purpose).next().is_some();
+    let classes: Vec<String> = values_of(entry, map, Purpose::ObjectClass)
+        .map(|attribute| String::from_utf8_lossy(&attribute.value).trim().to_ascii_lowercase())
+        .collect();
+    let is = |class: &str| classes.iter().any(|found| found == class);
+    if is("pigeondomain") {
+        Some(Kind::Domain)
+    } else if is("pigeonserver") {
+        Some(Kind::Server)
+    } else if is("pigeonservice") {
+        Some(Kind::ModuleService)
+    } else if is("pigeonvolume") {
+        Some(Kind::Volume)
+    } else if has(Purpose::MemberAddress) || has(Purpose::MemberDn) || GROUP_CLASSES.iter().any(|class| is(class)) {
+        Some(Kind::Group)
+    } else if has(Purpose::Address)
+        || (has(Purpose::LoginName) && (has(Purpose::Password) || has(Purpose::AuthPassword)))
+    {
+        Some(Kind::Account)
+    } else {
+        None
+    }
+}
+
+/// The values of a purpose, the most important attribute first.
+fn values_of<'a, 'b>(
+    entry: &'a Entry<'b>,
+    map: &'a AttributeMap,
+    purpose: Purpose,
+) -> impl Iterator<Item = &'a Attribute<'b>> + use<'a, 'b> {
+    map.attributes(purpose).iter().flat_map(move |name| {
+        entry
+            .attributes
+            .iter()
+            .filter(move |attribute| attribute.name.eq_ignore_ascii_case(name))
+    })
+}
+
 /// The UUID of an entry's record, whether or not it has one: its own, or one made of its DN.
 pub(crate) fn identity(entry: &Entry<'_>, map: &AttributeMap) -> Option<AccountUuid> {
     let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
@@ -131,33 +188,14 @@ pub(crate) fn record(
         warnings,
     };
     let id = reader.identity(&dn);
-    let classes: Vec<String> = reader
-        .values(Purpose::ObjectClass)
-        .map(|attribute| String::from_utf8_lossy(&attribute.value).trim().to_ascii_lowercase())
-        .collect();
-    let is = |class: &str| classes.iter().any(|found| found == class);
-    if is("pigeondomain") {
-        return reader.domain(id).map(|domain| Record::Domain(Box::new(domain)));
-    }
-    if is("pigeonserver") {
-        return reader.server(id).map(|server| Record::Server(Box::new(server)));
-    }
-    if is("pigeonservice") {
-        return reader
-            .module_service(id)
-            .map(|service| Record::ModuleService(Box::new(service)));
-    }
-    if is("pigeonvolume") {
-        return reader.volume(id).map(|volume| Record::Volume(Box::new(volume)));
-    }
-    let has = |purpose| reader.values(purpose).next().is_some();
-    if has(Purpose::MemberAddress) || has(Purpose::MemberDn) || GROUP_CLASSES.iter().any(|class| is(class)) {
-        return Some(Record::Group(Box::new(reader.group(id))));
-    }
-    if has(Purpose::Address) || (has(Purpose::LoginName) && (has(Purpose::Password) || has(Purpose::AuthPassword))) {
-        return Some(Record::Account(reader.account(id)));
-    }
-    None
+    Some(match kind(entry, map)? {
+        Kind::Account => Record::Account(reader.account(id)),
+        Kind::Group => Record::Group(Box::new(reader.group(id))),
+        Kind::Domain => Record::Domain(Box::new(reader.domain(id)?)),
+        Kind::Server => Record::Server(Box::new(reader.server(id)?)),
+        Kind::ModuleService => Record::ModuleService(Box::new(reader.module_service(id)?)),
+        Kind::Volume => Record::Volume(Box::new(reader.volume(id)?)),
+    })
 }
 
 struct Reader<'a, 'b> {
@@ -170,13 +208,7 @@ struct Reader<'a, 'b> {
 impl<'a, 'b> Reader<'a, 'b> {
     /// The values of a purpose, the most important attribute first.
     fn values(&self, purpose: Purpose) -> impl Iterator<Item = &'a Attribute<'b>> + use<'a, 'b> {
-        let entry = self.entry;
-        self.map.attributes(purpose).iter().flat_map(move |name| {
-            entry
-                .attributes
-                .iter()
-                .filter(move |attribute| attribute.name.eq_ignore_ascii_case(name))
-        })
+        values_of(self.entry, self.map, purpose)
     }
 
     fn identity(&mut self, dn: &str) -> AccountUuid {
