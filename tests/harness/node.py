@@ -37,6 +37,14 @@ def pigeond():
     return str(path)
 
 
+def pigeonctl():
+    """The program that writes control data: $PIGEONCTL, or what stands beside the node's."""
+    path = os.environ.get("PIGEONCTL") or pathlib.Path(pigeond()).with_name("pigeonctl")
+    if not pathlib.Path(path).exists():
+        raise AssertionError(f"{path} is not there: cargo build --release --bin pigeonctl")
+    return str(path)
+
+
 def free_port_offset():
     """An offset at which all ports of a node are free, below the range that outgoing connections take theirs from."""
     for _ in range(200):
