@@ -9,7 +9,7 @@ import unittest
 
 from harness import Node
 from harness.mail import Refused, Smtp, digest, make
-from harness.node import pigeonctl, wait_until
+from harness.node import ROOT, pigeonctl, wait_until
 from harness.reading import imap, stored
 from harness.slapd import ADMIN, SECRET, SUFFIX, Slapd
 
@@ -282,7 +282,10 @@ class OverLdif(Commands, unittest.TestCase):
 
 class OverLdap(Commands, unittest.TestCase):
     def prepare(self):
-        self.slapd = Slapd()
+        # As the page says how two are kept from one address.
+        page = (ROOT / "docs" / "operating.md").read_text()
+        unique = re.search(r"^moduleload unique\n(overlay unique\n.*\n)", page, re.M)[1]
+        self.slapd = Slapd(unique.replace("dc=example,dc=org", SUFFIX))
         self.addCleanup(self.slapd.remove)
         for name in ["alice", "bob"]:
             self.slapd.person(name)
@@ -326,3 +329,12 @@ class OverLdap(Commands, unittest.TestCase):
         self.assertIn("uid=alice,dc=test: mailQuotaSize: expected a number of bytes", err)
         self.ctl("quota", "set", "alice", "--size", "1GB")
         self.ctl("check")
+
+    def test_an_address_has_one_owner_whoever_is_first(self):
+        for number in range(5):
+            address = f"same{number}@example.org"
+            started = [self.start("alias", "add", name, address) for name in ["alice", "bob"]]
+            codes = [(process.communicate(timeout=120)[1], process.returncode) for process in started]
+            self.assertEqual(sorted(code for _, code in codes), [0, 1], codes)
+            self.assertRegex("".join(err for err, _ in codes), "not unique|has this address")
+            self.until_answer(address, 250)

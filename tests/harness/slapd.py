@@ -19,9 +19,12 @@ ADMIN, ENGINE = f"cn=admin,{SUFFIX}", f"cn=engine,{SUFFIX}"
 
 
 class Slapd:
-    """Starts at once, with the suffix, the engine's entry and one domain. Call `remove` at the end."""
+    """Starts at once, with the suffix, the engine's entry and one domain. Call `remove` at the end.
 
-    def __init__(self):
+    `more` are further lines of the database's configuration.
+    """
+
+    def __init__(self, more=""):
         self.program, _, _ = needs("slapd", "ldapmodify", "ldapsearch")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pigeonair-slapd-"))
         (self.directory / "db").mkdir()
@@ -33,6 +36,7 @@ modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload back_monitor
 moduleload syncprov
+moduleload unique
 database monitor
 access to * by * read
 database mdb
@@ -50,6 +54,7 @@ overlay syncprov
 syncprov-checkpoint 100 10
 syncprov-sessionlog 1000
 syncprov-reloadhint TRUE
+{more}
 """)
         self.uri = "ldapi://" + urllib.parse.quote(str(self.directory / "ldapi"), safe="")
         self.process = None

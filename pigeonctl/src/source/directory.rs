@@ -5,7 +5,7 @@
 //! request, and a request that failed ends the list, with a word of what was done before it.
 
 use crate::change::{Change, Step};
-use crate::entry::{Found, Owned, empty, push, values_of};
+use crate::entry::{Found, Owned, empty, naming, push, values_of};
 use ldap3::controls::{Assertion, MakeCritical};
 use ldap3::{Ldap, LdapError, LdapResult, Mod, Scope, SearchEntry, ldap_escape};
 use pigeon_datatree_cache::ldap::{Connection, LdapOptions, connect_to};
@@ -137,37 +137,35 @@ async fn request(ldap: &mut Ldap, change: &Change) -> Result<LdapResult, LdapErr
     match change {
         Change::Add(entry) => ldap.add(&entry.dn, sets(entry)).await,
         Change::Modify { dn, steps, version } => {
-            unchanged(ldap, version.as_deref());
+            only_if(ldap, dn, "entryCSN", version.as_deref());
             ldap.modify(dn, steps.iter().flat_map(modifications).collect()).await
         }
         Change::Rename { dn, rdn, uuid } => {
-            if let Some(uuid) = uuid {
-                ldap.with_controls(Assertion::new_filter("entryUUID", uuid));
-            }
+            only_if(ldap, dn, "entryUUID", uuid.as_deref());
             ldap.modifydn(dn, rdn, true, None).await
         }
         Change::Delete { dn, version } => {
-            unchanged(ldap, version.as_deref());
+            only_if(ldap, dn, "entryCSN", version.as_deref());
             ldap.delete(dn).await
         }
     }
 }
 
-fn unchanged(ldap: &mut Ldap, version: Option<&str>) {
-    if let Some(version) = version {
-        ldap.with_controls(Assertion::new_filter("entryCSN", version));
+/// Has the next request refused where the entry's attribute has not this value.
+fn only_if(ldap: &mut Ldap, dn: &str, attribute: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        let filter = assertion(dn, attribute, value);
+        ldap.with_controls(Assertion { filter }.critical());
     }
 }
 
-/// The control that has a request refused where an attribute has not this value.
-trait OfValue {
-    fn new_filter(attribute: &str, value: &str) -> ldap3::controls::RawControl;
-}
-
-impl OfValue for Assertion<String> {
-    fn new_filter(attribute: &str, value: &str) -> ldap3::controls::RawControl {
-        let filter = equals(attribute, value);
-        Assertion { filter }.critical().into()
+/// slapd's overlay unique (2.5) carries an assertion over to a search of its own, where it has to hold for the base. So it
+/// is made of the entry with this DN alone, which always has the value that it is named by.
+fn assertion(dn: &str, attribute: &str, value: &str) -> String {
+    let holds = equals(attribute, value);
+    match naming(dn) {
+        Some((named_by, name)) => format!("(|{holds}(!{}))", equals(&named_by, &name)),
+        None => holds,
     }
 }
 
@@ -310,6 +308,18 @@ mod tests {
             "(|(mail=\\2a\\29\\28uid=\\2a)(mailAlternateAddress=\\2a\\29\\28uid=\\2a)(mailLocalAddress=\\2a\\29\\28uid=\\2a)\
              (uid=\\2a\\29\\28uid=\\2a))"
         );
+    }
+
+    #[test]
+    fn an_assertion_is_made_of_one_entry() {
+        for (dn, expected) in [
+            ("uid=a,dc=x", "(|(entryCSN=1)(!(uid=a)))"),
+            ("uid=\\2a\\29,dc=x", "(|(entryCSN=1)(!(uid=\\2a\\29)))"),
+            ("uid=a+cn=b,dc=x", "(entryCSN=1)"),
+        ] {
+            assert_eq!(assertion(dn, "entryCSN", "1"), expected);
+            assert!(ldap3::parse_filter(expected).is_ok());
+        }
     }
 
     #[test]
