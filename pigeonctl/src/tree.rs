@@ -9,6 +9,7 @@ use crate::source::{Directory, LdifFile, Need};
 use pigeon_datatree_cache::ldap::LdapOptions;
 use pigeon_datatree_cache::ldif::{snapshot, write_entry};
 use pigeon_datatree_cache::{Address, AttributeMap, Kind, Purpose, Snapshot, canonical_domain};
+use std::collections::HashSet;
 use std::path::Path;
 
 enum Source {
@@ -154,8 +155,9 @@ impl Tree {
             }
             Source::Directory(_) => {
                 let before: Vec<Owned> = self.found.iter().map(|found| found.entry.clone()).collect();
-                let (known, known_warnings) = findings(&before, &self.map);
-                let (mistakes, warnings) = findings(&applied(&before, changes), &self.map);
+                let after = self.in_part(applied(&before, changes), changes);
+                let (known, known_warnings) = findings(&self.in_part(before, changes), &self.map);
+                let (mistakes, warnings) = findings(&after, &self.map);
                 let mistakes = new_of(mistakes, &known);
                 if !mistakes.is_empty() {
                     return Err(mistakes.join("\n"));
@@ -165,6 +167,32 @@ impl Tree {
                 Ok(new_of(warnings.collect(), &known_warnings))
             }
         }
+    }
+
+    /// Entries of a directory without what would be wrong only because the rest was not read: whom the domains that do
+    /// not change name. Those would be so many that they hide what is really wrong.
+    fn in_part(&self, mut entries: Vec<Owned>, changes: &[Change]) -> Vec<Owned> {
+        let read = self.found.iter().flat_map(|found| addresses(&found.entry, &self.map));
+        let read: HashSet<String> = read.map(|address| address.as_str().to_owned()).collect();
+        let names = [Purpose::CatchAll, Purpose::Postmaster]
+            .map(|purpose| self.map.attributes(purpose))
+            .concat();
+        let is_read = |value: &[u8]| {
+            let address = std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| Address::parse(text).ok());
+            address.is_none_or(|address| read.contains(address.as_str()))
+        };
+        for entry in &mut entries {
+            if !is(entry, &self.map, Kind::Domain) || changes.iter().any(|change| same_dn(change.dn(), &entry.dn)) {
+                continue;
+            }
+            entry.attributes.retain(|attribute| {
+                let names_somebody = names.iter().any(|name| name.eq_ignore_ascii_case(&attribute.name));
+                !names_somebody || is_read(&attribute.value)
+            });
+        }
+        entries
     }
 
     /// Makes the changes, which were checked.

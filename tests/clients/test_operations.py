@@ -87,6 +87,8 @@ class Operations(unittest.TestCase):
                 return got == int(code) and (not enhanced or text.startswith(enhanced))
 
         wait_until(answered, PATIENCE, f"RCPT of {address} answers {code} {enhanced or ''}")
+        if enhanced == "5.1.1":
+            self.passwords.pop(address, None)
 
     def login(self, name, password, answer):
         def answered():
@@ -97,6 +99,8 @@ class Operations(unittest.TestCase):
                 return answer == "NO"
 
         wait_until(answered, PATIENCE, f"login of {name}: {answer}")
+        # Who may not log in is not tried again: failures are slowed.
+        self.passwords.pop(name, None)
         if answer == "OK":
             self.passwords[name] = password
 

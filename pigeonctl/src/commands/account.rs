@@ -116,7 +116,7 @@ impl New {
         room(tree, address.domain())?;
         let login = self.login(tree, &address)?;
         if self.parent.is_none() {
-            tree.need(&Need::InDomain(address.domain().to_owned()))?;
+            tree.need(&Need::SomebodyIn(address.domain().to_owned()))?;
         }
         let parent = parent(tree, &[Kind::Account], self.parent.as_deref())?;
         let naming = attribute(&tree.map, Purpose::LoginName)?;

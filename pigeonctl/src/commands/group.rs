@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, command: GroupCommand) -> Outcome {
             let mut tree = context.write()?;
             let parsed = free_address(&mut tree, &address)?;
             members_known(&mut tree, &member)?;
-            tree.need(&Need::InDomain(parsed.domain().to_owned()))?;
+            tree.need(&Need::SomebodyIn(parsed.domain().to_owned()))?;
             let parent = parent(&mut tree, &[Kind::Group, Kind::Account], said.as_deref())?;
             let short = child_dn("cn", parsed.local(), &parent);
             tree.need(&Need::Dn(short.clone()))?;

@@ -6,8 +6,9 @@
 
 use crate::change::{Change, Step};
 use crate::entry::{Found, Owned, empty, naming, push, values_of};
+use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
 use ldap3::controls::{Assertion, MakeCritical};
-use ldap3::{Ldap, LdapError, LdapResult, Mod, Scope, SearchEntry, ldap_escape};
+use ldap3::{Ldap, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions, ldap_escape};
 use pigeon_datatree_cache::ldap::{Connection, LdapOptions, connect_to};
 use pigeon_datatree_cache::{Address, AttributeMap, Purpose};
 use std::collections::HashSet;
@@ -30,6 +31,8 @@ pub(crate) enum Need {
     Dn(String),
     /// Everybody with an address in this domain.
     InDomain(String),
+    /// One of them, whoever it is: others go where that one is.
+    SomebodyIn(String),
     /// Entries with this value for one of these purposes.
     Value(&'static [Purpose], String),
 }
@@ -78,13 +81,18 @@ impl Directory {
         let filter = format!("(&{}{filter})", self.options.filter);
         let whole = self.options.answer_timeout * if matches!(need, Need::Everything) { 60 } else { 6 };
         let ldap = &mut self.connection.ldap;
+        let is_one = matches!(need, Need::SomebodyIn(_));
         let reading = async {
-            let pages: Vec<Box<dyn ldap3::adapters::Adapter<'_, String, Vec<String>>>> = vec![
-                Box::new(ldap3::adapters::EntriesOnly::new()),
-                Box::new(ldap3::adapters::PagedResults::new(PAGE)),
-            ];
+            let mut adapters: Vec<Box<dyn Adapter<'_, String, Vec<String>>>> = vec![Box::new(EntriesOnly::new())];
+            if is_one {
+                ldap.with_search_options(SearchOptions::new().sizelimit(1));
+            } else {
+                adapters.push(Box::new(PagedResults::new(PAGE)));
+            }
             let wanted = ["*", "entryUUID", "entryCSN"].map(str::to_owned).to_vec();
-            let mut stream = ldap.streaming_search_with(pages, &base, scope, &filter, wanted).await?;
+            let mut stream = ldap
+                .streaming_search_with(adapters, &base, scope, &filter, wanted)
+                .await?;
             let mut found = Vec::new();
             while let Some(entry) = stream.next().await? {
                 found.push(SearchEntry::construct(entry));
@@ -99,6 +107,8 @@ impl Directory {
             .map_err(|error| format!("searching {base:?}: {error}"))?;
         match result.rc {
             0 => Ok(entries.into_iter().map(found).collect()),
+            // sizeLimitExceeded: there are more, and one was asked for.
+            4 if is_one => Ok(entries.into_iter().map(found).collect()),
             32 if matches!(need, Need::Dn(_)) => Ok(Vec::new()),
             _ => Err(format!("searching {base:?}: {}", said(&result))),
         }
@@ -242,7 +252,7 @@ fn filter(need: &Need, map: &AttributeMap) -> String {
                 })
                 .collect()
         }
-        Need::InDomain(domain) => addresses
+        Need::InDomain(domain) | Need::SomebodyIn(domain) => addresses
             .iter()
             .map(|attribute| format!("({attribute}=*@{})", ldap_escape(domain.as_str())))
             .collect(),
