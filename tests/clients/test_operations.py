@@ -5,8 +5,10 @@ block is what must be so then: `RCPT of`, `login of`, `sessions of`, `mail to`, 
 """
 
 import imaplib
+import os
 import pathlib
 import re
+import subprocess
 import time
 import unittest
 
@@ -14,7 +16,7 @@ from harness import Node
 from harness.mail import Smtp, make
 from harness.node import wait_until
 from harness.reading import imap
-from harness.slapd import SUFFIX, Slapd
+from harness.slapd import ADMIN, SECRET, SUFFIX, Slapd
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 # What the page promises; a busy machine gets more, and the worst is printed.
@@ -63,6 +65,29 @@ class Operations(unittest.TestCase):
         print(f"    {len(found)} operations; the last effect after {self.worst[0]:.3f} s ({self.worst[1]})", flush=True)
         if self.worst[0] > LIMIT:
             print("    that is more than the page promises: the machine is busy, or something is slow", flush=True)
+
+    def test_an_application_needs_nothing_but_the_directory(self):
+        before = "\n".join(block for _, block, _ in list(operations())[:2])
+        self.slapd.change(before.replace("dc=example,dc=org", SUFFIX))
+        secret = self.node.directory / "administrator"
+        secret.write_text(SECRET)
+        surroundings = dict(os.environ, LDAPURI=self.slapd.uri, LDAP_BASE=SUFFIX, LDAP_BIND_DN=ADMIN, LDAP_PASSWORD_FILE=str(secret),
+                            PATH=os.environ["PATH"] + ":/usr/bin")
+
+        def application(*arguments, text=""):
+            command = ["/usr/bin/python3", str(PAGE.parent / "examples" / "sign_up.py"), *arguments]
+            done = subprocess.run(command, input=text, capture_output=True, text=True, env=surroundings, timeout=60)
+            return done.returncode, done.stderr
+
+        self.recipient("zoe+x@example.org", None, "550", "5.1.1")
+        self.assertEqual(application("add", "zoe@example.org", "Zoë,\nmail: eve", text="secret\n"), (0, ""))
+        began = time.monotonic()
+        self.recipient("zoe@example.org", None, "250", None)
+        print(f"    its account receives mail {time.monotonic() - began:.3f} s after it was added", flush=True)
+        self.login("zoe@example.org", "secret", "OK")
+        self.assertEqual(application("add", "zoe@example.org", text="secret\n")[0], 1)
+        self.assertEqual(application("remove", "zoe@example.org"), (0, ""))
+        self.recipient("zoe@example.org", None, "550", "5.1.1")
 
     def check(self, claim):
         kinds = [

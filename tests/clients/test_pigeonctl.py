@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import subprocess
 import time
@@ -26,9 +27,12 @@ class Commands:
         self.prepare()
         self.addCleanup(lambda: print(f"    in force after at most {self.worst[0]:.3f} s ({self.worst[1]})", flush=True))
 
-    def start(self, *arguments, text="", **more):
+    def start(self, *arguments, on=None):
         command = [pigeonctl(), "--config", str(self.node.directory / "pigeon.toml"), *self.arguments, *arguments]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+        if on is not None:
+            # In a session of its own, whose terminal this is.
+            return subprocess.Popen(["/usr/bin/setsid", "--ctty", "--wait", *command], stdin=on, stdout=on, stderr=on)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run_it(self, *arguments, text=""):
         process = self.start(*arguments)
@@ -160,6 +164,33 @@ class Commands:
         session.deliver(message, [address], "")
         session.close()
         return digest(message)
+
+    def test_a_terminal_does_not_show_a_password(self):
+        controller, terminal = pty.openpty()
+        self.addCleanup(os.close, controller)
+        # A session of its own, whose terminal this is.
+        process = self.start("password", "set", "bob@example.org", on=terminal)
+        os.close(terminal)
+        seen = b""
+
+        def until(words):
+            nonlocal seen
+            while words not in seen:
+                seen += os.read(controller, 1000)
+
+        until(b"New password of bob@example.org: ")
+        os.write(controller, b"hiddex\x7fn\r")
+        until(b"Once more: ")
+        os.write(controller, b"hidden\r")
+        try:
+            while more := os.read(controller, 1000):
+                seen += more
+        except OSError:
+            # The terminal's last user is gone.
+            pass
+        self.assertEqual(process.wait(60), 0, seen)
+        self.assertNotIn(b"hid", seen)
+        self.in_force(lambda: self.can_log_in("bob@example.org", "hidden"), "the new password")
 
     def test_quota_groups_and_the_cluster(self):
         self.ctl("quota", "set", "bob@example.org", "--size", "3000", "--count", "1000")
