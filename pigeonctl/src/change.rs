@@ -1,6 +1,6 @@
 //! Changes of the tree: plain directory operations, as the directory gets them and as LDIF shows them.
 
-use crate::entry::{Found, Owned, naming, push, same_dn, split_dn, values_of};
+use crate::entry::{Found, Owned, naming, place_of, push, split_dn, values_of};
 use pigeon_datatree_cache::ldif::{write_entry, write_value};
 
 /// One operation.
@@ -102,7 +102,7 @@ fn head(text: &mut Vec<u8>, dn: &str, kind: &str) -> std::io::Result<()> {
 pub(crate) fn applied(entries: &[Owned], changes: &[Change]) -> Vec<Owned> {
     let mut entries = entries.to_vec();
     for change in changes {
-        let place = entries.iter().position(|entry| same_dn(&entry.dn, change.dn()));
+        let place = place_of(&entries, change.dn());
         match (change, place) {
             (Change::Add(entry), _) => entries.push(entry.clone()),
             (Change::Delete { .. }, Some(place)) => drop(entries.remove(place)),

@@ -84,6 +84,18 @@ pub(crate) fn same_dn(one: &str, other: &str) -> bool {
     }
 }
 
+/// The place of the entry of a DN.
+pub(crate) fn place_of(entries: &[Owned], dn: &str) -> Option<usize> {
+    // Mostly it is spelled just so, and a long file is long.
+    let spelled = entries.iter().position(|entry| entry.dn == dn);
+    spelled.or_else(|| {
+        let wanted = canonical_dn(dn).ok()?;
+        entries
+            .iter()
+            .position(|entry| canonical_dn(&entry.dn).is_ok_and(|found| found == wanted))
+    })
+}
+
 /// A DN split into its first component and the rest, which is empty for one component.
 pub(crate) fn split_dn(dn: &str) -> (&str, &str) {
     let mut escaped = false;

@@ -23,6 +23,8 @@ pub(crate) struct Tree {
     pub(crate) map: AttributeMap,
     found: Vec<Found>,
     source: Source,
+    /// Of a file, the text that was found good.
+    checked: Option<Vec<u8>>,
 }
 
 impl Tree {
@@ -32,6 +34,7 @@ impl Tree {
             map,
             found: file.entries()?,
             source: Source::File(file),
+            checked: None,
         })
     }
 
@@ -41,6 +44,7 @@ impl Tree {
             map,
             found: Vec::new(),
             source: Source::Directory(Box::new(Directory::open(options)?)),
+            checked: None,
         };
         tree.need(&Need::Components)?;
         Ok(tree)
@@ -145,12 +149,16 @@ impl Tree {
     }
 
     /// What a node would refuse after `changes` and does not refuse now: nothing, with what it would warn of.
-    pub(crate) fn check(&self, changes: &[Change]) -> Result<Vec<String>, String> {
+    pub(crate) fn check(&mut self, changes: &[Change]) -> Result<Vec<String>, String> {
         match &self.source {
             Source::File(file) => {
                 let text = file.edited(changes)?;
-                let known = LdifFile::check(file.text(), &self.map).unwrap_or_default();
                 let warnings = LdifFile::check(&text, &self.map).map_err(|lines| file.wrong(&lines.join("\n")))?;
+                self.checked = Some(text);
+                if warnings.is_empty() {
+                    return Ok(warnings);
+                }
+                let known = LdifFile::check(file.text(), &self.map).unwrap_or_default();
                 Ok(new_of(warnings, &known))
             }
             Source::Directory(_) => {
@@ -198,7 +206,10 @@ impl Tree {
     /// Makes the changes, which were checked.
     pub(crate) fn write(&mut self, changes: &[Change]) -> Result<(), String> {
         match &mut self.source {
-            Source::File(file) => file.replace(&file.edited(changes)?),
+            Source::File(file) => {
+                let text = self.checked.take().expect("what is written was checked before");
+                file.replace(&text)
+            }
             Source::Directory(directory) => directory.write(changes),
         }
     }

@@ -287,11 +287,9 @@ fn refusal(change: &Change, result: &LdapResult) -> String {
 }
 
 fn said(result: &LdapResult) -> String {
-    let text = if result.text.is_empty() {
-        "refused"
-    } else {
-        &result.text
-    };
+    // Some servers name every value that they looked at.
+    let text: String = result.text.chars().take(300).collect();
+    let text = if text.is_empty() { "refused" } else { &text };
     format!("{text} ({})", result.rc)
 }
 

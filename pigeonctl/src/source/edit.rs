@@ -5,7 +5,7 @@
 //! is removed. What this deliberately does not do: it opens no file.
 
 use crate::change::{Change, applied, rename};
-use crate::entry::{Owned, owned, same_dn, values_of};
+use crate::entry::{Owned, owned, place_of, values_of};
 use pigeon_datatree_cache::ldif::{parse, write_entry, write_value};
 use std::ops::Range;
 
@@ -29,11 +29,15 @@ struct Edit {
 pub(crate) fn edited(text: &[u8], changes: &[Change]) -> Result<Vec<u8>, String> {
     let before = entries(text)?;
     let mut current = text.to_vec();
-    for change in changes {
-        current = one(&current, change)?;
+    let mut now = Vec::new();
+    for (count, change) in changes.iter().enumerate() {
+        let parsed = if count == 0 { &before } else { &now };
+        current = one(&current, parsed, change)?;
+        now = entries(&current)?;
     }
+    let now = if changes.is_empty() { &before } else { &now };
     let wanted = applied(&before, changes);
-    if !same(&entries(&current)?, &wanted) {
+    if !same(now, &wanted) {
         return Err("this file cannot be edited without changing more than was asked for; nothing was written".into());
     }
     Ok(current)
@@ -48,6 +52,14 @@ pub(crate) fn entries(text: &[u8]) -> Result<Vec<Owned>, String> {
 /// Whether two trees hold the same: entries in one order, the values of each attribute in one order.
 fn same(one: &[Owned], other: &[Owned]) -> bool {
     let same_entry = |(one, other): (&Owned, &Owned)| {
+        let pairs = one.attributes.iter().zip(&other.attributes);
+        let is_equal = one.attributes.len() == other.attributes.len()
+            && pairs
+                .into_iter()
+                .all(|(one, other)| one.name == other.name && one.value == other.value);
+        if is_equal {
+            return one.dn == other.dn;
+        }
         let names = one.attributes.iter().chain(&other.attributes);
         one.dn == other.dn
             && one.attributes.len() == other.attributes.len()
@@ -58,13 +70,12 @@ fn same(one: &[Owned], other: &[Owned]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(same_entry)
 }
 
-fn one(text: &[u8], change: &Change) -> Result<Vec<u8>, String> {
+fn one(text: &[u8], entries: &[Owned], change: &Change) -> Result<Vec<u8>, String> {
     if let Change::Add(entry) = change {
         return Ok(with_entry(text, entry));
     }
-    let entries = entries(text)?;
     let spans = spans(text);
-    let place = entries.iter().position(|entry| same_dn(&entry.dn, change.dn()));
+    let place = place_of(entries, change.dn());
     let (Some((entry, span)), true) = (
         place.and_then(|at| entries.get(at).zip(spans.get(at))),
         entries.len() == spans.len(),
