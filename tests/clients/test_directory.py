@@ -1,12 +1,14 @@
 """A node whose control data is a real directory: changes act, and a directory that is gone loses nobody's mail."""
 
+import imaplib
 import signal
+import subprocess
 import time
 import unittest
 
 from harness import Node
 from harness.mail import Refused, Smtp, digest, make
-from harness.node import wait_until
+from harness.node import pigeond, wait_until
 from harness.reading import imap, stored
 from harness.slapd import SUFFIX, Slapd
 
@@ -122,3 +124,77 @@ class Directory(unittest.TestCase):
         self.until_answer("erin", 250)
         self.node.wait_log(r"uid=bob,dc=test: mailQuotaSize", PATIENCE)
         self.assertEqual(self.answer("bob"), 250)
+
+    def test_a_refused_record_is_unknown_to_nobody_and_is_named(self):
+        self.slapd.person("erin", "mailQuotaSize: -1\n")
+        self.until_answer("erin", 451)
+        self.assertEqual((self.answer("erin+news"), self.answer("nobody"), self.answer("bob")), (451, 550, 250))
+        # Neither right nor wrong.
+        with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+            imap(self.node, "erin")
+        with self.assertRaisesRegex(imaplib.IMAP4.error, "AUTHENTICATIONFAILED"):
+            imap(self.node, "nobody")
+        page = self.node.status("/")[1]
+        self.assertRegex(page, "The directory: live for .*, server ldap://127.0.0.1:[0-9]+, current 0 min [0-9]+ s ago.")
+        self.assertIn("<li>uid=erin,dc=test: mailQuotaSize: ", page)
+        self.assertEqual(self.node.metric("pigeon_control_data_refused"), 1)
+        self.slapd.set("erin", "mailQuotaSize", "7")
+        self.until_answer("erin", 250)
+        self.assertEqual(self.node.metric("pigeon_control_data_refused"), 0)
+
+    def test_a_directory_that_is_gone_for_long_raises_an_alarm(self):
+        config = self.node.directory / "pigeon.toml"
+        self.node.stop()
+        config.write_text(config.read_text().replace("[control_data.ldap]\n", "[control_data.ldap]\nalarm_after = \"2s\"\n"))
+        self.node.start()
+        self.until_answer("nobody", 550)
+        self.assertEqual(self.node.metric("pigeon_control_data_alarm"), 0)
+        self.slapd.kill()
+        self.node.wait_log("ERROR.*alarm: the directory has been out of reach for 2 s", PATIENCE)
+        self.assertEqual(self.node.metric("pigeon_control_data_alarm"), 1)
+        self.assertIn("(alarm)", self.node.status("/")[1])
+        self.assertEqual(self.answer("alice"), 250)
+        self.slapd.start()
+        wait_until(lambda: self.node.metric("pigeon_control_data_alarm") == 0, PATIENCE, "the alarm ends")
+
+    def test_check_says_what_is_wrong_with_a_directory(self):
+        config = self.node.directory / "pigeon.toml"
+        good = config.read_text()
+        self.slapd.set("bob", "mailMessageStore", "elsewhere")
+
+        def check(*changes):
+            text = good
+            for old, new in changes:
+                self.assertIn(old, text)
+                text = text.replace(old, new)
+            other = self.node.directory / "other.toml"
+            other.write_text(text)
+            done = subprocess.run([pigeond(), "check", "--config", other], capture_output=True, timeout=60)
+            # The people of this test have passwords in clear text, which is worth a warning.
+            lines = [line for line in done.stderr.decode().splitlines() if "userPassword" not in line]
+            return done.returncode, lines
+
+        uri = f"ldap://{self.slapd.host}"
+        section = "[control_data.ldap]\n"
+        code, lines = check()
+        self.assertEqual((code, len(lines)), (0, 1), lines)
+        self.assertRegex(lines[0], "1 accounts are on the volume .elsewhere.*uid=bob,dc=test")
+        (self.node.directory / "wrong").write_text("wrong\n")
+        for changes, expected in [
+            ([('"ldap-password"', '"wrong"')], f"{uri}: bind as cn=engine,dc=test: wrong DN or password \\(49\\)"),
+            ([(f'base = "{SUFFIX}"', 'base = "dc=nowhere"')], f"{uri}: expected an entry dc=nowhere, found none \\(32\\)"),
+            ([(section, section + 'filter = "(mail=*"\n')], "filter"),
+            ([("start_tls = false", "start_tls = true")], f"{uri}: .*certificate"),
+            ([(uri, "ldap://127.0.0.1:1")], "ldap://127.0.0.1:1: connecting: Connection refused"),
+        ]:
+            code, lines = check(*changes)
+            self.assertEqual((code, len(lines)), (1, 1), lines)
+            self.assertRegex(lines[0], expected)
+        # Of several servers one is enough.
+        code, lines = check((f'"{uri}"', f'"ldap://127.0.0.1:1", "{uri}"'))
+        self.assertEqual((code, len(lines)), (0, 2), lines)
+        self.assertRegex(lines[0], "^warning: .*ldap://127.0.0.1:1: connecting: Connection refused")
+        # A filter that nothing fits.
+        code, lines = check((section, section + 'filter = "(mail=nobody)"\n'))
+        self.assertEqual(code, 0, lines)
+        self.assertRegex(lines[0], "no account below dc=test fits")

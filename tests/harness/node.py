@@ -1,5 +1,6 @@
 """A real node: `pigeond quickstart` in a temporary directory on free ports."""
 
+import contextlib
 import http.client
 import os
 import pathlib
@@ -62,6 +63,16 @@ def free_port_offset():
             for probe in sockets:
                 probe.close()
     raise AssertionError("no free ports found in 200 attempts")
+
+
+def free_port():
+    """A port that was free a moment ago, of the same range."""
+    for _ in range(200):
+        port = random.randrange(3_000, 31_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port found in 200 attempts")
 
 
 def raise_file_limit(count=1 << 20):

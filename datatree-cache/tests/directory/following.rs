@@ -367,7 +367,7 @@ fn the_copy_is_exported_as_ldif() {
     let node = Following::start(options(&[slapd.uri()], Some(&place.0)));
     let mut exported = Vec::new();
     let count = pigeon_datatree_cache::ldap::export(&place.0, &mut exported).expect("a copy is there");
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
     let text = String::from_utf8(exported).expect("LDIF is ASCII");
     let again =
         pigeon_datatree_cache::Snapshot::from_ldif(&text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
@@ -382,7 +382,7 @@ fn the_copy_is_exported_as_ldif() {
         .replace("version: 1\n", "")
         .split("\n\n")
         .filter(|record| !record.trim().is_empty())
-        .skip(2)
+        .skip(3)
         .map(|record| record.replacen("\nobjectClass", "\nchangetype: add\nobjectClass", 1))
         .collect::<Vec<_>>()
         .join("\n\n");

@@ -10,10 +10,44 @@ pub(crate) const SUFFIX: &str = "dc=test";
 pub(crate) const ADMIN: &str = "cn=admin,dc=test";
 /// The node's own DN, which may read everything.
 pub(crate) const ENGINE: &str = "cn=engine,dc=test";
+const REPLICA: &str = "cn=replica,dc=test";
 pub(crate) const SECRET: &str = "secret";
 
 /// How long slapd may take for what takes it milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a server keeps its own.
+fn fresh_directory() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Short: a socket's path has 107 bytes.
+    let directory = PathBuf::from(format!("/tmp/pigeon-slapd-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(directory.join("db")).expect("a directory under /tmp");
+    directory
+}
+
+/// A published example with this suffix, these paths and passwords, and without its certificate.
+fn configured(example: &str, directory: &Path, whole: &str, database: &str) -> String {
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datatree-cache/schema");
+    let mut text = std::fs::read_to_string(schemas.join(example)).expect("the example is there");
+    let mut replace = |old: &str, new: &str| {
+        assert!(text.contains(old), "no {old} in {example}");
+        text = text.replace(old, new);
+    };
+    replace("dc=example,dc=org", SUFFIX);
+    replace("{SSHA}replace-me", SECRET);
+    replace(
+        "/etc/ldap/schema/pigeon.schema",
+        &schemas.join("pigeon.schema").display().to_string(),
+    );
+    replace(
+        "directory /var/lib/ldap",
+        &format!("directory {}", directory.join("db").display()),
+    );
+    replace("TLSCertificateFile /etc/ldap/certificate.pem\n", "");
+    replace("TLSCertificateKeyFile /etc/ldap/key.pem\n", &format!("{whole}\n"));
+    text + database + "\n"
+}
 
 /// A server. Ended and removed when it is dropped.
 pub(crate) struct Slapd {
@@ -32,27 +66,8 @@ impl Slapd {
 
     /// With further lines of configuration for the whole and for the database, behind the overlay.
     pub(crate) fn with(whole: &str, database: &str) -> Slapd {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Short: a socket's path has 107 bytes.
-        let directory = PathBuf::from(format!("/tmp/pigeon-slapd-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(directory.join("db")).expect("a directory under /tmp");
-        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datatree-cache/schema/pigeon.schema");
-        let includes: String = ["core", "cosine", "nis", "inetorgperson", "misc"]
-            .iter()
-            .map(|name| format!("include /etc/ldap/schema/{name}.schema\n"))
-            .collect();
-        let configuration = format!(
-            "{includes}include {}\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload back_monitor\n\
-             moduleload syncprov\nserverID 1\n{whole}\ndatabase monitor\naccess to * by * read\n\
-             database mdb\nsuffix \"{SUFFIX}\"\nrootdn \"{ADMIN}\"\nrootpw {SECRET}\ndirectory {}\nmaxsize 17179869184\n\
-             index objectClass,entryCSN,entryUUID eq\nlimits dn.exact=\"{ENGINE}\" size=unlimited time=unlimited\n\
-             access to attrs=userPassword,authPassword by dn.exact=\"{ENGINE}\" read by self =wx by anonymous auth by * none\n\
-             access to * by dn.exact=\"{ENGINE}\" read by * none\n\
-             overlay syncprov\nsyncprov-checkpoint 100 10\nsyncprov-sessionlog 1000\nsyncprov-reloadhint TRUE\n{database}\n",
-            schema.display(),
-            directory.join("db").display(),
-        );
+        let directory = fresh_directory();
+        let configuration = configured("slapd.conf.example", &directory, whole, database);
         std::fs::write(directory.join("slapd.conf"), configuration).expect("its own directory");
         let mut slapd = Slapd {
             directory,
@@ -63,9 +78,24 @@ impl Slapd {
         slapd.change(&format!(
             "dn: {SUFFIX}\nchangetype: add\nobjectClass: domain\ndc: test\n\n\
              dn: {ENGINE}\nchangetype: add\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: engine\n\
+             userPassword: {SECRET}\n\n\
+             dn: {REPLICA}\nchangetype: add\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: replica\n\
              userPassword: {SECRET}\n"
         ));
         slapd
+    }
+
+    /// The database as LDIF.
+    #[allow(dead_code, reason = "tests do")]
+    pub(crate) fn slapcat(&self) -> String {
+        let output = Command::new(program("slapcat"))
+            .arg("-f")
+            .arg(self.directory.join("slapd.conf"))
+            .args(["-b", SUFFIX])
+            .output()
+            .expect("slapcat is where slapd is");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("LDIF is text")
     }
 
     pub(crate) fn uri(&self) -> String {
@@ -111,14 +141,18 @@ impl Slapd {
     #[allow(dead_code, reason = "benches do")]
     pub(crate) fn load(&mut self, file: &Path) {
         self.stop();
+        self.add(file, "1");
+        self.resume();
+    }
+
+    fn add(&self, file: &Path, server: &str) {
         let status = Command::new(program("slapadd"))
-            .args(["-q", "-w", "-f"])
+            .args(["-q", "-w", "-S", server, "-f"])
             .arg(self.directory.join("slapd.conf"))
             .arg("-l")
             .arg(file)
             .status();
         assert!(status.is_ok_and(|status| status.success()), "slapadd");
-        self.resume();
     }
 
     /// Ends it at once.
@@ -152,6 +186,7 @@ impl Slapd {
     }
 
     /// A search's LDIF.
+    #[allow(dead_code, reason = "benches do")]
     pub(crate) fn search(&self, base: &str, scope: &str, attributes: &[&str]) -> String {
         let mut arguments = vec!["-LLL", "-o", "ldif-wrap=no", "-b", base, "-s", scope, "(objectClass=*)"];
         arguments.extend(attributes);
