@@ -255,7 +255,7 @@ class Faults(unittest.TestCase):
         loaded = time.monotonic()
         self.node = Node(configure=provider.configure)
         self.addCleanup(self.node.remove)
-        self.until_answer("nobody", 550)
+        wait_until(lambda: self.state() == "live", 180, "everybody is known")
         self.assertEqual(self.node.metric("pigeon_control_data_accounts"), RECIPIENTS)
         ready = time.monotonic()
         before = provider.operations_by_kind()

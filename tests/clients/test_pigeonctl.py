@@ -353,7 +353,7 @@ class OverLdap(Commands, unittest.TestCase):
         self.addCleanup(self.slapd.remove)
         for name in ["alice", "bob"]:
             self.slapd.person(name)
-        self.node = Node(configure=self.slapd.configure)
+        self.node = Node(configure=lambda node: self.slapd.configure(node, over_socket=True))
         self.addCleanup(self.node.remove)
         self.secret = self.node.directory / "administrator"
         self.secret.write_text(SECRET + "\n")

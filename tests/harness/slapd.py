@@ -184,7 +184,7 @@ class Slapd:
         assert found, done
         return collections.Counter({kind.decode(): int(count) for kind, count in found})
 
-    def configure(self, node, *others, quick=True):
+    def configure(self, node, *others, quick=True, over_socket=False):
         """Has a node of quickstart take its control data from here, and from the others when this is gone. `quick`: it notices
         sooner than by default that a server is silent."""
         config = node.directory / "pigeon.toml"
@@ -192,7 +192,8 @@ class Slapd:
         secret = node.directory / "ldap-password"
         secret.write_text(SECRET + "\n")
         os.chmod(secret, 0o600)
-        servers = ", ".join(f'"ldap://{server.host}"' for server in [self, *others])
+        uris = [server.uri if over_socket else f"ldap://{server.host}" for server in [self, *others]]
+        servers = ", ".join(f'"{uri}"' for uri in uris)
         section = f"""[control_data.ldap]
 servers = [{servers}]
 base = "{SUFFIX}"

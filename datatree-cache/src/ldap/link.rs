@@ -87,7 +87,12 @@ impl Link {
     /// Waits for the next message; while there is none, makes sure that the server lives. `live`: the refresh is over, so
     /// silence is usual. Dropping the future loses nothing.
     pub(super) async fn next(&mut self, options: &LdapOptions, live: bool) -> Heard {
+        let repair = self.begun + options.repair_every;
         loop {
+            // Also of a server that is never silent.
+            if live && Instant::now() >= repair {
+                return Heard::Again { forget: false };
+            }
             let due = tokio::time::Instant::from_std(self.heard + options.probe_after);
             let probe = &mut self.probe;
             let ldap = &self.connection.ldap;
@@ -115,9 +120,7 @@ impl Link {
                     }
                     self.heard();
                 }
-            }
-            if live && self.begun.elapsed() >= options.repair_every {
-                return Heard::Again { forget: false };
+                () = sleep_until(repair.into()), if live => {}
             }
         }
     }

@@ -254,3 +254,88 @@ fn silence_is_a_lost_connection() {
     assert!(node.has("alice"));
     node.until_live();
 }
+
+#[test]
+fn garbage_after_the_refresh_leaves_the_copy_and_is_mended() {
+    // Behind what was good: an entry of nonsense, half a message and then silence, a control that the library's own reader of
+    // controls cannot take, a length beyond all bounds.
+    let broken: [fn(u8) -> Vec<u8>; 4] = [
+        |id| joined(&[good(id), entry(id, "x", 9, vec![0xff, 0xff, 0xff])]),
+        |id| {
+            let mut bytes = joined(&[good(id), entry(id, "x", 9, Vec::new())]);
+            bytes.truncate(bytes.len() - 7);
+            bytes
+        },
+        |id| {
+            let operation = element(0x65, &joined(&[element(10, &[0]), element(4, b""), element(4, b"")]));
+            let controls = element(0xa0, &element(0x30, &element(2, b"no oid")));
+            joined(&[
+                good(id),
+                element(0x30, &joined(&[element(2, &[id]), operation, controls])),
+            ])
+        },
+        |id| joined(&[good(id), vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1, id]]),
+    ];
+    fn other(id: u8) -> Vec<u8> {
+        joined(&[entry(id, "bob", 2, Vec::new()), refreshed(id, "c2")])
+    }
+    for (number, bad) in broken.into_iter().enumerate() {
+        let (uri, _searches) = serve(vec![bad, other]);
+        let mut node = node(uri);
+        node.until(&format!("alice before garbage {number}"), |now| {
+            now.login("alice").is_some()
+        });
+        node.until(&format!("bob behind garbage {number}"), |now| {
+            now.login("bob").is_some() && now.state() == CopyState::Live
+        });
+        assert!(!node.has("x"));
+    }
+}
+
+#[test]
+fn dropped_changes_come_with_the_next_question() {
+    // The server takes bob in and says nothing of it; asked with the cookie, it tells.
+    fn told(id: u8) -> Vec<u8> {
+        joined(&[entry(id, "bob", 2, Vec::new()), refreshed(id, "c2")])
+    }
+    let (uri, searches) = serve(vec![good, told]);
+    let mut node = Following::start(LdapOptions {
+        bind: Bind::Anonymous,
+        // It answers no probe: the question comes first.
+        probe_after: Duration::from_secs(60),
+        repair_every: Duration::from_millis(300),
+        ..options(&[uri], None)
+    });
+    assert!(node.has("alice") && !node.has("bob"));
+    node.until("what was dropped", |now| now.login("bob").is_some());
+    // With a cookie nothing is swept, and the copy was current all the time.
+    assert!(node.has("alice"));
+    assert_eq!(node.current.state(), CopyState::Live);
+    assert!(!node.told.iter().any(|told| told.contains("lost")), "{:?}", node.told);
+    let second = searches.try_iter().nth(1).expect("it asked again");
+    assert!(second.windows(2).any(|bytes| bytes == b"c1"));
+}
+
+#[test]
+fn a_tree_without_end_is_not_believed() {
+    // Entries come and come, the same ones: what is kept of them must not grow for ever.
+    fn endless(id: u8) -> Vec<u8> {
+        (0..40_u8)
+            .flat_map(|number| entry(id, &format!("u{number}"), number, Vec::new()))
+            .collect::<Vec<u8>>()
+            .repeat(30)
+    }
+    let (uri, _searches) = serve(vec![endless, good]);
+    let mut node = Following::start(LdapOptions {
+        bind: Bind::Anonymous,
+        entries_max: 1000,
+        ..options(&[uri], None)
+    });
+    node.until("the tree of a better day", |now| now.login("alice").is_some());
+    assert!(!node.has("u1"), "of the endless tree nothing is taken");
+    assert!(
+        node.told.iter().any(|told| told.contains("more than 1000 entries")),
+        "{:?}",
+        node.told
+    );
+}
