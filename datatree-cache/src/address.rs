@@ -61,10 +61,13 @@ impl Address {
             message: "expected a domain name after the @",
         })?;
         let at = u16::try_from(folded.len()).expect("a local part has at most 64 octets");
-        Ok(Address {
-            text: format!("{folded}@{domain}").into(),
-            at,
-        })
+        let text = [&folded, "@", &domain].concat().into_boxed_str();
+        Ok(Address { text, at })
+    }
+
+    /// The same as text.
+    pub(crate) fn into_text(self) -> String {
+        self.text.into_string()
     }
 
     /// `local@domain`, the local part without quotes.

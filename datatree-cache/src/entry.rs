@@ -25,6 +25,22 @@ pub struct Attribute<'a> {
     pub position: Option<Position>,
 }
 
+impl Entry<'_> {
+    /// The same, without what it was read from.
+    pub(crate) fn into_owned(self) -> Entry<'static> {
+        let attributes = self.attributes.into_iter().map(|attribute| Attribute {
+            name: Cow::Owned(attribute.name.into_owned()),
+            value: Cow::Owned(attribute.value.into_owned()),
+            position: attribute.position,
+        });
+        Entry {
+            dn: Cow::Owned(self.dn.into_owned()),
+            dn_position: self.dn_position,
+            attributes: attributes.collect(),
+        }
+    }
+}
+
 impl Attribute<'_> {
     /// The place of byte `at` of the value, as exactly as it can be told: folded and base64 values only have one.
     pub(crate) fn position_of(&self, at: usize) -> Option<Position> {

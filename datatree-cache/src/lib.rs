@@ -8,6 +8,7 @@
 //! What this crate does not do: it never writes control data and it knows nothing of mail data or sockets.
 
 mod address;
+mod bulk;
 mod copy;
 mod dn;
 mod entry;
@@ -31,5 +32,6 @@ pub use record::{Account, AccountStatus, AccountUuid, DeliveryMode, Domain, Grou
 pub use schema::{AttributeMap, AttributeMapError, Kind, Purpose, kind};
 pub use slowing::{FailureSlowing, SlowingOptions};
 pub use snapshot::{
-    Changed, Changes, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, Recipient, Snapshot,
+    Changed, Changes, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, MemoryBytes, Recipient,
+    Snapshot,
 };

@@ -8,6 +8,7 @@ pub(crate) mod values;
 
 pub use convert::{Kind, kind};
 
+use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -191,7 +192,7 @@ impl Purpose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeMap {
     by_purpose: Vec<(Purpose, Vec<String>)>,
-    by_attribute: HashMap<String, Vec<(Purpose, usize)>>,
+    by_attribute: HashMap<String, Vec<(Purpose, usize)>, RandomState>,
 }
 
 /// A mistake in an attribute map.
@@ -214,7 +215,7 @@ impl Default for AttributeMap {
             .collect();
         let mut map = AttributeMap {
             by_purpose,
-            by_attribute: HashMap::new(),
+            by_attribute: HashMap::default(),
         };
         map.index();
         map
@@ -251,10 +252,7 @@ impl AttributeMap {
 
     /// The attributes of a purpose, as they were written, the most important first.
     pub fn attributes(&self, purpose: Purpose) -> &[String] {
-        self.by_purpose
-            .iter()
-            .find(|(found, _)| *found == purpose)
-            .map_or(&[], |(_, attributes)| attributes)
+        self.by_purpose[purpose as usize].1.as_slice()
     }
 
     /// What an attribute is for, with its rank among the attributes of that purpose. `name` is in lower case.
@@ -296,6 +294,13 @@ mod tests {
     fn every_purpose_has_a_name_of_its_own() {
         let names: std::collections::HashSet<_> = Purpose::all().map(Purpose::name).collect();
         assert_eq!(names.len(), DEFAULTS.len());
+        // The table is in the order of the type, and a set of purposes fits 64 bits.
+        assert!(
+            Purpose::all()
+                .enumerate()
+                .all(|(place, purpose)| place == purpose as usize)
+        );
+        assert!(DEFAULTS.len() <= 64);
         assert!(!names.contains(""));
     }
 

@@ -13,7 +13,7 @@ mod pending;
 mod table;
 
 pub use build::{Changed, Changes};
-pub(crate) use build::{Problem, whole};
+pub(crate) use build::{Problem, threads, whole};
 pub use expand::{Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX};
 pub use lookup::Recipient;
 pub(crate) use pending::Pending;
@@ -47,6 +47,15 @@ pub struct Difference {
     pub changed: Vec<Arc<Account>>,
     /// Accounts that are gone (their record as it was).
     pub removed: Vec<Arc<Account>>,
+}
+
+/// What a snapshot's accounts take of memory, in bytes, without what the allocator adds.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBytes {
+    /// The records.
+    pub records: usize,
+    /// The tables that find them.
+    pub tables: usize,
 }
 
 /// The whole tree of one generation: immutable, shared by `Arc`. A lookup is a hash lookup or two in memory.
@@ -157,6 +166,17 @@ impl Snapshot {
     /// How many accounts there are.
     pub fn account_count(&self) -> usize {
         self.accounts_by_id.len()
+    }
+
+    /// What the accounts take of memory. Looks at all of them.
+    pub fn memory_bytes(&self) -> MemoryBytes {
+        MemoryBytes {
+            records: self.accounts().map(|account| account.memory_bytes()).sum(),
+            tables: self.accounts_by_id.memory_bytes()
+                + self.accounts_by_dn.memory_bytes()
+                + self.accounts_by_address.memory_bytes()
+                + self.accounts_by_login.memory_bytes(),
+        }
     }
 
     /// All accounts, in no order.

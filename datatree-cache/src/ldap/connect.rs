@@ -1,6 +1,7 @@
 //! Opening a connection to a server and saying who we are.
 
 use super::options::{Bind, LdapOptions, Place, ServerUri};
+use super::pace::Pace;
 use super::servers::Trouble;
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, StdStream};
 use rustix::net::sockopt;
@@ -17,6 +18,8 @@ pub struct Connection {
     /// What requests are made with.
     pub ldap: Ldap,
     pub(super) task: JoinHandle<()>,
+    /// Messages of a search are taken through it.
+    pub(super) pace: Pace,
 }
 
 impl Drop for Connection {
@@ -97,11 +100,13 @@ async fn connect(server: &ServerUri, options: &LdapOptions) -> Result<Connection
     let (connection, ldap) = LdapConnAsync::with_settings(settings, &url)
         .await
         .map_err(|error| trouble(&error, ""))?;
+    let pace = Pace::default();
+    let reading = pace.clone().read(connection.drive());
     let task = tokio::spawn(async move {
         // Its end is noticed where answers are missing.
-        let _ = connection.drive().await;
+        let _ = reading.await;
     });
-    Ok(Connection { ldap, task })
+    Ok(Connection { ldap, task, pace })
 }
 
 async fn bind(ldap: &mut Ldap, bind: &Bind) -> Result<(), Trouble> {

@@ -3,6 +3,7 @@
 use super::connect::{Connection, open, said, trouble};
 use super::message::{self, Cookie, Done, Message};
 use super::options::{LdapOptions, ServerUri};
+use super::pace::Pace;
 use super::servers::Trouble;
 use crate::source::Report;
 use ldap3::controls::{MakeCritical, RefreshMode, SyncRequest};
@@ -108,7 +109,7 @@ impl Link {
             };
             tokio::select! {
                 biased;
-                heard = receive(&mut self.stream, options, self.asked_with_cookie) => {
+                heard = receive(&mut self.stream, &self.connection.pace, options, self.asked_with_cookie) => {
                     // Who speaks lives; the answer to an older question may be behind much else.
                     self.probe = None;
                     self.heard();
@@ -129,7 +130,7 @@ impl Link {
     pub(super) async fn next_now(&mut self, options: &LdapOptions) -> Option<Heard> {
         let heard = tokio::select! {
             biased;
-            heard = receive(&mut self.stream, options, self.asked_with_cookie) => Some(heard),
+            heard = receive(&mut self.stream, &self.connection.pace, options, self.asked_with_cookie) => Some(heard),
             // The reading task gets its turn first: it shares this thread.
             () = tokio::task::yield_now() => None,
         };
@@ -157,10 +158,11 @@ async fn ask(mut ldap: Ldap, patience: Duration) -> Result<(), String> {
 
 async fn receive(
     stream: &mut SearchStream<'static, &'static str, [&'static str; 1]>,
+    pace: &Pace,
     options: &LdapOptions,
     asked_with_cookie: bool,
 ) -> Heard {
-    match stream.next().await {
+    match pace.take(stream.next()).await {
         Ok(Some(response)) => match message::message(response) {
             Ok(message) => Heard::Message(message),
             Err(malformed) => Heard::Lost(Trouble::refused(format!(

@@ -10,25 +10,30 @@
 //! kind 1  put      uuid:16 dn:text32 (name:text32 value:bytes32)*
 //! kind 2  remove   uuid:16
 //! kind 3  commit   cookie
-//! kind 4  refuse   offset:u64 of the put that was not taken
+//! kind 4  refuse   uuid:16   the last put of it before this, in the same commit, was not taken
 //! ```
 //! All numbers little-endian; text32 and bytes32 are a u32 length and bytes.
 
+mod compact;
 mod export;
+mod load;
 mod read;
 
 pub use export::export;
-pub(super) use read::{Saying, replay, scan};
+pub(super) use load::load;
+pub(super) use read::{Found, scan};
 
 use super::message::Cookie;
 use crate::entry::Entry;
 use crate::record::AccountUuid;
+use compact::Compaction;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 pub(super) const MAGIC: &[u8; 8] = b"PIGEONDC";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Bytes of the file's header.
 pub(super) const HEADER_BYTES: u64 = 20;
 /// Bytes of a record's frame, the kind counted.
@@ -49,12 +54,11 @@ const ASIDE_NAME: &str = "directory.copy.damaged";
 pub(super) struct Saved {
     directory: PathBuf,
     identity: u64,
-    file: BufWriter<File>,
-    /// Where the next record goes.
-    end: u64,
+    writer: Writer,
     /// Behind the last commit.
     committed: u64,
     synced: u64,
+    compaction: Option<Compaction>,
 }
 
 /// The file of a copy directory.
@@ -87,50 +91,46 @@ pub(super) fn checksum(kind: u8, payload: &[u8]) -> u32 {
 }
 
 impl Saved {
-    /// Opens the copy behind its last commit, which [`read::commit_end`] found, or makes an empty one.
-    pub(super) fn open(directory: &Path, identity: u64, committed: Option<u64>) -> io::Result<Saved> {
+    /// Opens the copy behind its last commit, or makes an empty one.
+    pub(super) fn open(directory: &Path, identity: u64, found: Option<&Found>) -> io::Result<Saved> {
         std::fs::create_dir_all(directory)?;
         let path = path_in(directory);
-        let mut options = File::options();
-        let file = match committed {
-            Some(_) => options.read(true).write(true).open(&path)?,
-            None => {
-                use std::os::unix::fs::OpenOptionsExt;
-                // It holds password hashes.
-                options.read(true).write(true).create(true).truncate(true).mode(0o600);
-                options.open(&path)?
-            }
+        let writer = match found {
+            Some(_) => Writer::of(File::options().read(true).write(true).open(&path)?),
+            None => Writer::create(&path, identity)?,
         };
         let mut saved = Saved {
             directory: directory.to_owned(),
             identity,
-            file: BufWriter::with_capacity(256 * 1024, file),
-            end: HEADER_BYTES,
-            committed: HEADER_BYTES,
+            writer,
+            committed: found.map_or(HEADER_BYTES, |found| found.committed),
             synced: HEADER_BYTES,
+            compaction: None,
         };
-        match committed {
-            Some(end) => {
-                saved.committed = end;
-                saved.synced = end;
+        match found {
+            Some(found) => {
+                saved.synced = found.committed;
                 saved.rollback()?;
+                if found.foreign {
+                    saved.claim()?;
+                }
             }
             None => {
-                saved.write_header()?;
-                saved.sync()?;
+                saved.writer.sync()?;
                 File::open(directory)?.sync_all()?;
             }
         }
         Ok(saved)
     }
 
-    fn write_header(&mut self) -> io::Result<()> {
-        self.file.write_all(MAGIC)?;
-        self.file.write_all(&VERSION.to_le_bytes())?;
-        self.file.write_all(&self.identity.to_le_bytes())
+    /// Makes the copy of another search one of this search. Its cookie goes first, so that it never counts for this one.
+    fn claim(&mut self) -> io::Result<()> {
+        self.commit(None)?;
+        self.sync()?;
+        self.writer.identify(self.identity)
     }
 
-    /// An entry is so. Returns where it stands, for [`Saved::refuse`].
+    /// An entry is so. Returns where it stands, for [`Saved::entry_at`].
     pub(super) fn put(&mut self, id: AccountUuid, entry: &Entry<'_>) -> io::Result<u64> {
         let mut payload = id.0.to_vec();
         let mut field = |bytes: &[u8]| {
@@ -144,32 +144,31 @@ impl Saved {
             field(attribute.name.as_bytes());
             field(&attribute.value);
         }
-        self.record(PUT, &payload)
+        self.writer.record(PUT, &payload)
     }
 
     /// An entry is gone.
     pub(super) fn remove(&mut self, id: AccountUuid) -> io::Result<()> {
-        self.record(REMOVE, &id.0).map(drop)
+        self.writer.record(REMOVE, &id.0).map(drop)
     }
 
-    /// The entry that was put at `offset` was not taken.
-    pub(super) fn refuse(&mut self, offset: u64) -> io::Result<()> {
-        self.record(REFUSE, &offset.to_le_bytes()).map(drop)
+    /// The last put of this entry since the last commit was not taken.
+    pub(super) fn refuse(&mut self, id: AccountUuid) -> io::Result<()> {
+        self.writer.record(REFUSE, &id.0).map(drop)
     }
 
     /// All before belongs to `cookie`. Without one, the next start asks for everything, and has the entries meanwhile.
     pub(super) fn commit(&mut self, cookie: Option<&Cookie>) -> io::Result<()> {
-        self.record(COMMIT, cookie.map_or(&[], Cookie::bytes))?;
-        self.file.flush()?;
-        self.committed = self.end;
+        self.writer.record(COMMIT, cookie.map_or(&[], Cookie::bytes))?;
+        self.writer.flush()?;
+        self.committed = self.writer.end;
         Ok(())
     }
 
     /// Makes what was committed outlast a power cut.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.synced != self.committed || self.committed == HEADER_BYTES {
-            self.file.flush()?;
-            self.file.get_ref().sync_data()?;
+        if self.synced != self.committed {
+            self.writer.sync()?;
             self.synced = self.committed;
         }
         Ok(())
@@ -177,18 +176,57 @@ impl Saved {
 
     /// Takes back what was not committed.
     pub(super) fn rollback(&mut self) -> io::Result<()> {
-        self.file.flush()?;
-        self.file.get_ref().set_len(self.committed)?;
-        self.file.seek(SeekFrom::Start(self.committed))?;
-        self.end = self.committed;
-        Ok(())
+        self.writer.cut(self.committed)
     }
 
     /// Bytes of the file.
     pub(super) fn length(&self) -> u64 {
-        self.end
+        self.writer.end
     }
 
+    /// The entry that was put at a place since the last commit.
+    pub(super) fn entry_at(&mut self, at: u64) -> io::Result<Entry<'static>> {
+        self.writer.flush()?;
+        read::entry_at(&path_in(&self.directory), at)
+    }
+}
+
+/// A file of records that is appended to.
+struct Writer {
+    file: BufWriter<File>,
+    /// Where the next record goes.
+    end: u64,
+}
+
+impl Writer {
+    fn of(file: File) -> Writer {
+        Writer {
+            file: BufWriter::with_capacity(256 * 1024, file),
+            end: HEADER_BYTES,
+        }
+    }
+
+    /// A new file with its header, in the place of whatever has the name.
+    fn create(path: &Path, identity: u64) -> io::Result<Writer> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = File::options();
+        // It holds password hashes.
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let mut writer = Writer::of(options.open(path)?);
+        writer.file.write_all(MAGIC)?;
+        writer.file.write_all(&VERSION.to_le_bytes())?;
+        writer.file.write_all(&identity.to_le_bytes())?;
+        Ok(writer)
+    }
+
+    fn identify(&mut self, identity: u64) -> io::Result<()> {
+        self.flush()?;
+        let at = HEADER_BYTES - size_of::<u64>() as u64;
+        self.file.get_ref().write_all_at(&identity.to_le_bytes(), at)?;
+        self.sync()
+    }
+
+    /// Appends a record. Returns where it stands.
     fn record(&mut self, kind: u8, payload: &[u8]) -> io::Result<u64> {
         let at = self.end;
         let length = u32::try_from(payload.len())
@@ -203,48 +241,30 @@ impl Saved {
         Ok(at)
     }
 
-    /// Writes the copy anew with what is of use, beside the old one, and moves it into its place. Only after a commit.
-    pub(super) fn compact(&mut self) -> io::Result<()> {
-        self.sync()?;
-        let old = path_in(&self.directory);
-        let new = self.directory.join(NEW_NAME);
-        let found = read::scan(&old, self.identity)?;
-        let copy = {
-            let mut made = File::options();
-            use std::os::unix::fs::OpenOptionsExt;
-            made.read(true).write(true).create(true).truncate(true).mode(0o600);
-            made.open(&new)?
-        };
-        let mut target = Saved {
-            directory: self.directory.clone(),
-            identity: self.identity,
-            file: BufWriter::with_capacity(256 * 1024, copy),
-            end: HEADER_BYTES,
-            committed: HEADER_BYTES,
-            synced: 0,
-        };
-        target.write_header()?;
-        let latest = read::latest(&old, &found)?;
-        read::walk(&old, &found, |offset, kind, payload| {
-            if kind == PUT && latest.is_wanted(offset, payload) {
-                let at = target.record(PUT, payload)?;
-                if latest.is_pending(offset) {
-                    target.refuse(at)?;
-                }
-            }
-            Ok(())
-        })?;
-        target.commit(found.cookie.as_ref())?;
-        target.sync()?;
-        std::fs::rename(&new, &old)?;
-        File::open(&self.directory)?.sync_all()?;
-        *self = target;
+    /// Appends whole records as they stand elsewhere.
+    fn raw(&mut self, records: &[u8]) -> io::Result<()> {
+        self.file.write_all(records)?;
+        self.end += records.len() as u64;
         Ok(())
     }
 
-    /// The entry that was put at `offset`.
-    pub(super) fn entry_at(&mut self, offset: u64) -> io::Result<Entry<'static>> {
-        self.file.flush()?;
-        read::entry_at(&path_in(&self.directory), offset)
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.get_ref().sync_data()
+    }
+
+    fn cut(&mut self, end: u64) -> io::Result<()> {
+        self.flush()?;
+        self.file.get_ref().set_len(end)?;
+        self.file.seek(SeekFrom::Start(end))?;
+        self.end = end;
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ struct Origin {
 /// Any mistake refuses the text; all of them are returned in its order.
 pub fn snapshot(text: &[u8], map: &AttributeMap, previous: &Snapshot) -> Result<Loaded, Mistakes> {
     let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
-    let mut records: Vec<Record> = Vec::new();
+    let mut records: Vec<Option<Record>> = Vec::new();
     let mut origins: Vec<Origin> = Vec::new();
     let mut parser = Parser::new(text, &mut mistakes);
     let mut entry_count = 0_u64;
@@ -26,8 +26,8 @@ pub fn snapshot(text: &[u8], map: &AttributeMap, previous: &Snapshot) -> Result<
     while let Some(placed) = parser.next(&mut mistakes) {
         entry_count += 1;
         incomplete |= !placed.complete;
-        if let Some(record) = convert::record(&placed.entry, map, &mut mistakes, &mut warnings) {
-            records.push(record);
+        if let (_, Some(record)) = convert::record(&placed.entry, map, &mut mistakes, &mut warnings) {
+            records.push(Some(record));
             origins.push(Origin {
                 at: placed.at,
                 line: placed.line,

@@ -8,8 +8,14 @@
 pub(crate) struct Packed(Box<[u8]>);
 
 /// Appends fields.
-#[derive(Default)]
 pub(crate) struct Writer(Vec<u8>);
+
+impl Default for Writer {
+    fn default() -> Self {
+        // Most records fit, so that the buffer need not grow.
+        Writer(Vec::with_capacity(256))
+    }
+}
 
 impl Writer {
     pub(crate) fn bytes(&mut self, tag: u8, value: &[u8]) {
@@ -27,19 +33,16 @@ impl Writer {
         self.bytes(tag, value.as_bytes());
     }
 
-    /// Moves what was written so far into `inline`, or leaves it if it does not fit.
-    pub(crate) fn take_inline(&mut self, inline: &mut Inline) -> bool {
-        let fits = self.0.len() <= INLINE_BYTES;
-        if fits {
-            inline.bytes[..self.0.len()].copy_from_slice(&self.0);
-            inline.len = u8::try_from(self.0.len()).unwrap_or(0);
-            self.0.clear();
-        }
-        fits
+    /// Little-endian, without the zeros at its upper end.
+    pub(crate) fn number(&mut self, tag: u8, value: u64) {
+        let bytes = value.to_le_bytes();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.bytes(tag, &bytes[..used]);
     }
 
     pub(crate) fn finish(self) -> Packed {
-        Packed(self.0.into_boxed_slice())
+        // Copied into memory of its size: cutting the buffer to size would leave small pieces all over the heap.
+        Packed(self.0.as_slice().into())
     }
 }
 
@@ -69,13 +72,13 @@ impl Packed {
 
     /// The first number of one tag.
     pub(crate) fn number(&self, tag: u8) -> Option<u64> {
-        self.all(tag)
-            .next()
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(u64::from_le_bytes)
+        let bytes = self.all(tag).next()?;
+        let mut number = [0; 8];
+        number.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(u64::from_le_bytes(number))
     }
 
-    /// Bytes of memory behind the record.
+    /// Bytes of memory behind the record, without what the allocator adds.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -101,6 +104,21 @@ impl Default for Inline {
 }
 
 impl Inline {
+    /// Appends a field, if there is room for it.
+    pub(crate) fn push(&mut self, tag: u8, value: &[u8]) -> bool {
+        let begin = usize::from(self.len);
+        let end = begin + 2 + value.len();
+        if end > INLINE_BYTES {
+            return false;
+        }
+        // So short a length is one byte.
+        self.bytes[begin] = tag;
+        self.bytes[begin + 1] = (value.len() & 0x7f) as u8;
+        self.bytes[begin + 2..end].copy_from_slice(value);
+        self.len = (end & 0xff) as u8;
+        true
+    }
+
     #[inline]
     pub(crate) fn fields(&self) -> Fields<'_> {
         Fields {
@@ -154,6 +172,13 @@ mod tests {
             let packed = writer.finish();
             let read: Vec<_> = packed.fields().map(|(tag, value)| (tag, value.to_vec())).collect();
             prop_assert_eq!(read, fields);
+        }
+
+        #[test]
+        fn numbers_are_read(number in any::<u64>(), shift in 0..64_u32) {
+            let mut writer = Writer::default();
+            writer.number(1, number >> shift);
+            prop_assert_eq!(writer.finish().number(1), Some(number >> shift));
         }
 
         #[test]

@@ -4,15 +4,19 @@
 //! mistake does not call forth others; whoever asked decides what becomes of a record that had mistakes. What needs
 //! other records (owners of an address, targets of an alias) is checked where a snapshot is built.
 
+mod reader;
+
 use super::values::{self, ValueResult};
 use super::{AttributeMap, Purpose};
 use crate::dn::canonical_dn;
-use crate::entry::{Attribute, Entry};
+use crate::entry::Entry;
 use crate::mistake::{Mistake, Mistakes};
 use crate::password;
 use crate::record::{
     Account, AccountFields, AccountStatus, AccountUuid, Domain, Group, ModuleService, Quota, Server, ServiceSet, Volume,
 };
+use reader::Reader;
+use std::sync::Arc;
 
 /// Bytes of one unknown value that is kept. Larger ones are pictures and certificates.
 const OTHER_VALUE_BYTES_MAX: usize = 4 * 1024;
@@ -46,7 +50,7 @@ const GROUP_CLASSES: &[&str] = &["pigeongroup", "qmailgroup", "mailgroup", "nism
 /// A typed record that is in no snapshot yet.
 #[derive(Debug)]
 pub(crate) enum Record {
-    Account(Account),
+    Account(Arc<Account>),
     // Boxed: a tree has a million accounts and few of the others.
     Domain(Box<Domain>),
     Group(Box<Group>),
@@ -87,55 +91,8 @@ pub enum Kind {
 
 /// What an entry is, or `None` if it is none of ours (an organisational unit, a person without mail).
 pub fn kind(entry: &Entry<'_>, map: &AttributeMap) -> Option<Kind> {
-    let has = |purpose| values_of(entry, map, purpose).next().is_some();
-    let classes: Vec<String> = values_of(entry, map, Purpose::ObjectClass)
-        .map(|attribute| String::from_utf8_lossy(&attribute.value).trim().to_ascii_lowercase())
-        .collect();
-    let is = |class: &str| classes.iter().any(|found| found == class);
-    if is("pigeondomain") {
-        Some(Kind::Domain)
-    } else if is("pigeonserver") {
-        Some(Kind::Server)
-    } else if is("pigeonservice") {
-        Some(Kind::ModuleService)
-    } else if is("pigeonvolume") {
-        Some(Kind::Volume)
-    } else if has(Purpose::MemberAddress) || has(Purpose::MemberDn) || GROUP_CLASSES.iter().any(|class| is(class)) {
-        Some(Kind::Group)
-    } else if has(Purpose::Address)
-        || (has(Purpose::LoginName) && (has(Purpose::Password) || has(Purpose::AuthPassword)))
-    {
-        Some(Kind::Account)
-    } else {
-        None
-    }
-}
-
-/// The values of a purpose, the most important attribute first.
-fn values_of<'a, 'b>(
-    entry: &'a Entry<'b>,
-    map: &'a AttributeMap,
-    purpose: Purpose,
-) -> impl Iterator<Item = &'a Attribute<'b>> + use<'a, 'b> {
-    map.attributes(purpose).iter().flat_map(move |name| {
-        entry
-            .attributes
-            .iter()
-            .filter(move |attribute| attribute.name.eq_ignore_ascii_case(name))
-    })
-}
-
-/// The UUID of an entry's record, whether or not it has one: its own, or one made of its DN.
-pub(crate) fn identity(entry: &Entry<'_>, map: &AttributeMap) -> Option<AccountUuid> {
     let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
-    let dn = canonical_dn(&entry.dn).ok()?;
-    let mut reader = Reader {
-        entry,
-        map,
-        mistakes: &mut mistakes,
-        warnings: &mut warnings,
-    };
-    Some(reader.identity(&dn))
+    Reader::new(entry, map, &mut mistakes, &mut warnings).kind()
 }
 
 /// The names by which an entry wants to be found, in canonical form: addresses, login names, the name of a domain. What does
@@ -148,25 +105,21 @@ pub(crate) fn names(entry: &Entry<'_>, map: &AttributeMap) -> Vec<String> {
         (Purpose::DomainName, values::domain),
     ];
     let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
-    let mut reader = Reader {
-        entry,
-        map,
-        mistakes: &mut mistakes,
-        warnings: &mut warnings,
-    };
+    let mut reader = Reader::new(entry, map, &mut mistakes, &mut warnings);
     parsers
         .into_iter()
         .flat_map(|(purpose, parse)| reader.all(purpose, parse))
         .collect()
 }
 
-/// The record of an entry, or `None` if the entry is none of ours (an organisational unit, a person without mail).
+/// The UUID of an entry, its own or one made of its DN (`None` if that is no DN), and its record, or `None` if the entry
+/// is none of ours (an organisational unit, a person without mail) or is wrong beyond use.
 pub(crate) fn record(
     entry: &Entry<'_>,
     map: &AttributeMap,
     mistakes: &mut Mistakes,
     warnings: &mut Mistakes,
-) -> Option<Record> {
+) -> (Option<AccountUuid>, Option<Record>) {
     let dn = match canonical_dn(&entry.dn) {
         Ok(dn) => dn,
         Err(error) => {
@@ -178,112 +131,49 @@ pub(crate) fn record(
                 attribute: Some("dn".into()),
                 message: error.message.into(),
             });
-            return None;
+            return (None, None);
         }
     };
-    let mut reader = Reader {
-        entry,
-        map,
-        mistakes,
-        warnings,
-    };
+    let mut reader = Reader::new(entry, map, mistakes, warnings);
     let id = reader.identity(&dn);
-    Some(match kind(entry, map)? {
-        Kind::Account => Record::Account(reader.account(id)),
-        Kind::Group => Record::Group(Box::new(reader.group(id))),
-        Kind::Domain => Record::Domain(Box::new(reader.domain(id)?)),
-        Kind::Server => Record::Server(Box::new(reader.server(id)?)),
-        Kind::ModuleService => Record::ModuleService(Box::new(reader.module_service(id)?)),
-        Kind::Volume => Record::Volume(Box::new(reader.volume(id)?)),
-    })
+    let record = reader.record(id);
+    (Some(id), record)
 }
 
-struct Reader<'a, 'b> {
-    entry: &'a Entry<'b>,
-    map: &'a AttributeMap,
-    mistakes: &'a mut Mistakes,
-    warnings: &'a mut Mistakes,
-}
-
-impl<'a, 'b> Reader<'a, 'b> {
-    /// The values of a purpose, the most important attribute first.
-    fn values(&self, purpose: Purpose) -> impl Iterator<Item = &'a Attribute<'b>> + use<'a, 'b> {
-        values_of(self.entry, self.map, purpose)
+impl Reader<'_, '_> {
+    fn record(&mut self, id: AccountUuid) -> Option<Record> {
+        Some(match self.kind()? {
+            Kind::Account => Record::Account(Arc::new(self.account(id))),
+            Kind::Group => Record::Group(Box::new(self.group(id))),
+            Kind::Domain => Record::Domain(Box::new(self.domain(id)?)),
+            Kind::Server => Record::Server(Box::new(self.server(id)?)),
+            Kind::ModuleService => Record::ModuleService(Box::new(self.module_service(id)?)),
+            Kind::Volume => Record::Volume(Box::new(self.volume(id)?)),
+        })
     }
 
-    fn identity(&mut self, dn: &str) -> AccountUuid {
-        AccountUuid(self.one(Purpose::Uuid, values::uuid).unwrap_or_else(|| {
-            // RFC 9562, 5.5: the same DN gives the same UUID on every node and after every restart.
-            uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_X500, dn.as_bytes()).into_bytes()
-        }))
-    }
-
-    fn mistake(&self, attribute: &Attribute<'_>, at: usize, message: String) -> Mistake {
-        Mistake {
-            position: attribute.position_of(at),
-            dn: Some(self.entry.dn.to_string()),
-            attribute: Some(attribute.name.to_string()),
-            message,
+    fn kind(&self) -> Option<Kind> {
+        let classes = self.values(Purpose::ObjectClass);
+        let classes: Vec<&[u8]> = classes.map(|attribute| attribute.value.trim_ascii()).collect();
+        let is = |class: &str| classes.iter().any(|found| found.eq_ignore_ascii_case(class.as_bytes()));
+        let has = |purpose| self.values(purpose).next().is_some();
+        if is("pigeondomain") {
+            Some(Kind::Domain)
+        } else if is("pigeonserver") {
+            Some(Kind::Server)
+        } else if is("pigeonservice") {
+            Some(Kind::ModuleService)
+        } else if is("pigeonvolume") {
+            Some(Kind::Volume)
+        } else if has(Purpose::MemberAddress) || has(Purpose::MemberDn) || GROUP_CLASSES.iter().any(|class| is(class)) {
+            Some(Kind::Group)
+        } else if has(Purpose::Address)
+            || (has(Purpose::LoginName) && (has(Purpose::Password) || has(Purpose::AuthPassword)))
+        {
+            Some(Kind::Account)
+        } else {
+            None
         }
-    }
-
-    fn read<T>(&mut self, attribute: &Attribute<'_>, parse: impl FnOnce(&str) -> ValueResult<T>) -> Option<T> {
-        let result = values::text(&attribute.value).and_then(|text| {
-            // Spaces in front were cut off: places count from the value as it stands.
-            let cut = attribute.value.iter().take_while(|byte| **byte == b' ').count();
-            parse(text).map_err(|error| values::ValueError {
-                at: error.at + cut,
-                ..error
-            })
-        });
-        match result {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.mistakes.push(self.mistake(attribute, error.at, error.message));
-                None
-            }
-        }
-    }
-
-    /// The only value of a purpose; a second one is a mistake.
-    fn one<T>(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<T>) -> Option<T> {
-        let mut values = self.values(purpose);
-        let first = values.next()?;
-        if let Some(second) = values.next() {
-            let message = format!("expected one value, found a second one beside that of {}", first.name);
-            self.mistakes.push(self.mistake(second, 0, message));
-        }
-        self.read(first, parse)
-    }
-
-    /// All values of a purpose, each once.
-    fn all(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<String>) -> Vec<String> {
-        let mut list: Vec<String> = Vec::new();
-        for attribute in self.values(purpose) {
-            if let Some(value) = self.read(attribute, &parse).filter(|value| !list.contains(value)) {
-                list.push(value);
-            }
-        }
-        list
-    }
-
-    /// A purpose without which the entry is no record.
-    fn required<T>(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<T>) -> Option<T> {
-        if self.values(purpose).next().is_none() {
-            let name = self
-                .map
-                .attributes(purpose)
-                .first()
-                .map_or("an attribute", String::as_str);
-            self.mistakes.push(Mistake {
-                position: self.entry.dn_position,
-                dn: Some(self.entry.dn.to_string()),
-                attribute: None,
-                message: format!("expected a value of {name}, found none"),
-            });
-            return None;
-        }
-        self.one(purpose, parse)
     }
 
     fn account(&mut self, id: AccountUuid) -> Account {
@@ -375,17 +265,11 @@ impl<'a, 'b> Reader<'a, 'b> {
         let mut other = Vec::new();
         let mut bytes = 0_usize;
         let entry = self.entry;
-        for attribute in &entry.attributes {
-            let name = attribute.name.to_ascii_lowercase();
-            // `cn` has a purpose only for the cluster's own entries.
-            let known = self
-                .map
-                .purposes(&name)
-                .iter()
-                .any(|(purpose, _)| *purpose != Purpose::ComponentName);
-            if known || UNINTERESTING.contains(&name.as_str()) {
+        for (place, attribute) in entry.attributes.iter().enumerate() {
+            if self.is_settled(place) {
                 continue;
             }
+            let name = attribute.name.to_ascii_lowercase();
             let size = name.len() + attribute.value.len();
             if attribute.value.len() > OTHER_VALUE_BYTES_MAX || bytes + size > OTHER_BYTES_MAX {
                 let message = format!(

@@ -127,7 +127,7 @@ pub(crate) fn delivery_mode(mode: &mut DeliveryMode, text: &str) -> ValueResult<
 /// An address in canonical form.
 pub(crate) fn address(text: &str) -> ValueResult<String> {
     Address::parse(text)
-        .map(|address| address.as_str().to_owned())
+        .map(Address::into_text)
         .map_err(|error| ValueError {
             at: error.at,
             message: format!("{} (in {:?})", error.message, shorten(text)),

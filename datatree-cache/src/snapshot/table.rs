@@ -2,17 +2,20 @@
 //!
 //! It is cut into shards of a few hundred entries, each behind an `Arc`: a change copies the shards it touches and
 //! shares the others, so that one changed record of a million costs microseconds and not a rebuilt table. A shard is
-//! open addressing with linear probing over 32-bit fragments of the hash, with the values beside them: 12 bytes a
+//! open addressing with linear probing over 16-bit fragments of the hash, with the values beside them: 10 bytes a
 //! slot, and a lookup touches two places before the record itself. Keys are not stored; the caller compares them in
-//! the record.
+//! the record. A shard has so few slots that fragments of one slot are still some 90 different ones.
 //!
-//! Invariant: the empty slots of a shard are at least a quarter, so that every probe ends.
+//! Invariants: the empty slots of a shard are at least a quarter, so that every probe ends; a shard that grew far beyond
+//! its size makes the table crowded, and the snapshot then makes it anew.
 
 use std::sync::Arc;
 
 /// Entries of one shard when a table is built. A guess between the cost of copying a shard (its entries) and that of
 /// copying the list of shards (one for each 512 entries).
 const SHARD_ENTRIES: usize = 512;
+/// Entries of a shard, on average, from which on a table is made anew.
+const CROWDED: usize = 4 * SHARD_ENTRIES;
 
 pub(crate) struct Table<T> {
     shards: Arc<[Arc<Shard<T>>]>,
@@ -30,9 +33,16 @@ impl<T> Clone for Table<T> {
 
 struct Shard<T> {
     /// 0 is an empty slot.
-    fragments: Box<[u32]>,
+    fragments: Box<[u16]>,
     values: Box<[Option<Arc<T>>]>,
     used: usize,
+}
+
+/// One key of a table in the making: the hash, and which value has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) hash: u64,
+    pub(crate) value: u32,
 }
 
 impl<T> Clone for Shard<T> {
@@ -55,14 +65,51 @@ impl<T> Table<T> {
         }
     }
 
+    /// A table of these keys, which are sorted and all different, in its best size.
+    pub(crate) fn of_sorted<'a>(keys: &[Key], value: impl Fn(u32) -> &'a Arc<T>) -> Table<T>
+    where
+        T: 'a,
+    {
+        let count = keys.len() / SHARD_ENTRIES + 1;
+        let mut rest = keys;
+        let shards = (0..count).map(|index| {
+            // Shards follow one another as hashes do.
+            let (own, behind) = rest.split_at(rest.partition_point(|key| shard_of(key.hash, count) <= index));
+            rest = behind;
+            let mut shard = Shard::with_slots(slots_for(own.len()));
+            // Counting references one by one would wait for memory at each; reading all before lets the waits overlap.
+            let counts = own.iter().map(|key| Arc::strong_count(value(key.value)));
+            std::hint::black_box(counts.fold(0, usize::wrapping_add));
+            for key in own {
+                shard.place(fragment(key.hash), Arc::clone(value(key.value)));
+            }
+            Arc::new(shard)
+        });
+        Table {
+            shards: shards.collect(),
+            len: keys.len(),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether it holds far more than it was made for: changing it is dear then, and so are lookups.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.len / CROWDED > self.shards.len()
+    }
+
+    /// Bytes of memory of the table itself, without what the allocator adds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let of_shard = |shard: &Arc<Shard<T>>| {
+            size_of::<Shard<T>>() + shard.fragments.len() * (size_of::<u16>() + size_of::<Option<Arc<T>>>())
+        };
+        self.shards.iter().map(of_shard).sum()
+    }
+
     fn shard_index(&self, hash: u64) -> usize {
-        // The high half of the hash chooses the shard, the low half the slot, so that they are independent.
-        let scaled = (hash >> 32).wrapping_mul(self.shards.len() as u64) >> 32;
-        usize::try_from(scaled).expect("less than the number of shards")
+        shard_of(hash, self.shards.len())
     }
 
     /// The value whose key has this hash and for which `is_it` holds.
@@ -120,10 +167,16 @@ impl<T> Table<T> {
     }
 }
 
+/// The high half of the hash chooses the shard, the low half the slot, so that they are independent.
+fn shard_of(hash: u64, shards: usize) -> usize {
+    let scaled = (hash >> 32).wrapping_mul(shards as u64) >> 32;
+    usize::try_from(scaled).expect("less than the number of shards")
+}
+
 /// The part of a hash that is stored: never 0, which marks an empty slot.
-#[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
-fn fragment(hash: u64) -> u32 {
-    (hash as u32).max(1)
+#[expect(clippy::cast_possible_truncation, reason = "the low part is what is wanted")]
+fn fragment(hash: u64) -> u16 {
+    (hash as u16).max(1)
 }
 
 /// Slots that leave a quarter empty, and at least one.
@@ -141,13 +194,13 @@ impl<T> Shard<T> {
     }
 
     /// Where the probe for a fragment begins.
-    fn start(&self, fragment: u32) -> usize {
-        let scaled = u64::from(fragment).wrapping_mul(self.fragments.len() as u64) >> 32;
+    fn start(&self, fragment: u16) -> usize {
+        let scaled = u64::from(fragment).wrapping_mul(self.fragments.len() as u64) >> 16;
         usize::try_from(scaled).expect("less than the number of slots")
     }
 
     #[inline]
-    fn slot_of(&self, fragment: u32, is_it: impl Fn(&T) -> bool) -> Option<usize> {
+    fn slot_of(&self, fragment: u16, is_it: impl Fn(&T) -> bool) -> Option<usize> {
         if self.used == 0 {
             return None;
         }
@@ -167,14 +220,14 @@ impl<T> Shard<T> {
         }
     }
 
-    fn insert(&mut self, fragment: u32, value: Arc<T>) {
+    fn insert(&mut self, fragment: u16, value: Arc<T>) {
         if slots_for(self.used + 1) > self.fragments.len() {
             self.resize(slots_for(self.used + 1 + self.used / 2));
         }
         self.place(fragment, value);
     }
 
-    fn place(&mut self, fragment: u32, value: Arc<T>) {
+    fn place(&mut self, fragment: u16, value: Arc<T>) {
         let mut slot = self.start(fragment);
         while self.fragments[slot] != 0 {
             slot += 1;
@@ -239,6 +292,28 @@ mod tests {
                 prop_assert_eq!(table.find(hash(key), |pair| pair.0 == key).map(|pair| pair.1), model.get(&key).copied());
             }
             prop_assert_eq!(table.iter().count(), model.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_of_all_at_once_is_the_same_map(count in 0..5000_u32) {
+            let spread = |key: u32| u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let values: Vec<_> = (0..count).map(|key| Arc::new(Pair(key, key))).collect();
+            let mut keys: Vec<_> = (0..count).map(|key| Key { hash: spread(key), value: key }).collect();
+            keys.sort_unstable();
+            let mut table = Table::of_sorted(&keys, |place| &values[place as usize]);
+            prop_assert_eq!(table.len(), values.len());
+            prop_assert_eq!(table.iter().count(), values.len());
+            prop_assert!(!table.is_crowded());
+            for key in 0..count {
+                prop_assert!(table.find(spread(key), |pair| pair.0 == key).is_some());
+            }
+            table.insert(spread(count), Arc::new(Pair(count, 0)));
+            for key in 0..=count {
+                prop_assert!(table.remove(spread(key), |pair| pair.0 == key).is_some());
+            }
+            prop_assert_eq!(table.len(), 0);
         }
     }
 

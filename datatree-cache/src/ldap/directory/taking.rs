@@ -1,7 +1,7 @@
 //! From what was heard to snapshots, and to the copy on disk beside them.
 
 use super::super::message::Message;
-use super::super::saved::{self, Saved, Saying};
+use super::super::saved::{self, Found, Saved};
 use super::super::sync::{ContentSync, Step};
 use super::{Directory, note_of};
 use crate::entry::{Attribute, Entry};
@@ -13,6 +13,7 @@ use crate::source::{Event, Loaded};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,42 +42,17 @@ impl Directory {
         let identity = saved::identity(&self.options.base, &self.options.filter);
         let path = saved::path_in(&directory);
         let mut loaded = None;
-        let opened = match saved::scan(&path, identity) {
-            Ok(found) => {
-                let mut changes = Changes::new();
-                let (refused, beyond) = (&mut self.refused, &mut self.refused_beyond);
-                let map = &self.options.attributes;
-                let replayed = saved::replay(&path, &found, |saying| match saying {
-                    Saying::Put(id, entry) => {
-                        refused.remove(&id);
-                        beyond.remove(&id);
-                        changes.put(&entry, map);
-                    }
-                    Saying::Refused(id, entry) => {
-                        if refused.len() < REFUSED_MAX || refused.contains_key(&id) {
-                            refused.insert(id, entry);
-                        } else {
-                            beyond.insert(id);
-                        }
-                    }
-                    Saying::Remove(id) => {
-                        refused.remove(&id);
-                        beyond.remove(&id);
-                        changes.remove(id);
-                    }
-                });
-                replayed.and_then(|()| {
-                    let mut saved = Saved::open(&directory, identity, Some(found.committed))?;
+        let opened = match saved::scan(&path, identity, None) {
+            Ok(found) => self
+                .read_saved(&directory, identity, found, previous)
+                .map(|(saved, changes)| {
                     if !changes.is_empty() {
-                        let changed = previous.changed_by(changes, map, CopyState::Boot);
+                        let changed = previous.changed_by(changes, &self.options.attributes, CopyState::Boot);
                         warnings.extend(changed.mistakes);
                         loaded = Some(changed.snapshot);
-                        saved.compact()?;
                     }
-                    self.sync = ContentSync::new(found.cookie);
-                    Ok(saved)
-                })
-            }
+                    saved
+                }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::open(&directory, identity, None),
             Err(error) => Err(error),
         };
@@ -106,12 +82,38 @@ impl Directory {
         loaded
     }
 
+    /// What a copy holds, and the copy, open.
+    fn read_saved(
+        &mut self,
+        directory: &Path,
+        identity: u64,
+        found: Found,
+        previous: &Snapshot,
+    ) -> io::Result<(Saved, Changes)> {
+        let held = saved::load(&saved::path_in(directory), &found, &self.options.attributes, previous)?;
+        let mut saved = Saved::open(directory, identity, Some(&found))?;
+        if found.is_wasteful()
+            && let Err(error) = saved.begin_compaction()
+        {
+            self.copy_trouble = Some(format!("the copy on disk cannot be written anew: {error}"));
+        }
+        for (id, entry) in held.refused {
+            if self.refused.len() < REFUSED_MAX {
+                self.refused.insert(id, entry);
+            } else {
+                self.refused_beyond.insert(id);
+            }
+        }
+        self.sync = ContentSync::new(found.cookie);
+        Ok((saved, held.changes))
+    }
+
     /// True when the refresh is over.
     pub(super) fn take_message(&mut self, message: Message, current: &Snapshot) -> bool {
         match self.sync.take(message) {
             Step::Nothing => false,
             Step::Put(id, entry) => {
-                self.put(id, entry);
+                self.put(id, entry, current);
                 false
             }
             Step::Remove(ids) => {
@@ -130,7 +132,7 @@ impl Directory {
         }
     }
 
-    fn put(&mut self, id: AccountUuid, mut entry: Entry<'static>) {
+    fn put(&mut self, id: AccountUuid, mut entry: Entry<'static>, current: &Snapshot) {
         let map = &self.options.attributes;
         let names = map.attributes(Purpose::Uuid);
         // The identity is the one by which the server will say that it is gone, whatever the entry holds.
@@ -144,7 +146,12 @@ impl Directory {
             position: None,
         });
         let place = self.saved.as_mut().map(|saved| saved.put(id, &entry)).transpose();
-        self.gathered.changes.put(&entry, map);
+        if self.sync.is_live() {
+            self.gathered.changes.put(&entry, map);
+        } else {
+            // A refresh names much that is in force already.
+            self.gathered.changes.put_after(&entry, map, current);
+        }
         match place {
             Ok(place) => self.gathered.places.push((id, place)),
             Err(error) => {
@@ -244,7 +251,7 @@ impl Directory {
             last.extend(refused_now.filter_map(|(id, place)| Some((*id, (*place)?))));
         }
         for (id, place) in last {
-            saved.refuse(place)?;
+            saved.refuse(id)?;
             if self.refused.len() < REFUSED_MAX {
                 let entry = saved.entry_at(place)?;
                 self.refused.insert(id, entry);
@@ -255,20 +262,34 @@ impl Directory {
         saved.commit(self.sync.cookie())
     }
 
+    /// Does what is due for the copy on disk. `now`: it is the end.
     pub(super) fn keep_copy(&mut self, now: bool) {
         if !now && self.synced_at.elapsed() < SYNC_EVERY {
             return;
         }
         self.synced_at = Instant::now();
         let Some(saved) = &mut self.saved else { return };
-        let mut result = saved.sync();
-        let is_big = saved.length() > COMPACT_FROM.max(2 * self.compacted_bytes);
-        if result.is_ok() && is_big && self.sync.is_live() && !now {
-            result = saved.compact();
-            self.compacted_bytes = saved.length();
+        if now {
+            saved.cancel_compaction();
         }
-        if let Err(error) = result {
+        if let Err(error) = saved.sync() {
             self.copy_failed(&error);
+            return;
+        }
+        let is_big = saved.length() > COMPACT_FROM.max(2 * self.compacted_bytes);
+        let compacted = saved.adopt().and_then(|adopted| {
+            if adopted {
+                self.compacted_bytes = saved.length();
+            } else if is_big && self.sync.is_live() && !now {
+                saved.begin_compaction()?;
+            }
+            Ok(())
+        });
+        if let Err(error) = compacted {
+            // Not before it has doubled again.
+            self.compacted_bytes = saved.length();
+            self.copy_trouble = Some(format!("the copy on disk grows, it cannot be written anew: {error}"));
+            self.tell_trouble();
         }
     }
 

@@ -1,6 +1,6 @@
 //! The copy as LDIF: it may be the last backup of the users that someone has.
 
-use super::read::{entry_at, latest, scan};
+use super::read::{entry_at, scan};
 use super::{identity, path_in};
 use crate::ldif::write_entry;
 use std::io::{self, Write};
@@ -11,12 +11,11 @@ use std::path::Path;
 pub fn export(directory: &Path, target: &mut dyn Write) -> io::Result<u64> {
     let path = path_in(directory);
     // Whatever search it was made by.
-    let found = scan(&path, identity("", ""))?;
-    let latest = latest(&path, &found)?;
+    let found = scan(&path, identity("", ""), None)?;
     let mut places = Vec::new();
-    for offset in latest.good() {
-        let entry = entry_at(&path, offset)?;
-        places.push((depth(&entry.dn), offset));
+    for at in found.good.values() {
+        let entry = entry_at(&path, *at)?;
+        places.push((depth(&entry.dn), *at));
     }
     places.sort_unstable();
     writeln!(target, "version: 1")?;

@@ -1,61 +1,108 @@
-//! Reading the copy back.
+//! Reading the copy back: record by record, and what of it is of use.
 
 use super::super::message::Cookie;
 use super::{COMMIT, FRAME_BYTES, HEADER_BYTES, MAGIC, PUT, RECORD_BYTES_MAX, REFUSE, REMOVE, VERSION, checksum};
+use crate::bulk;
 use crate::entry::{Attribute, Entry};
 use crate::record::AccountUuid;
+use foldhash::quality::RandomState;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// What a first look at a copy found.
+/// Bytes of the file that are held at a time, unless a record is larger.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// The file is cut into parts of about so many bytes, which can be read side by side.
+const PART_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of most records, about: for the room that is made.
+const RECORD_BYTES_USUAL: u64 = 400;
+
+/// Places of puts, by entry.
+pub(super) type Places = HashMap<AccountUuid, u64, RandomState>;
+
+/// What a first look at a copy found. It counts what was committed, and nothing behind.
+#[derive(Default)]
 pub(in crate::ldap) struct Found {
     /// Behind the last commit.
     pub(in crate::ldap) committed: u64,
     pub(in crate::ldap) cookie: Option<Cookie>,
     /// Of another search: its entries are good for a start, its cookie is not.
     pub(in crate::ldap) foreign: bool,
-    refused: HashSet<u64>,
+    /// The last good put of each entry.
+    pub(super) good: Places,
+    /// Puts behind it that were not taken.
+    pub(super) pending: Places,
+    /// Puts that are of no use, sorted.
+    pub(super) dead: Vec<u64>,
+    pub(super) parts: Vec<Part>,
+    records: u64,
 }
 
-/// Which puts are of use: the last good one of each entry, and a refused one behind it.
-pub(super) struct Latest {
-    good: HashMap<AccountUuid, u64>,
-    pending: HashSet<u64>,
+/// A part of the file.
+pub(super) struct Part {
+    pub(super) begin: u64,
+    /// How many puts stand in it.
+    pub(super) puts: usize,
 }
 
-impl Latest {
-    pub(super) fn is_wanted(&self, offset: u64, payload: &[u8]) -> bool {
-        self.pending.contains(&offset) || uuid(payload).is_some_and(|id| self.good.get(&id) == Some(&offset))
+impl Found {
+    /// Whether more than half of the records are of no use.
+    pub(in crate::ldap) fn is_wasteful(&self) -> bool {
+        let used = self.good.len() + self.pending.len();
+        self.records > 2 * used as u64 + 1000
     }
 
-    pub(super) fn is_pending(&self, offset: u64) -> bool {
-        self.pending.contains(&offset)
+    /// Applies what belongs to a commit. A refused put is the last one before that says so.
+    fn commit(&mut self, said: &mut Vec<(u8, AccountUuid, u64)>) {
+        let mut refused: HashSet<AccountUuid> = HashSet::new();
+        for (kind, id, _) in said.iter_mut().rev() {
+            match *kind {
+                REFUSE => drop(refused.insert(*id)),
+                PUT if !refused.is_empty() && refused.remove(id) => *kind = REFUSE,
+                _ => {}
+            }
+        }
+        self.records += said.len() as u64;
+        // What is marked as refused is a put by now, or says so of one and has no place.
+        let mut part = 0;
+        for (kind, id, at) in said.drain(..) {
+            if at > 0 {
+                part += self.parts[part..]
+                    .partition_point(|part| part.begin <= at)
+                    .saturating_sub(1);
+                self.parts[part].puts += 1;
+            }
+            if kind == REFUSE && at == 0 {
+                continue;
+            }
+            if !self.pending.is_empty() {
+                self.dead.extend(self.pending.remove(&id));
+            }
+            match kind {
+                PUT => self.dead.extend(self.good.insert(id, at)),
+                REFUSE => drop(self.pending.insert(id, at)),
+                _ => self.dead.extend(self.good.remove(&id)),
+            }
+        }
     }
 
-    /// The offsets of the last good puts.
-    pub(super) fn good(&self) -> impl Iterator<Item = u64> {
-        self.good.values().copied()
+    /// The puts of no use from a place on.
+    pub(super) fn dead_from(&self, begin: u64) -> &[u64] {
+        &self.dead[self.dead.partition_point(|at| *at < begin)..]
     }
 }
 
-/// What reading goes through.
-pub(in crate::ldap) enum Saying {
-    Put(AccountUuid, Entry<'static>),
-    /// The latest version of an entry, which was not taken when it came.
-    Refused(AccountUuid, Entry<'static>),
-    Remove(AccountUuid),
-}
-
-/// Checks all records and finds the last commit. `NotFound` when there is no copy; `InvalidData` when the file is none,
-/// or of another version.
-pub(in crate::ldap) fn scan(path: &Path, identity: u64) -> io::Result<Found> {
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+/// Checks all records, finds the last commit and what of the records before it is of use. `until`: no further than there.
+/// `NotFound` when there is no copy; `InvalidData` when the file is none, or of another version.
+pub(in crate::ldap) fn scan(path: &Path, identity: u64, until: Option<u64>) -> io::Result<Found> {
+    let file = File::open(path)?;
     let mut header = [0; HEADER_BYTES as usize];
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()));
-    file.read_exact(&mut header)
+    file.read_exact_at(&mut header, 0)
         .map_err(|_| wrong("no copy of a directory"))?;
     let (magic, rest) = header.split_at(8);
     let (version, found_identity) = rest.split_at(4);
@@ -70,160 +117,169 @@ pub(in crate::ldap) fn scan(path: &Path, identity: u64) -> io::Result<Found> {
     }
     let mut found = Found {
         committed: HEADER_BYTES,
-        cookie: None,
         foreign: found_identity != identity.to_le_bytes(),
-        refused: HashSet::new(),
+        parts: vec![Part {
+            begin: HEADER_BYTES,
+            puts: 0,
+        }],
+        ..Found::default()
     };
-    let mut refused = HashSet::new();
-    let mut at = HEADER_BYTES;
-    let mut payload = Vec::new();
-    while let Some(kind) = next(&mut file, &mut payload)? {
-        at += (FRAME_BYTES + payload.len()) as u64;
-        match kind {
+    let end = until.map_or_else(|| file.metadata().map(|file| file.len()), Ok)?;
+    let expected = usize::try_from(end / RECORD_BYTES_USUAL).unwrap_or(0);
+    found.good = bulk::map(expected);
+    let mut said = bulk::vector(expected);
+    let mut frames = Frames::of(file, HEADER_BYTES, end);
+    while let Some(frame) = frames.next()? {
+        let behind = frame.at + frame.bytes();
+        match frame.kind {
             COMMIT => {
-                found.committed = at;
-                found.cookie = Cookie::new(&payload);
-                found.refused.extend(refused.drain());
+                found.cookie = Cookie::new(frame.payload);
+                found.commit(&mut said);
+                found.committed = behind;
             }
-            REFUSE => refused.extend(payload.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))),
+            PUT => said.extend(frame.id().map(|id| (PUT, id, frame.at))),
+            kind @ (REMOVE | REFUSE) => said.extend(frame.id().map(|id| (kind, id, 0))),
             _ => {}
         }
+        if found.parts.last().is_some_and(|part| behind - part.begin >= PART_BYTES) {
+            found.parts.push(Part { begin: behind, puts: 0 });
+        }
     }
+    found.parts.retain(|part| part.begin < found.committed);
+    found.dead.sort_unstable();
     if found.foreign {
         found.cookie = None;
     }
     Ok(found)
 }
 
-/// The next whole record; `None` at the end, or where what follows is torn.
-fn next(file: &mut impl Read, payload: &mut Vec<u8>) -> io::Result<Option<u8>> {
-    let mut frame = [0; FRAME_BYTES];
-    if !read_whole(file, &mut frame)? {
-        return Ok(None);
-    }
-    let [a, b, c, d, e, f, g, h, kind] = frame;
-    let length = u32::from_le_bytes([a, b, c, d]) as usize;
-    if length > RECORD_BYTES_MAX {
-        return Ok(None);
-    }
-    payload.resize(length, 0);
-    let whole = read_whole(file, payload)? && checksum(kind, payload) == u32::from_le_bytes([e, f, g, h]);
-    Ok(whole.then_some(kind))
+/// One record of the file.
+pub(super) struct Frame<'a> {
+    /// Where it stands.
+    pub(super) at: u64,
+    pub(super) kind: u8,
+    pub(super) payload: &'a [u8],
+    /// With its frame, as it stands in the file.
+    pub(super) whole: &'a [u8],
 }
 
-fn read_whole(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
-    match file.read_exact(bytes) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
+impl Frame<'_> {
+    /// The entry that it is about.
+    pub(super) fn id(&self) -> Option<AccountUuid> {
+        self.payload.first_chunk().map(|bytes| AccountUuid(*bytes))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.whole.len() as u64
     }
 }
 
-/// Calls `each` with place, kind and payload of every committed record.
-pub(super) fn walk(
-    path: &Path,
-    found: &Found,
-    mut each: impl FnMut(u64, u8, &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-    file.seek(SeekFrom::Start(HEADER_BYTES))?;
-    let mut at = HEADER_BYTES;
-    let mut payload = Vec::new();
-    while at < found.committed {
-        let Some(kind) = next(&mut file, &mut payload)? else {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        };
-        each(at, kind, &payload)?;
-        at += (FRAME_BYTES + payload.len()) as u64;
-    }
-    Ok(())
+/// Reads records one after the other, through a buffer.
+pub(super) struct Frames {
+    file: File,
+    buffer: Vec<u8>,
+    /// Place of the buffer in the file, and what of it was handed out.
+    buffer_at: u64,
+    used: usize,
+    end: u64,
 }
 
-/// Which puts are of use.
-pub(super) fn latest(path: &Path, found: &Found) -> io::Result<Latest> {
-    let mut good = HashMap::new();
-    let mut pending: HashMap<AccountUuid, u64> = HashMap::new();
-    walk(path, found, |offset, kind, payload| {
-        let Some(id) = uuid(payload) else { return Ok(()) };
-        match kind {
-            PUT if found.refused.contains(&offset) => {
-                pending.insert(id, offset);
-            }
-            PUT => {
-                pending.remove(&id);
-                good.insert(id, offset);
-            }
-            REMOVE => {
-                pending.remove(&id);
-                good.remove(&id);
-            }
-            _ => {}
+impl Frames {
+    /// The records from `from` on, none beyond `end`.
+    pub(super) fn of(file: File, from: u64, end: u64) -> Frames {
+        Frames {
+            file,
+            buffer: Vec::new(),
+            buffer_at: from,
+            used: 0,
+            end,
         }
-        Ok(())
-    })?;
-    Ok(Latest {
-        good,
-        pending: pending.into_values().collect(),
-    })
-}
+    }
 
-/// Reads what was committed, in the order in which it came.
-pub(in crate::ldap) fn replay(path: &Path, found: &Found, mut each: impl FnMut(Saying)) -> io::Result<()> {
-    walk(path, found, |offset, kind, payload| {
-        let Some(id) = uuid(payload) else { return Ok(()) };
-        match kind {
-            PUT => {
-                let entry = entry(payload).ok_or(io::ErrorKind::InvalidData)?;
-                let refused = found.refused.contains(&offset);
-                each(if refused {
-                    Saying::Refused(id, entry)
-                } else {
-                    Saying::Put(id, entry)
-                });
-            }
-            REMOVE => each(Saying::Remove(id)),
-            _ => {}
+    /// The next whole record; `None` at the end, or where what follows is torn.
+    pub(super) fn next(&mut self) -> io::Result<Option<Frame<'_>>> {
+        let at = self.buffer_at + self.used as u64;
+        let left = self.end.saturating_sub(at);
+        if left < FRAME_BYTES as u64 {
+            return Ok(None);
         }
-        Ok(())
-    })
-}
+        self.need(FRAME_BYTES)?;
+        let frame: [u8; FRAME_BYTES] = self.buffer[self.used..self.used + FRAME_BYTES]
+            .try_into()
+            .expect("cut to this length");
+        let [a, b, c, d, e, f, g, h, kind] = frame;
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        let whole = FRAME_BYTES + length;
+        if length > RECORD_BYTES_MAX || whole as u64 > left {
+            return Ok(None);
+        }
+        self.need(whole)?;
+        let begin = self.used;
+        self.used += whole;
+        let whole = &self.buffer[begin..self.used];
+        let payload = &whole[FRAME_BYTES..];
+        let good = checksum(kind, payload) == u32::from_le_bytes([e, f, g, h]);
+        Ok(good.then_some(Frame {
+            at,
+            kind,
+            payload,
+            whole,
+        }))
+    }
 
-fn uuid(payload: &[u8]) -> Option<AccountUuid> {
-    payload.first_chunk().map(|bytes| AccountUuid(*bytes))
+    /// Makes sure of so many bytes behind what was handed out. They are there: the caller looked.
+    fn need(&mut self, bytes: usize) -> io::Result<()> {
+        if self.buffer.len() - self.used >= bytes {
+            return Ok(());
+        }
+        self.buffer.drain(..self.used);
+        self.buffer_at += self.used as u64;
+        self.used = 0;
+        let held = self.buffer.len();
+        let left = self.end - self.buffer_at - held as u64;
+        let more = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(bytes.max(BUFFER_BYTES) - held);
+        self.buffer.resize(held + more, 0);
+        self.file
+            .read_exact_at(&mut self.buffer[held..], self.buffer_at + held as u64)
+    }
 }
 
 /// The entry of a put.
-pub(super) fn entry(payload: &[u8]) -> Option<Entry<'static>> {
+pub(super) fn entry(payload: &[u8]) -> Option<Entry<'_>> {
     let mut rest = payload.get(16..)?;
     let mut field = || {
         let (length, behind) = rest.split_first_chunk()?;
         let (bytes, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
         rest = behind;
-        Some(bytes.to_vec())
+        Some(bytes)
     };
-    let dn = String::from_utf8(field()?).ok()?;
-    let mut attributes = Vec::new();
+    let dn = std::str::from_utf8(field()?).ok()?;
+    let mut attributes = Vec::with_capacity(16);
     while let Some(name) = field() {
         attributes.push(Attribute {
-            name: Cow::Owned(String::from_utf8(name).ok()?),
-            value: Cow::Owned(field()?),
+            name: Cow::Borrowed(std::str::from_utf8(name).ok()?),
+            value: Cow::Borrowed(field()?),
             position: None,
         });
     }
     Some(Entry {
-        dn: Cow::Owned(dn),
+        dn: Cow::Borrowed(dn),
         dn_position: None,
         attributes,
     })
 }
 
-/// The entry that was put at `offset`.
-pub(super) fn entry_at(path: &Path, offset: u64) -> io::Result<Entry<'static>> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
-    let mut payload = Vec::new();
-    match next(&mut file, &mut payload)? {
-        Some(PUT) => entry(&payload).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+/// The entry that was put at a place.
+pub(super) fn entry_at(path: &Path, at: u64) -> io::Result<Entry<'static>> {
+    let file = File::open(path)?;
+    let end = file.metadata()?.len();
+    let mut frames = Frames::of(file, at, end);
+    match frames.next()? {
+        Some(frame) if frame.kind == PUT => entry(frame.payload)
+            .map(Entry::into_owned)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into()),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }

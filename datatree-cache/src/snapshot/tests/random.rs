@@ -53,6 +53,35 @@ fn answers(snapshot: &Snapshot) -> Vec<String> {
 
 proptest! {
     #[test]
+    fn many_at_once_are_one_by_one(before in prop::collection::vec((0..3_u8, 0..12_u8, any::<u8>()), 0..30), after in prop::collection::vec((0..3_u8, 0..12_u8, any::<u8>()), 1..30), removed in prop::collection::vec((0..3_u8, 0..12_u8), 0..8)) {
+        let map = AttributeMap::default();
+        let changes = |batch: &[(u8, u8, u8)], removed: &[(u8, u8)]| {
+            let mut changes = Changes::new();
+            for (kind, id) in removed {
+                changes.remove(entry(*kind, *id, 0).0);
+            }
+            for (kind, id, variant) in batch {
+                let text = entry(*kind, *id, *variant).1;
+                changes.put(&crate::ldif::parse(text.as_bytes()).unwrap()[0], &map);
+            }
+            changes
+        };
+        let first = Snapshot::empty().changed_as(changes(&before, &[]), &map, CopyState::Live, false).snapshot;
+        let one = first.changed_as(changes(&after, &removed), &map, CopyState::Live, false);
+        let all = first.changed_as(changes(&after, &removed), &map, CopyState::Live, true);
+        prop_assert_eq!(answers(&all.snapshot), answers(&one.snapshot));
+        prop_assert_eq!(all.snapshot.account_count(), one.snapshot.account_count());
+        prop_assert_eq!(&all.refused, &one.refused);
+        // About the same records; one that is put behind the others may collide with more of them.
+        let said = |mistakes: &Mistakes| { let mut said: Vec<_> = mistakes.list.iter().map(|mistake| mistake.dn.clone()).collect(); said.sort(); said.dedup(); said };
+        prop_assert_eq!(said(&all.mistakes), said(&one.mistakes));
+        prop_assert_eq!(said(&all.warnings), said(&one.warnings));
+        let ids = |accounts: &[Arc<Account>]| { let mut ids: Vec<_> = accounts.iter().map(|a| a.id()).collect(); ids.sort_unstable(); ids };
+        let (all, one) = (all.snapshot.difference(&first), one.snapshot.difference(&first));
+        prop_assert_eq!((ids(&all.changed), ids(&all.removed)), (ids(&one.changed), ids(&one.removed)));
+    }
+
+    #[test]
     fn changes_one_by_one_are_a_whole_build(steps in prop::collection::vec(prop::collection::vec((any::<bool>(), 0..3_u8, 0..12_u8, any::<u8>()), 1..4), 1..30)) {
         let map = AttributeMap::default();
         let mut model: std::collections::BTreeMap<AccountUuid, String> = std::collections::BTreeMap::new();
