@@ -200,8 +200,13 @@ impl Reader<'_> {
     }
 }
 
-/// Appends a value in lower case with inner spaces squeezed and special characters escaped.
+/// Appends a value in lower case with inner spaces squeezed and special characters escaped. Of nothing but spaces one is
+/// left (RFC 4518, 2.6.1).
 fn append_folded(canonical: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte == b' ') {
+        canonical.push_str("\\ ");
+        return;
+    }
     for (index, word) in text.split(' ').filter(|word| !word.is_empty()).enumerate() {
         if index > 0 {
             canonical.push(' ');
@@ -239,6 +244,8 @@ mod tests {
             ("cn=B\\C3\\BCcher", "cn=bücher"),
             ("cn=#ff00", "cn=#ff00"),
             ("2.5.4.3=a", "2.5.4.3=a"),
+            ("cn=\\ ", "cn=\\ "),
+            ("cn=\\ \\ ,dc=x", "cn=\\ ,dc=x"),
         ] {
             assert_eq!(canonical_dn(text).as_deref(), Ok(canonical), "{text}");
         }
