@@ -58,6 +58,8 @@ pub enum Purpose {
     Password,
     /// SCRAM verifiers (RFC 5803).
     AuthPassword,
+    /// What changes whenever the entry does. Nobody reads it; where it differs, the record is another one.
+    Revision,
     /// Addresses of a group's members.
     MemberAddress,
     /// DNs of a group's members.
@@ -133,6 +135,7 @@ const DEFAULTS: &[(Purpose, &str, &[&str])] = &[
     (Purpose::ReplyText, "reply_text", &["mailReplyText"]),
     (Purpose::Password, "password", &["userPassword"]),
     (Purpose::AuthPassword, "auth_password", &["authPassword"]),
+    (Purpose::Revision, "revision", &[]),
     (Purpose::MemberAddress, "member_address", &["rfc822member"]),
     (Purpose::MemberDn, "member_dn", &["dnmember"]),
     (Purpose::DomainName, "domain_name", &["associatedDomain"]),

@@ -1,16 +1,26 @@
 //! The check of a name and a password against control data, the same for POP3, IMAP and submission.
 //!
-//! The lookup is in the core's own copy, the hash is verified off the cores. A name that does not exist costs the same
-//! time as one that does. Failures are slowed per address and per account. What the client is told is the caller's part.
+//! The lookup is in the core's own copy; what the core remembers of right passwords lets in at once, everything else is
+//! found out by [`verification`], for all cores together and off them. A name that does not exist goes the same way as one
+//! that does. Failures are slowed per address and per account. What the client is told is the caller's part.
 
+mod counts;
+mod directory;
+mod flights;
+mod memory;
+mod rereads;
 mod scram;
+mod verification;
 mod verified;
+
+pub use counts::{AuthenticationCounts, Count};
+pub use directory::AskDirectory;
+pub use verification::{VERIFIED_FOR, Verification, Verify};
 
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
-use pigeon_datatree_cache::password::{self, Verdict};
-use pigeon_datatree_cache::{Account, CoreCopy, FailureSlowing, Service, SlowingOptions};
-use pigeon_engine::blocking::{BlockingError, BlockingPool};
+use pigeon_datatree_cache::{Account, CopyState, CoreCopy, FailureSlowing, Service, SlowingOptions};
+use pigeon_engine::blocking::BlockingPool;
 use pigeon_proto::sasl::scram::ClientFirst;
 use pigeon_proto::sasl::{Credentials, Exchange};
 pub use scram::ProofAttempt;
@@ -20,6 +30,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use verification::Verdict;
 use verified::Verified;
 
 /// A login to be checked.
@@ -45,8 +56,8 @@ pub enum Outcome {
     /// The password is right, but the account's status or its services do not allow it: 535 5.7.8 has nothing better to
     /// say, IMAP has `[CONTACTADMIN]`.
     NotAllowed,
-    /// Neither right nor wrong: too much to do, or control data is not current or has a secret that cannot be checked.
-    /// Ask the client to come again.
+    /// Neither right nor wrong: too much to do, the directory does not answer, or control data is not current or has a
+    /// secret that cannot be checked. Ask the client to come again.
     Unavailable,
 }
 
@@ -71,7 +82,8 @@ pub struct Authenticator {
 
 struct Inner {
     copy: Rc<CoreCopy>,
-    pool: BlockingPool,
+    /// The node's.
+    verification: Arc<Verification>,
     /// Each core counts by itself: what is slowed is many attempts over few connections.
     failures: RefCell<FailureSlowing>,
     verified: RefCell<Verified>,
@@ -80,18 +92,22 @@ struct Inner {
 }
 
 impl Authenticator {
-    /// `pool` is the node's pool for hashes.
+    /// With hashes alone and a memory of its own, for one core. `pool` is the pool for hashes.
     pub fn new(copy: Rc<CoreCopy>, pool: BlockingPool, slowing: SlowingOptions) -> Authenticator {
-        let failures = RefCell::new(FailureSlowing::new(slowing));
-        let start = pigeon_engine::now();
+        let verification = Verification::new(pool, None, Verify::Hash, VERIFIED_FOR);
+        Authenticator::sharing(copy, Arc::new(verification), slowing)
+    }
+
+    /// With what all cores share.
+    pub fn sharing(copy: Rc<CoreCopy>, verification: Arc<Verification>, slowing: SlowingOptions) -> Authenticator {
         Authenticator {
             inner: Rc::new(Inner {
                 copy,
-                pool,
-                failures,
-                verified: RefCell::new(Verified::new()),
+                verification,
+                failures: RefCell::new(FailureSlowing::new(slowing)),
+                verified: RefCell::default(),
                 decoys: ScramDecoys::default(),
-                start,
+                start: pigeon_engine::now(),
             }),
         }
     }
@@ -144,88 +160,98 @@ impl Inner {
         self.slowed(attempt.peer, name, self.verify(attempt)).await
     }
 
-    /// Waits for an outcome, and for what failures cost.
-    async fn slowed(&self, peer: IpAddr, name: &str, verify: impl Future<Output = Outcome>) -> Outcome {
+    /// Waits for an outcome, and for what failures cost: `verify` gives both, the outcome and whether it is one.
+    async fn slowed(&self, peer: IpAddr, name: &str, verify: impl Future<Output = (Outcome, bool)>) -> Outcome {
         // Everybody at an address from which many failures came waits before the answer, so that an answer that does not
         // come tells nothing. What failed elsewhere with the name slows failures alone: nobody is locked out by others.
         let waited = self.wait(peer, "", Duration::ZERO).await;
-        let outcome = verify.await;
+        let (outcome, failed) = verify.await;
         let now = self.now();
-        match &outcome {
-            Outcome::Accepted(_) => self.failures.borrow_mut().succeeded(peer, name, now),
-            Outcome::Refused => {
-                self.failures.borrow_mut().failed(peer, name, now);
-                self.wait(peer, name, waited).await;
-            }
-            Outcome::NotAllowed | Outcome::Unavailable => {}
+        if failed {
+            self.failures.borrow_mut().failed(peer, name, now);
+            self.wait(peer, name, waited).await;
+        } else if let Outcome::Accepted(_) = &outcome {
+            self.failures.borrow_mut().succeeded(peer, name, now);
         }
         outcome
     }
 
-    async fn verify(&self, attempt: &Attempt) -> Outcome {
+    /// Also whether it counts as a failure.
+    async fn verify(&self, attempt: &Attempt) -> (Outcome, bool) {
+        // A record that changes while its password is checked is a reason to look again, once.
+        for _ in 0..2 {
+            if let Some(outcome) = self.verify_once(attempt).await {
+                return outcome;
+            }
+        }
+        (Outcome::Unavailable, false)
+    }
+
+    /// `None`: the password was right for a record that is another one by now.
+    async fn verify_once(&self, attempt: &Attempt) -> Option<(Outcome, bool)> {
         let credentials = &attempt.credentials;
+        let (name, password) = (credentials.name.as_str(), &credentials.password);
         let (account, is_nobody, decoy) = {
             let snapshot = self.copy.snapshot();
             // Acting as someone else is not offered to clients, and is refused as slowly as everything else.
             let account = match credentials.authorization {
-                None => snapshot.login(&credentials.name).cloned(),
+                None => snapshot.login(name).cloned(),
                 Some(_) => None,
             };
-            (account, snapshot.is_nobody(&credentials.name), snapshot.decoy())
+            (account, snapshot.is_nobody(name), snapshot.decoy())
         };
-        let password = credentials.password.clone();
-        let Some(account) = account else {
-            let checked = self.pool.run(move || decoy.verify(password.as_bytes())).await;
-            // A name that is unknown to a copy that is not current may well exist.
-            let certain = is_nobody || credentials.authorization.is_some();
-            return if certain && checked.is_ok() {
-                Outcome::Refused
-            } else {
-                Outcome::Unavailable
-            };
+        let (verdict, is_known) = match &account {
+            None => (self.verification.unknown(name, password, decoy).await, false),
+            Some(account) => {
+                let tag = self.verification.tag(account, password);
+                let remembered = self.verified.borrow().contains(&tag, pigeon_engine::now());
+                if remembered {
+                    self.verification.counts().count(Count::HitsCore);
+                    return self.admit(account, attempt.service);
+                }
+                let verdict = self.verification.known(account, name, password, tag, decoy).await;
+                if let Verdict::Right(until) = verdict {
+                    self.verified.borrow_mut().insert(tag, until, pigeon_engine::now());
+                    return self.admit(account, attempt.service);
+                }
+                (verdict, true)
+            }
         };
-        let remembered = self
-            .verified
-            .borrow()
-            .contains(&account, password.as_bytes(), self.now());
-        if remembered {
-            return self.admit(account, attempt.service);
-        }
-        let secrets = account.clone();
-        let checked = self
-            .pool
-            .run(move || password::verify(&secrets, password.as_bytes()))
-            .await;
-        match checked {
-            Ok(Verdict::Match) => {
-                let password = credentials.password.as_bytes();
-                self.verified.borrow_mut().insert(&account, password, self.now());
-                self.admit(account, attempt.service)
+        // What is not in a copy that is not current may well exist, and a password in it may be an old one.
+        let is_live = self.copy.snapshot().state() == CopyState::Live;
+        let refused = match verdict {
+            Verdict::Wrong => is_known || is_nobody || credentials.authorization.is_some(),
+            Verdict::WrongByCopy if is_known => is_live,
+            Verdict::WrongByCopy => is_nobody || credentials.authorization.is_some(),
+            Verdict::Unknown(why) => {
+                if let Some(why) = why {
+                    tracing::warn!(session = %attempt.session, why, "a password cannot be checked");
+                }
+                return Some((Outcome::Unavailable, false));
             }
-            Ok(Verdict::Mismatch) => Outcome::Refused,
-            Ok(Verdict::Unsupported(scheme)) => {
-                let dn = account.dn();
-                tracing::warn!(session = %attempt.session, dn, scheme, "the secret's scheme cannot be checked here");
-                Outcome::Unavailable
-            }
-            Err(BlockingError::Full) => Outcome::Unavailable,
-            Err(error @ (BlockingError::Panicked | BlockingError::Stopped)) => {
-                tracing::error!(session = %attempt.session, account = %account.id(), ?error, "password check failed");
-                Outcome::Unavailable
-            }
-        }
+            Verdict::Right(_) => unreachable!("it was admitted above"),
+        };
+        // Slowed as well where the client is not told: it was a guess all the same.
+        let outcome = if refused {
+            Outcome::Refused
+        } else {
+            Outcome::Unavailable
+        };
+        Some((outcome, true))
     }
 
-    /// The password was right; the record may have changed while it was checked.
-    fn admit(&self, account: Arc<Account>, service: Service) -> Outcome {
+    /// The password was right; `None` when the record changed while it was checked.
+    fn admit(&self, account: &Arc<Account>, service: Service) -> Option<(Outcome, bool)> {
         let snapshot = self.copy.snapshot();
-        match snapshot.account(account.id()) {
-            Some(current) if current.generation() == account.generation() => match account.may(service) {
-                true => Outcome::Accepted(account),
-                false => Outcome::NotAllowed,
-            },
-            _ => Outcome::Unavailable,
+        let current = snapshot.account(account.id())?;
+        if current.generation() != account.generation() {
+            return None;
         }
+        let outcome = match current.may(service) {
+            true => Outcome::Accepted(current.clone()),
+            false => Outcome::NotAllowed,
+        };
+        Some((outcome, false))
     }
 
     /// Waits for what the failures of this address and name cost, less what has been waited already.

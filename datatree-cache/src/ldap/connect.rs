@@ -40,6 +40,17 @@ pub async fn connect_to(server: &ServerUri, options: &LdapOptions) -> Result<Con
     open(server, options).await.map_err(|trouble| trouble.why)
 }
 
+/// Opens a connection on which nobody is bound; one clear sentence when that fails.
+pub(super) async fn open_unbound(server: &ServerUri, options: &LdapOptions) -> Result<Connection, String> {
+    let patience = options.answer_timeout;
+    let opened = timeout(patience, connect(server, options)).await;
+    let silent = |_| Trouble::unreachable(format!("no connection within {} s", patience.as_secs_f64()));
+    opened
+        .map_err(silent)
+        .flatten()
+        .map_err(|trouble: Trouble| trouble.at(server).why)
+}
+
 /// Opens a connection and binds; one clear sentence when that fails.
 pub(super) async fn open(server: &ServerUri, options: &LdapOptions) -> Result<Connection, Trouble> {
     let patience = options.answer_timeout;

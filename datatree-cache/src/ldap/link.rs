@@ -5,6 +5,7 @@ use super::message::{self, Cookie, Done, Message};
 use super::options::{LdapOptions, ServerUri};
 use super::pace::Pace;
 use super::servers::Trouble;
+use crate::schema::Purpose;
 use crate::source::Report;
 use ldap3::controls::{MakeCritical, RefreshMode, SyncRequest};
 use ldap3::exop::WhoAmI;
@@ -20,8 +21,8 @@ const COOKIE_REFUSED: [u32; 2] = [4096, 2];
 /// got the last changes, a server that was killed before it wrote down how far it was, or was restored from a backup.
 const BEHIND_COOKIE: u32 = 53;
 
-/// All user attributes. The entry's UUID comes with its state.
-const ATTRIBUTES: [&str; 1] = ["*"];
+/// The search's stream.
+type Stream = SearchStream<'static, String, Vec<String>>;
 
 /// A question whether the server lives; why not.
 type Probe = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
@@ -31,7 +32,7 @@ pub(super) struct Link {
     connection: Connection,
     /// The search was sent with a cookie.
     asked_with_cookie: bool,
-    stream: SearchStream<'static, &'static str, [&'static str; 1]>,
+    stream: Stream,
     heard: Instant,
     begun: Instant,
     /// The question whether the server lives, while it is open. It outlasts the waits of `next`.
@@ -69,7 +70,12 @@ impl Link {
             reload_hint: false,
         };
         ldap.with_controls(vec![request.critical().into()]);
-        let search = ldap.streaming_search(&options.base, Scope::Subtree, &options.filter, ATTRIBUTES);
+        // All user attributes; the entry's UUID comes with its state. What tells revisions apart is operational, mostly.
+        let revision = options.attributes.attributes(Purpose::Revision);
+        let attributes = std::iter::once("*".to_owned())
+            .chain(revision.iter().cloned())
+            .collect();
+        let search = ldap.streaming_search(&options.base, Scope::Subtree, &options.filter, attributes);
         let stream = timeout(options.answer_timeout, search)
             .await
             .map_err(|_| Trouble::unreachable("the search cannot be sent").at(server))?
@@ -157,7 +163,7 @@ async fn ask(mut ldap: Ldap, patience: Duration) -> Result<(), String> {
 }
 
 async fn receive(
-    stream: &mut SearchStream<'static, &'static str, [&'static str; 1]>,
+    stream: &mut Stream,
     pace: &Pace,
     options: &LdapOptions,
     asked_with_cookie: bool,

@@ -187,7 +187,7 @@ fn sync_info(value: &[u8]) -> Result<Message, Malformed> {
 }
 
 /// SearchResultEntry (RFC 4511, 4.5.2): the name, and attributes with their values.
-fn entry(tag: StructureTag) -> Result<Entry<'static>, Malformed> {
+pub(crate) fn entry(tag: StructureTag) -> Result<Entry<'static>, Malformed> {
     let mut parts = constructed(tag, "expected an entry")?.into_iter();
     let mut part = || parts.next().ok_or(Malformed("expected a name and attributes"));
     let dn = text(primitive(part()?, "expected a name")?, "expected a name in UTF-8")?;

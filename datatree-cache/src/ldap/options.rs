@@ -31,6 +31,20 @@ impl fmt::Display for UriError {
 
 impl std::error::Error for UriError {}
 
+impl ServerUri {
+    /// Whether what is said to it stays between the two without StartTLS: a socket, LDAPS, or loopback.
+    pub fn is_private(&self) -> bool {
+        match &self.place {
+            Place::Unix(_) => true,
+            Place::Tcp { tls: true, .. } => true,
+            Place::Tcp { host, .. } => {
+                let address = host.parse::<std::net::IpAddr>();
+                host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+            }
+        }
+    }
+}
+
 impl fmt::Display for ServerUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -105,7 +105,11 @@ impl Authenticator {
     /// See [`super::CheckCredentials::check_proof`].
     pub async fn check_proof(&self, attempt: ProofAttempt) -> Outcome {
         let name = attempt.proof.name.as_str();
-        let proving = self.inner.prove(&attempt);
+        let proving = async {
+            let outcome = self.inner.prove(&attempt).await;
+            let failed = matches!(outcome, Outcome::Refused);
+            (outcome, failed)
+        };
         let outcome = self.inner.slowed(attempt.peer, name, proving).await;
         log(&outcome, attempt.session, attempt.peer, attempt.service, name);
         outcome
@@ -140,7 +144,11 @@ impl Inner {
                     proven: Some(proven), ..
                 },
                 Some(stored),
-            ) if *proven == stored => self.admit(account, attempt.service),
+            ) if *proven == stored => {
+                // A record that changed meanwhile: the client may prove the next one.
+                let admitted = self.admit(&account, attempt.service);
+                admitted.map_or(Outcome::Unavailable, |(outcome, _)| outcome)
+            }
             _ => Outcome::Refused,
         }
     }

@@ -1,71 +1,56 @@
-//! Remembers which passwords were right a moment ago, so that a client that logs in again and again, or all clients at once
-//! after a restart of something in front, cost a keyed hash and not an argon2 each time.
+//! What one core remembers of passwords that were right a moment ago: the way that costs neither a thread nor a lock.
 //!
-//! Only passwords that were right are remembered: a wrong one always costs the full hash, known name or not. What is kept is
-//! a MAC under a key that lives in this process alone, and it counts only for the record as it was, so that a new password
-//! or a disabled account takes effect at once.
+//! Invariant: what is remembered here counts no longer than the node remembers it.
 
-use hmac::{Hmac, KeyInit, Mac};
-use pigeon_datatree_cache::{Account, AccountUuid};
-use sha2::Sha256;
+use super::memory::Tag;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::Instant;
 
-/// How long a password is remembered. A guess: mail programs ask again every few minutes.
-const LIFE: Duration = Duration::from_secs(10 * 60);
-
-/// Accounts that one core remembers: about half a megabyte.
-const ACCOUNTS_MAX: usize = 4_096;
+/// Credentials that one core remembers: about a third of a megabyte.
+const TAGS_MAX: usize = 4_096;
 
 /// The memory of one core.
+#[derive(Default)]
 pub(super) struct Verified {
-    mac: Hmac<Sha256>,
-    accounts: HashMap<AccountUuid, Entry>,
-}
-
-struct Entry {
-    /// Of the record that the password was checked against.
-    generation: u64,
-    mac: [u8; 32],
-    until: Duration,
+    until: HashMap<Tag, Instant>,
 }
 
 impl Verified {
-    /// Remembers nothing yet.
-    pub(super) fn new() -> Verified {
-        // Two random UUIDs: 244 bits from the operating system.
-        let mut key = [0; 32];
-        key[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        key[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        let mac = Hmac::new_from_slice(&key).expect("HMAC takes keys of any length");
-        Verified {
-            mac,
-            accounts: HashMap::new(),
-        }
+    /// Whether the credentials of this MAC were right.
+    pub(super) fn contains(&self, tag: &Tag, now: Instant) -> bool {
+        self.until.get(tag).is_some_and(|until| now < *until)
     }
 
-    /// Whether `password` was right for this record within the last minutes. `now` is a monotonic time.
-    pub(super) fn contains(&self, account: &Account, password: &[u8], now: Duration) -> bool {
-        self.accounts.get(&account.id()).is_some_and(|entry| {
-            let current = entry.generation == account.generation() && now < entry.until;
-            current && self.mac.clone().chain_update(password).verify_slice(&entry.mac).is_ok()
-        })
-    }
-
-    /// `password` was right for this record.
-    pub(super) fn insert(&mut self, account: &Account, password: &[u8], now: Duration) {
-        if self.accounts.len() >= ACCOUNTS_MAX && !self.accounts.contains_key(&account.id()) {
-            self.accounts.retain(|_, entry| now < entry.until);
-            if self.accounts.len() >= ACCOUNTS_MAX {
+    /// They are right, and count until then.
+    pub(super) fn insert(&mut self, tag: Tag, until: Instant, now: Instant) {
+        if self.until.len() >= TAGS_MAX && !self.until.contains_key(&tag) {
+            self.until.retain(|_, until| now < *until);
+            if self.until.len() >= TAGS_MAX {
                 return;
             }
         }
-        let mac = self.mac.clone().chain_update(password).finalize().into_bytes().into();
-        let entry = Entry {
-            generation: account.generation(),
-            mac,
-            until: now.saturating_add(LIFE),
+        self.until.insert(tag, until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_life_ends_and_memory_is_bounded() {
+        let (now, mut verified) = (Instant::now(), Verified::default());
+        let until = now + Duration::from_secs(10);
+        let tag = |number: usize| {
+            let mut tag = [0; 32];
+            tag[..8].copy_from_slice(&number.to_le_bytes());
+            tag
         };
-        self.accounts.insert(account.id(), entry);
+        (0..=TAGS_MAX).for_each(|number| verified.insert(tag(number), until, now));
+        assert!(verified.contains(&tag(TAGS_MAX - 1), now) && !verified.contains(&tag(TAGS_MAX), now));
+        assert!(!verified.contains(&tag(0), until));
+        verified.insert(tag(TAGS_MAX), until + Duration::from_secs(1), until);
+        assert!(verified.contains(&tag(TAGS_MAX), until) && verified.until.len() == 1);
     }
 }

@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod logins;
+mod verification;
 
 use pigeon_engine::runtime::{self, EngineOptions};
 use std::sync::{Arc, Mutex};

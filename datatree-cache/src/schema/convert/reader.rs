@@ -75,7 +75,9 @@ impl<'a, 'b> Reader<'a, 'b> {
         // `cn` has a purpose only for the cluster's own entries.
         let known = purposes.iter().any(|(purpose, _)| *purpose != Purpose::ComponentName);
         let present = purposes.iter().fold(0, |set, (purpose, _)| set | 1 << *purpose as u32);
-        (present, known || UNINTERESTING.contains(&lower))
+        // A revision is kept there, so that a record with another one is another record.
+        let is_revision = purposes.iter().any(|(purpose, _)| *purpose == Purpose::Revision);
+        (present, !is_revision && (known || UNINTERESTING.contains(&lower)))
     }
 
     /// The values of a purpose, the most important attribute first.
