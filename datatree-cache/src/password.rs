@@ -120,7 +120,7 @@ pub(crate) fn inspect(secret: &str, form: Form) -> Inspection {
         ),
         Ok(_) => Inspection::Good,
         Err(StoredError::Unsupported(scheme)) => Inspection::Doubtful(format!(
-            "{scheme} cannot be checked here, so this password lets nobody in"
+            "{scheme} cannot be checked here: without a directory to bind to, this password lets nobody in"
         )),
         Err(StoredError::Damaged(expected)) => {
             Inspection::Damaged(format!("damaged password hash: expected {expected}"))

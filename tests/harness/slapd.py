@@ -64,9 +64,10 @@ class Slapd:
 
     example, number = "slapd.conf.example", 1
 
-    def __init__(self, more="", namespace=None, address="127.0.0.1", ldif=""):
+    def __init__(self, more="", namespace=None, address="127.0.0.1", ldif="", hidden_passwords=False):
         """`more`: further lines of configuration. In a network namespace, if one is named, where it has that address. `ldif`: further
-        entries."""
+        entries. With `hidden_passwords` the node may bind, and reads no passwords."""
+        self.hidden_passwords, self.asked = hidden_passwords, 0
         self.program, self.openssl, *_ = needs("slapd", "openssl", "ldapmodify", "ldapsearch")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pigeonair-slapd-"))
         leftovers.remember(self)
@@ -98,6 +99,8 @@ class Slapd:
             ("/etc/ldap/certificate.pem", self.directory / "certificate.pem"),
             ("/etc/ldap/key.pem", self.directory / "key.pem"),
             ("/var/lib/ldap\n", f"{self.directory}/db\n"),
+            *([(f'userPassword,authPassword\n    by dn.exact="{ENGINE}" read\n', "userPassword,authPassword\n")]
+              if self.hidden_passwords else []),
             *replaced,
         ]:
             assert old in text, f"no {old} in {self.example}"
@@ -184,9 +187,17 @@ class Slapd:
         assert found, done
         return collections.Counter({kind.decode(): int(count) for kind, count in found})
 
-    def configure(self, node, *others, quick=True, over_socket=False):
+    def begun(self):
+        """Binds and searches that the server has begun, but for those of this question."""
+        done = self.run("ldapsearch", "-LLL", "-b", "cn=Operations,cn=Monitor", "-s", "one", "monitorOpInitiated")
+        begun = [int(re.search(rb"dn: cn=%s,.*\nmonitorOpInitiated: (\d+)" % kind, done.stdout)[1])
+                 for kind in [b"Bind", b"Search"]]
+        self.asked += 1
+        return [count - self.asked for count in begun]
+
+    def configure(self, node, *others, quick=True, over_socket=False, more="", control_data=""):
         """Has a node of quickstart take its control data from here, and from the others when this is gone. `quick`: it notices
-        sooner than by default that a server is silent."""
+        sooner than by default that a server is silent. Further lines for [control_data.ldap] and [control_data]."""
         config = node.directory / "pigeon.toml"
         text = config.read_text()
         secret = node.directory / "ldap-password"
@@ -194,7 +205,10 @@ class Slapd:
         os.chmod(secret, 0o600)
         uris = [server.uri if over_socket else f"ldap://{server.host}" for server in [self, *others]]
         servers = ", ".join(f'"{uri}"' for uri in uris)
-        section = f"""[control_data.ldap]
+        section = f"""[control_data]
+{control_data}
+[control_data.ldap]
+{more}
 servers = [{servers}]
 base = "{SUFFIX}"
 bind_dn = "{ENGINE}"

@@ -2,7 +2,7 @@
 
 use super::mistake::position;
 use super::period::Period;
-use super::section::{Place, Section, boolean, converted, list, path_in, period};
+use super::section::{Place, Section, boolean, choice, converted, list, number, path_in, period};
 use super::{Written, checks};
 use pigeon_datatree_cache::ldap::{Bind, LdapOptions, ServerUri, TlsOptions};
 use pigeon_datatree_cache::{AttributeMap, Purpose};
@@ -17,6 +17,9 @@ pub struct ControlData {
     /// stays in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ldif: Option<PathBuf>,
+    /// How long a password that was right is remembered, for the record as it is: until then a login with it costs neither
+    /// a hash nor a bind. From 1s to 1d; default 10m.
+    pub verified_for: Period,
     /// Which attributes hold what, where they are not the usual ones: a section `[control_data.attributes]` with purposes and
     /// lists of attributes, as in `quota_size = ["quotaBytes"]`. docs/control-data.md names the purposes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -37,8 +40,8 @@ pub struct Ldap {
     pub base: String,
     /// What is read there (RFC 4515). Default `"(objectClass=*)"`.
     pub filter: String,
-    /// The DN to bind as. It must be able to read all of the entries, passwords included, without a limit of size or time.
-    /// Not set: the socket or nobody, see `external`.
+    /// The DN to bind as. It must be able to read all of the entries, passwords included (unless `verify = "bind"`), without a
+    /// limit of size or time. Not set: the socket or nobody, see `external`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_dn: Option<String>,
     /// The file that holds the password to bind with, on one line. Goes with `bind_dn`.
@@ -64,6 +67,22 @@ pub struct Ldap {
     /// After so long without a current copy an alarm is raised: an error in the log, the status page, and the metric
     /// `pigeon_control_data_alarm`. The node goes on with what it has. From 1s to 1d; default 5m.
     pub alarm_after: Period,
+    /// How passwords are checked. `"hash"`: here, against the hashes in the entries; by a bind where a hash is of a kind that
+    /// is unknown here. `"bind"`: by a bind as the account, so that the node need not read passwords. Default `"hash"`.
+    pub verify: Verify,
+    /// Connections that logins ask the directory over at most, each one question at a time: binds, and entries that are read
+    /// once more before a password is refused. From 1 to 64; default 4.
+    pub login_connections: u16,
+}
+
+/// See [`Ldap::verify`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Against the hashes in the entries.
+    Hash,
+    /// By a bind as the account.
+    Bind,
 }
 
 impl ControlData {
@@ -80,6 +99,11 @@ impl ControlData {
         } else {
             None
         };
+        let verified_for = section.or(
+            "verified_for",
+            Period::minutes(10),
+            period(Period::seconds(1)..=Period::minutes(24 * 60)),
+        );
         let attributes = attributes(&mut section);
         match (&ldif, any_ldap) {
             (Some((_, place)), true) => {
@@ -102,6 +126,7 @@ impl ControlData {
         }
         Some(ControlData {
             ldif: ldif.map(|(path, _)| path),
+            verified_for,
             attributes,
             ldap,
         })
@@ -178,6 +203,14 @@ impl Ldap {
         }
         let far = servers.iter().flat_map(|(servers, _)| servers).any(|uri| !is_near(uri));
         let start_tls = section.or("start_tls", far, boolean);
+        let verify = section.located("verify", choice(&[("hash", Verify::Hash), ("bind", Verify::Bind)]));
+        if let (Some((Verify::Bind, place)), true) = (&verify, far && !start_tls) {
+            section.mistake(
+                place,
+                "verify: expected start_tls = true or ldaps servers, because a bind sends passwords of users",
+            );
+        }
+        let login_connections = section.or("login_connections", 4, number(1..=64));
         let authorities = section.optional("authorities", path_in(directory));
         let copy = section.required("copy", "\"control-data\"", path_in(directory));
         let answer_timeout = section.or(
@@ -211,11 +244,13 @@ impl Ldap {
             probe_after,
             repair_every,
             alarm_after,
+            verify: verify.map_or(Verify::Hash, |(verify, _)| verify),
+            login_connections,
         })
     }
 
     /// For the source; an error when the password cannot be read.
-    pub fn options(&self, attributes: AttributeMap) -> Result<LdapOptions, String> {
+    pub fn options(&self, mut attributes: AttributeMap) -> Result<LdapOptions, String> {
         let bind = match (&self.bind_dn, &self.bind_password_file) {
             (Some(dn), Some(path)) => Bind::Simple {
                 dn: dn.clone(),
@@ -224,6 +259,12 @@ impl Ldap {
             _ if self.external => Bind::External,
             _ => Bind::Anonymous,
         };
+        // What is remembered of a password is forgotten when the entry changes. Where the node cannot see the password, it
+        // is the entry's revision that tells.
+        if self.verify == Verify::Bind && attributes.attributes(Purpose::Revision).is_empty() {
+            let revision = attributes.with(Purpose::Revision.name(), ["entryCSN"]);
+            attributes = revision.map_err(|error| error.to_string())?;
+        }
         let servers = self
             .servers
             .iter()
@@ -253,12 +294,9 @@ fn unpaired<A, B>(one: &Option<(A, Place)>, other: &Option<(B, Place)>) -> Optio
     }
 }
 
-/// Whether what is said to a server stays on this machine.
+/// Whether what is said to a server is read by nobody else without StartTLS.
 fn is_near(uri: &str) -> bool {
-    let host = uri.split_once("://").map_or("", |(_, rest)| rest);
-    uri.starts_with("ldapi:")
-        || uri.starts_with("ldaps:")
-        || ["localhost", "127.", "[::1]"].iter().any(|near| host.starts_with(near))
+    uri.parse::<ServerUri>().is_ok_and(|server| server.is_private())
 }
 
 /// The first line of a file, which is not empty.

@@ -20,7 +20,7 @@ mod tests;
 mod timeouts;
 mod volume;
 
-pub use control_data::{ControlData, Ldap};
+pub use control_data::{ControlData, Ldap, Verify};
 pub use files::{FileMistake, Findings, Written, check_certificates, check_files, read_identities};
 pub use limits::Limits;
 pub use listener::{Listener, Service};

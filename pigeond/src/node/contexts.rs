@@ -51,7 +51,7 @@ impl Contexts {
             bad_commands_max: shared.config.limits.errors_max,
             mechanisms: mechanisms(&shared.config),
         };
-        let check = Authenticator::new(copy.clone(), shared.passwords.clone(), SlowingOptions::default());
+        let check = Authenticator::sharing(copy.clone(), shared.verification.clone(), SlowingOptions::default());
         Contexts {
             authenticate: Rc::new(CountedLogins {
                 check,

@@ -18,18 +18,25 @@ mod view;
 mod volumes;
 
 use crate::Start;
-use crate::config::{Config, read_identities};
+use crate::config::{Config, Verify, read_identities};
 use crate::logs::Logs;
 use control::Control;
-use pigeon_datatree_cache::ldap::Directory;
+use pigeon_datatree_cache::ldap::{Directory, Inquiries, InquiryLimits};
 use pigeon_datatree_cache::ldif::{LdifFile, LdifOptions};
 use pigeon_datatree_cache::source::{DataTree, Follower};
 use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::placement::{CpuSet, Placement};
 use pigeon_engine::runtime::EngineOptions;
 use pigeon_engine::tls::TlsAcceptor;
+use pigeon_proxy::Verification;
+use pigeon_proxy::authenticate::AskDirectory;
 use shared::Shared;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A connection to the directory over which no login asked anything for so long is closed. A guess, below the usual idle
+/// timeouts of servers and firewalls.
+const LOGIN_CONNECTION_IDLE: Duration = Duration::from_secs(60);
 
 /// Runs the node until it is told to end.
 pub fn run(start: Start, logs: Logs) -> Result<(), String> {
@@ -39,14 +46,8 @@ pub fn run(start: Start, logs: Logs) -> Result<(), String> {
     let available = CpuSet::available().map_err(|error| format!("the CPUs of this process cannot be read: {error}"))?;
     let placement = Placement::new(config.cores.as_ref(), config.control_cpus.as_ref(), &available);
     let cores = u16::try_from(placement.cores.len()).map_err(|_| "more cores than a node can have".to_owned())?;
-    let passwords = BlockingPool::new(
-        "password",
-        usize::from(config.password_threads),
-        config.limits.logins_waiting_max as usize,
-        // Not as configured: of those, only what taskset and cgroups left.
-        Some(CpuSet::of(placement.control.iter().copied())),
-    );
-    let shared = Shared::new(config.clone(), follower.copy(), tls, passwords, cores);
+    let verification = Arc::new(verification(config, &placement)?);
+    let shared = Shared::new(config.clone(), follower.copy(), tls, verification, cores);
     let options = engine_options(config, cores);
     let outcome = Arc::new(Mutex::new(Ok(())));
     let control = Control::new(start, logs, shared.clone(), follower, placement.cores, outcome.clone());
@@ -79,6 +80,35 @@ fn load_control_data(config: &Config) -> Result<Follower, String> {
         tracing::warn!("{}: {warning}", data.described());
     }
     Ok(follower)
+}
+
+/// What checks passwords: the pool for hashes, and the directory where there is one.
+fn verification(config: &Config, placement: &Placement) -> Result<Verification, String> {
+    let waiting_max = config.limits.logins_waiting_max as usize;
+    let pool = BlockingPool::new(
+        "password",
+        usize::from(config.password_threads),
+        waiting_max,
+        // Not as configured: of those, only what taskset and cgroups left.
+        Some(CpuSet::of(placement.control.iter().copied())),
+    );
+    let data = &config.control_data;
+    let (mut directory, mut verify) = (None, pigeon_proxy::Verify::Hash);
+    if let Some(ldap) = &data.ldap {
+        let limits = InquiryLimits {
+            connections: usize::from(ldap.login_connections),
+            waiting_max,
+            idle: LOGIN_CONNECTION_IDLE,
+        };
+        let inquiries = Inquiries::start(ldap.options(data.attribute_map())?, limits);
+        let inquiries = inquiries.map_err(|error| format!("no thread for logins to the directory: {error}"))?;
+        directory = Some(Arc::new(inquiries) as Arc<dyn AskDirectory>);
+        verify = match ldap.verify {
+            Verify::Hash => pigeon_proxy::Verify::Hash,
+            Verify::Bind => pigeon_proxy::Verify::Bind,
+        };
+    }
+    Ok(Verification::new(pool, directory, verify, data.verified_for.duration()))
 }
 
 fn load_certificates(config: &Config) -> Result<TlsAcceptor, String> {

@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::status::{CoreCounters, Phase, VolumeStatus};
 use pigeon_datatree_cache::Copy;
 use pigeon_delivery::VolumeTable;
-use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::tls::TlsAcceptor;
+use pigeon_proxy::Verification;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ pub(super) struct Shared {
     pub(super) copy: Copy,
     /// Without a certificate until one is configured, which a reload may bring.
     pub(super) tls: TlsAcceptor,
-    /// Checks passwords.
-    pub(super) passwords: BlockingPool,
+    /// Checks passwords, for all cores.
+    pub(super) verification: Arc<Verification>,
     /// One of each core, by its id.
     pub(super) counters: Vec<CoreCounters>,
     /// Where accounts live; set when the volumes have been opened.
@@ -37,7 +37,7 @@ impl Shared {
         config: Config,
         copy: Copy,
         tls: TlsAcceptor,
-        passwords: BlockingPool,
+        verification: Arc<Verification>,
         cores: u16,
     ) -> Arc<Shared> {
         let volumes = config
@@ -58,7 +58,7 @@ impl Shared {
             config,
             copy,
             tls,
-            passwords,
+            verification,
             counters: (0..cores).map(|_| CoreCounters::new()).collect(),
             table: OnceLock::new(),
             volumes: Mutex::new(volumes),

@@ -1,8 +1,9 @@
 //! The node as the status port shows it.
 
 use super::shared::Shared;
-use crate::status::{ControlDataStatus, CoreStatus, NodeStatus, NodeView};
+use crate::status::{ControlDataStatus, CoreStatus, NodeCount, NodeStatus, NodeView};
 use pigeon_datatree_cache::source::Report;
+use pigeon_proxy::authenticate::Count;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Reads what the cores have published.
@@ -44,7 +45,18 @@ impl NodeView for View {
                 problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                 following: self.report.as_ref().map(Report::read),
             },
+            authentication: Count::ALL.iter().map(|count| self.authentication(*count)).collect(),
             log_lines_dropped: (self.log_lines_dropped)(),
+        }
+    }
+}
+
+impl View {
+    fn authentication(&self, count: Count) -> NodeCount {
+        NodeCount {
+            name: count.name(),
+            help: count.help(),
+            value: self.shared.verification.counts().get(count),
         }
     }
 }

@@ -42,6 +42,11 @@ impl Collector for Scrape {
             "Log lines that were not taken fast enough",
             |metric| metric.encode_counter::<NoLabelSet, _, u64>(&status.log_lines_dropped, None),
         )?;
+        for count in &status.authentication {
+            counter(encoder, count.name, count.help, |metric| {
+                metric.encode_counter::<NoLabelSet, _, u64>(&count.value, None)
+            })?;
+        }
         self.control_data(encoder)?;
         self.cores(encoder)?;
         self.volumes(encoder)
@@ -270,7 +275,7 @@ fn counter(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{ControlDataStatus, CoreCounters, CoreStatus, VolumeStatus};
+    use super::super::{ControlDataStatus, CoreCounters, CoreStatus, NodeCount, VolumeStatus};
     use super::*;
     use pigeon_datatree_cache::{Mistake, Mistakes};
     use pigeon_store::VolumeStats;
@@ -318,6 +323,11 @@ pub(super) mod tests {
                 problem: None,
                 following: None,
             },
+            authentication: vec![NodeCount {
+                name: "binds",
+                help: "Binds to the directory",
+                value: 5,
+            }],
             log_lines_dropped: 0,
         }
     }
@@ -377,6 +387,7 @@ pub(super) mod tests {
             "pigeon_log_lines_dropped_total 0",
             "pigeon_control_data_accounts 2",
             "pigeon_control_data_bad 0",
+            "pigeon_binds_total 5",
             "# TYPE pigeon_messages_accepted counter",
             "pigeon_messages_accepted_total{core=\"0\"} 7",
             "pigeon_messages_accepted_total{core=\"1\"} 0",

@@ -12,4 +12,4 @@ mod view;
 
 pub use counters::{CoreCounters, Counter, Counts};
 pub use server::StatusPort;
-pub use view::{ControlDataStatus, CoreStatus, NodeStatus, NodeView, Phase, VolumeStatus};
+pub use view::{ControlDataStatus, CoreStatus, NodeCount, NodeStatus, NodeView, Phase, VolumeStatus};

@@ -147,6 +147,9 @@ fn counters(page: &mut String, status: &NodeStatus) {
         let total = sum(status.cores.iter().map(|core| core.counts.counts[*counter as usize]));
         let _ = writeln!(page, "<tr><td>{}<td>{total}</tr>", counter.help());
     }
+    for count in &status.authentication {
+        let _ = writeln!(page, "<tr><td>{}<td>{}</tr>", count.help, count.value);
+    }
     page.push_str("</table>\n");
 }
 
@@ -216,6 +219,7 @@ mod tests {
             "<td class=\"bad\">not open: no marker in /srv/old &amp; nothing else",
             "<tr><td>0<td>2<td>0<td>0<td>0<td>0<td>0<td>0<td>1<td>0</tr>",
             "<tr><td>Sessions that began<td>1</tr>",
+            "<tr><td>Binds to the directory<td>5</tr>",
         ] {
             assert!(page.contains(part), "no {part} in\n{page}");
         }

@@ -56,8 +56,21 @@ pub struct NodeStatus {
     pub volumes: Vec<VolumeStatus>,
     /// The copy of control data.
     pub control_data: ControlDataStatus,
+    /// What checking passwords cost, for all cores together.
+    pub authentication: Vec<NodeCount>,
     /// See `logs::Logs::dropped`.
     pub log_lines_dropped: u64,
+}
+
+/// Something that the node counts as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeCount {
+    /// As the metrics spell it, without the prefix `pigeon_` and the suffix `_total`.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// Since the start of the process.
+    pub value: u64,
 }
 
 /// A core.

@@ -9,6 +9,7 @@
 //! to 17 ms now and then.
 
 use hmac::{Hmac, KeyInit, Mac};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use pigeon_datatree_cache::Account;
 use sha2::Sha256;
@@ -86,7 +87,11 @@ pub(super) enum Remembered {
 impl Memory {
     /// Nothing yet. A right password is remembered for `life`.
     pub(super) fn new(life: Duration) -> Memory {
-        let cache = |entries, life| Cache::builder().max_capacity(entries).time_to_live(life).build();
+        let cache = |entries, life| {
+            let builder = Cache::builder().max_capacity(entries).time_to_live(life);
+            // What comes is always taken, or a password would cost a bind each time while the cache is full.
+            builder.eviction_policy(EvictionPolicy::lru()).build()
+        };
         Memory {
             right: cache(RIGHT_MAX, life),
             wrong: cache(WRONG_MAX, WRONG_LIFE),

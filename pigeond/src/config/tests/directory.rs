@@ -20,6 +20,11 @@ fn a_directory_is_configured_in_a_section_of_its_own() {
     // What is printed means the same.
     let again = Config::parse(&config.to_toml(), Path::new("pigeon.toml"), Path::new("/"));
     assert_eq!(again.expect("it is a configuration"), config);
+    assert_eq!((ldap.verify, ldap.login_connections), (Verify::Hash, 4));
+    // By a bind, passwords need not be readable, and the entry's revision tells when one is another.
+    let bind = parse(&good.replace("[control_data.ldap]\n", "[control_data.ldap]\nverify = \"bind\"\n"));
+    let bind = bind.expect("it is a configuration");
+    assert_eq!(bind.control_data.ldap.expect("it is configured").verify, Verify::Bind);
     // What is said to a server elsewhere is not said in the clear unless somebody wants that.
     let far = good.replace("ldaps://", "ldap://");
     let config = parse(&far).expect("it is a configuration");
@@ -47,6 +52,28 @@ fn a_directory_is_configured_in_a_section_of_its_own() {
         (
             directory(&format!("servers = [\"ldap://x\"]\nfilter = \"mail=*\"\n{rest}")),
             "filter: expected a filter in parentheses (RFC 4515), found \"mail=*\"",
+        ),
+        (
+            directory(&format!("servers = [\"ldap://x\"]\nverify = \"guess\"\n{rest}")),
+            "verify: expected one of \"hash\", \"bind\", found \"guess\"",
+        ),
+        (
+            directory(&format!(
+                "servers = [\"ldap://x\"]\nstart_tls = false\nverify = \"bind\"\n{rest}"
+            )),
+            "verify: expected start_tls = true or ldaps servers, because a bind sends passwords of users",
+        ),
+        (
+            directory(&format!("servers = [\"ldap://x\"]\nlogin_connections = 0\n{rest}")),
+            "login_connections: expected a whole number from 1 to 64, found the number 0",
+        ),
+        (
+            with("[control_data]\nldif = \"users.ldif\"\nverify = \"bind\""),
+            "4:1: unknown key \"verify\" in [control_data]",
+        ),
+        (
+            with("[control_data]\nldif = \"users.ldif\"\nverified_for = \"0s\""),
+            "verified_for: expected a time from 1s to 1d, found 0s",
         ),
         (
             directory(&format!("servers = [\"ldap://x\"]\nfoo = 1\n{rest}")),
