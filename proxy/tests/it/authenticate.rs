@@ -242,7 +242,7 @@ fn a_proof_of_a_verifier_that_is_gone_is_refused() {
         let Ok(Progress::Complete(Claim::Scram(proof))) = exchange.respond(b"") else {
             panic!("it is proven");
         };
-        copy.publish(Snapshot::from_ldif(&tree("another")).unwrap());
+        copy.publish(Snapshot::from_ldif(&tree("another")).unwrap().in_state(CopyState::Live));
         let attempt = ProofAttempt {
             session: SessionId(1),
             proof,
