@@ -69,7 +69,7 @@ fn a_directory_is_configured_in_a_section_of_its_own() {
         ),
         (
             with("[control_data]\nldif = \"users.ldif\"\nverify = \"bind\""),
-            "4:1: unknown key \"verify\" in [control_data]",
+            "5:1: unknown key \"verify\" in [control_data]",
         ),
         (
             with("[control_data]\nldif = \"users.ldif\"\nverified_for = \"0s\""),
