@@ -162,12 +162,7 @@ async fn ask(mut ldap: Ldap, patience: Duration) -> Result<(), String> {
     }
 }
 
-async fn receive(
-    stream: &mut Stream,
-    pace: &Pace,
-    options: &LdapOptions,
-    asked_with_cookie: bool,
-) -> Heard {
+async fn receive(stream: &mut Stream, pace: &Pace, options: &LdapOptions, asked_with_cookie: bool) -> Heard {
     match pace.take(stream.next()).await {
         Ok(Some(response)) => match message::message(response) {
             Ok(message) => Heard::Message(message),
