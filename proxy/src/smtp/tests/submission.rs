@@ -44,7 +44,11 @@ impl CheckCredentials for Passwords {
 
 /// From a client that is trusted, so that there need not be TLS.
 fn node() -> Node {
-    let mut node = Node::new(Mode::Submission);
+    node_with(Options::new(Mode::Submission, "mx.example.org"))
+}
+
+fn node_with(options: Options) -> Node {
+    let mut node = Node::with_options(options);
     node.context.policy.trusted = NetworkSet::loopback();
     node.context.authenticate = Some(Rc::new(Passwords(node.context.copy.clone())));
     node
@@ -67,11 +71,9 @@ const AUTH: &str = "AUTH PLAIN AGFsaWNlQGV4YW1wbGUub3JnAHBpZ2Vvbg==";
 
 #[test]
 fn scram_authenticates_a_user() {
-    let mut node = node();
-    std::sync::Arc::make_mut(&mut node.context.options)
-        .mechanisms
-        .scram_sha_256 = true;
-    let (mut dialogue, _, _) = node.start();
+    let mut options = Options::new(Mode::Submission, "mx.example.org");
+    options.mechanisms.scram_sha_256 = true;
+    let (mut dialogue, _, _) = node_with(options).start();
     let greeting = talk(&mut dialogue, &["EHLO x"]);
     assert!(
         greeting.contains("250-AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n"),
