@@ -83,7 +83,7 @@ pub(crate) fn whole(records: Vec<Option<Record>>, previous: &Snapshot) -> (Snaps
         ids: HashMap::new(),
     };
     let kept = (records.len() >= MANY_CHANGES).then(Vec::new);
-    draft.put_all(records, kept);
+    draft.put_all(records, kept, |_| ());
     draft.make_room_for_groups();
     draft.check_references();
     draft.snapshot.compact();
@@ -135,8 +135,11 @@ impl Snapshot {
         draft.snapshot.state = state;
         let (old, kept) = draft.take_out(&said, many);
         let is_first = self.account_count() == 0;
-        draft.put_all(records, kept);
-        let domains_came_back = draft.put_back(old, &said);
+        let mut domains_came_back = false;
+        draft.put_all(records, kept, |draft| {
+            domains_came_back = draft.put_components_back(&old, &said);
+        });
+        draft.put_back(old, &said);
         if !is_first || domains_came_back {
             draft.relink();
         }
@@ -233,9 +236,9 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Puts records in, those first that others name. `kept`: the tables of accounts are made anew, of these and the new
-    /// ones; without it they are changed one by one.
-    fn put_all(&mut self, records: Vec<Option<Record>>, kept: Option<Vec<Arc<Account>>>) {
+    /// Puts records in, those first that others name; `back` is called behind those. `kept`: the tables of accounts are
+    /// made anew, of these and the new ones; without it they are changed one by one.
+    fn put_all(&mut self, records: Vec<Option<Record>>, kept: Option<Vec<Arc<Account>>>, back: impl FnOnce(&mut Self)) {
         let mut others = Vec::new();
         // In the memory of the records themselves: there can be a million.
         let accounts: Vec<(usize, Arc<Account>)> = records
@@ -257,6 +260,7 @@ impl Draft<'_> {
                 other => self.put_component(ordinal, other),
             }
         }
+        back(self);
         match kept {
             Some(kept) => self.put_many(kept, accounts),
             None => accounts

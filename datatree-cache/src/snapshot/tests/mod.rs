@@ -1,6 +1,7 @@
-//! Lookups as tables (`lookup`), groups (`groups`), what a reload keeps (`reload`), and incremental against whole builds
-//! (`random`).
+//! Lookups as tables (`lookup`), groups (`groups`), what a reload keeps (`reload`), names that several want (`contested`),
+//! and incremental against whole builds (`random`).
 
+mod contested;
 mod groups;
 mod lookup;
 mod random;
