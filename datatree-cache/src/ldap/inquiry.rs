@@ -42,6 +42,8 @@ pub enum Bound {
     Right,
     /// It is wrong, or the entry is gone or has none.
     Wrong,
+    /// The directory lets this account in with no password now: it is locked or switched off there. For the log.
+    Barred(String),
     /// The directory answered, and said neither: it is unwilling, or wants something else first. For the log.
     Unwilling(String),
     /// No server answered; why.

@@ -105,11 +105,7 @@ impl Authenticator {
     /// See [`super::CheckCredentials::check_proof`].
     pub async fn check_proof(&self, attempt: ProofAttempt) -> Outcome {
         let name = attempt.proof.name.as_str();
-        let proving = async {
-            let outcome = self.inner.prove(&attempt).await;
-            let failed = matches!(outcome, Outcome::Refused);
-            (outcome, failed)
-        };
+        let proving = self.inner.prove(&attempt);
         let outcome = self.inner.slowed(attempt.peer, name, proving).await;
         log(&outcome, attempt.session, attempt.peer, attempt.service, name);
         outcome
@@ -117,39 +113,35 @@ impl Authenticator {
 }
 
 impl Inner {
-    async fn prove(&self, attempt: &ProofAttempt) -> Outcome {
-        let (account, state) = {
+    /// Also whether it counts as a failure.
+    async fn prove(&self, attempt: &ProofAttempt) -> (Outcome, bool) {
+        let proof = &attempt.proof;
+        let (account, is_certain) = {
             let snapshot = self.copy.snapshot();
-            (snapshot.login(&attempt.proof.name).cloned(), snapshot.state())
-        };
-        let Some(account) = account else {
-            return match state {
-                CopyState::Live => Outcome::Refused,
-                // It may well exist.
-                _ => Outcome::Unavailable,
+            let account = snapshot.login(&proof.name).cloned();
+            // What is not in a copy that is not current may well exist, and a verifier in it may be an old one; and there
+            // are records that could not be taken.
+            let is_certain = match account {
+                Some(_) => snapshot.state() == CopyState::Live,
+                None => snapshot.is_nobody(&proof.name),
             };
+            (account, is_certain)
         };
-        // What was proven is a verifier; it has to be the account's still.
-        let stored = scram_sha_256(&account).map(verifier_of);
-        match (&attempt.proof, stored) {
-            // Acting as someone else is not offered to clients.
-            (
-                Proof {
-                    authorization: Some(_), ..
-                },
-                _,
-            ) => Outcome::Refused,
-            (
-                Proof {
-                    proven: Some(proven), ..
-                },
-                Some(stored),
-            ) if *proven == stored => {
-                // A record that changed meanwhile: the client may prove the next one.
-                let admitted = self.admit(&account, attempt.service);
-                admitted.map_or(Outcome::Unavailable, |(outcome, _)| outcome)
-            }
-            _ => Outcome::Refused,
+        // What was proven is a verifier; it has to be the account's still. Acting as someone else is not offered to clients.
+        let stored = account.as_ref().and_then(|account| scram_sha_256(account));
+        let is_right =
+            proof.authorization.is_none() && proof.proven.is_some() && proof.proven == stored.map(verifier_of);
+        if let (Some(account), true) = (&account, is_right) {
+            // A record that changed meanwhile: the client may prove the next one.
+            return self
+                .admit(account, attempt.service)
+                .unwrap_or((Outcome::Unavailable, false));
         }
+        // Slowed as well where the client is not told: it was a guess all the same.
+        let outcome = match is_certain || proof.authorization.is_some() {
+            true => Outcome::Refused,
+            false => Outcome::Unavailable,
+        };
+        (outcome, true)
     }
 }

@@ -19,6 +19,7 @@ use pigeon_datatree_cache::ldap::{Bound, Reread};
 use pigeon_datatree_cache::password::{self, Decoy};
 use pigeon_engine::blocking::{BlockingError, BlockingPool};
 use pigeon_proto::sasl::Password;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct Verification {
     rereads: Mutex<Rereads>,
     /// Of binds that were refused, waiting included.
     bind_pace: Pace,
+    /// The last bind was decided neither way.
+    undecided: AtomicBool,
     reread_pace: Pace,
     counts: Arc<AuthenticationCounts>,
 }
@@ -92,6 +95,7 @@ impl Verification {
             flights: Flights::default(),
             rereads: Mutex::new(Rereads::new(Instant::now())),
             bind_pace: Pace::default(),
+            undecided: AtomicBool::new(false),
             reread_pace: Pace::default(),
             counts: Arc::default(),
         }
@@ -174,7 +178,8 @@ impl Verification {
         match self.verify {
             Verify::Bind => {
                 pigeon_engine::sleep(self.bind_pace.usual()).await;
-                if directory.is_away() {
+                // Who is there is told the same now.
+                if directory.is_away() || self.undecided.load(Ordering::Relaxed) {
                     return Verdict::Unknown(None);
                 }
             }
@@ -297,6 +302,8 @@ impl Verification {
             .bind(check.account.clone(), check.password.as_bytes().to_vec())
             .await;
         let dn = check.account.dn();
+        let is_decided = matches!(bound, Bound::Right | Bound::Wrong | Bound::Barred(_));
+        self.undecided.store(!is_decided, Ordering::Relaxed);
         match bound {
             Bound::Right => {
                 let (memory, right) = (self.memory.clone(), check.right);
@@ -306,6 +313,14 @@ impl Verification {
             }
             Bound::Wrong => {
                 self.counts.count(Count::BindsWrong);
+                self.bind_pace.note(began.elapsed());
+                self.wrong(check.wrong).await
+            }
+            // Told as a wrong password: guesses lock an account in some directories, and another answer from then on would
+            // say that there is one.
+            Bound::Barred(why) => {
+                self.counts.count(Count::BindsUnwilling);
+                tracing::warn!(dn, why, "the directory lets an account in with no password");
                 self.bind_pace.note(began.elapsed());
                 self.wrong(check.wrong).await
             }

@@ -213,9 +213,11 @@ fn scram_against_the_verifier_of_the_record() {
         assert_eq!(unknown, salt("NoBody").await);
         assert_ne!(unknown, salt("somebody").await);
 
-        // While the copy is not current an unknown name may exist.
+        // While the copy is not current an unknown name may exist, and a verifier may be an old one.
         copy.publish(copy.current().in_state(CopyState::Lost));
         assert_eq!(outcome("nobody", "pigeon", None).await, "unavailable");
+        assert_eq!(outcome("alice", "pigeons", None).await, "unavailable");
+        assert_eq!(outcome("carol", "pigeon", None).await, "unavailable");
         assert_eq!(outcome("alice", "pigeon", None).await, "alice@example.org");
     });
 }

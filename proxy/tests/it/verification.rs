@@ -206,9 +206,10 @@ fn what_binds_say() {
     for (bound, known, unknown) in [
         (Bound::Right, "accepted", "refused"),
         (Bound::Wrong, "refused", "refused"),
-        (Bound::Unwilling("locked (53)".to_owned()), "unavailable", "refused"),
-        (Bound::Full, "unavailable", "refused"),
-        // Who is there and who is not is told the same.
+        // Who is there and who is not is told the same, whatever it is.
+        (Bound::Barred("locked (19)".to_owned()), "refused", "refused"),
+        (Bound::Unwilling("no (80)".to_owned()), "unavailable", "unavailable"),
+        (Bound::Full, "unavailable", "unavailable"),
         (away(), "unavailable", "unavailable"),
     ] {
         let directory = Directory::new(bound.clone(), Reread::Gone);

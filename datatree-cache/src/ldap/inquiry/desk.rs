@@ -21,11 +21,14 @@ const ANY: &str = "(objectClass=*)";
 /// Result codes of RFC 4511, 4.1.9.
 const SUCCESS: u32 = 0;
 const NO_SUCH_OBJECT: u32 = 32;
+const CONSTRAINT_VIOLATION: u32 = 19;
 const INVALID_DN_SYNTAX: u32 = 34;
 const INAPPROPRIATE_AUTHENTICATION: u32 = 48;
 const INVALID_CREDENTIALS: u32 = 49;
+const INSUFFICIENT_ACCESS_RIGHTS: u32 = 50;
 const BUSY: u32 = 51;
 const UNAVAILABLE: u32 = 52;
+const UNWILLING_TO_PERFORM: u32 = 53;
 
 /// See the module.
 pub(super) struct Desk {
@@ -366,6 +369,10 @@ fn bound(result: &LdapResult) -> Bound {
         SUCCESS => Bound::Right,
         // slapd says 49 for all of them, so that nobody learns which entries there are. A locked account is 49 as well.
         INVALID_CREDENTIALS | NO_SUCH_OBJECT | INVALID_DN_SYNTAX | INAPPROPRIATE_AUTHENTICATION => Bound::Wrong,
+        // 389-ds: locked after too many failures, and switched off. Of an account, where the other codes are of the server.
+        code @ (CONSTRAINT_VIOLATION | INSUFFICIENT_ACCESS_RIGHTS | UNWILLING_TO_PERFORM) => {
+            Bound::Barred(format!("{} ({code})", result.text))
+        }
         code => Bound::Unwilling(format!("{} ({code})", result.text)),
     }
 }
@@ -389,8 +396,12 @@ mod tests {
         for code in [49, 32, 34, 48] {
             assert_eq!(said(code), Bound::Wrong, "{code}");
         }
-        // Referral, stronger authentication, confidentiality, 389-ds's lockout, insufficient access, unwilling, other.
-        for code in [10, 8, 13, 19, 50, 53, 80] {
+        // 389-ds's lockout, insufficient access, unwilling.
+        for code in [19, 50, 53] {
+            assert_eq!(said(code), Bound::Barred(format!("words ({code})")));
+        }
+        // Referral, stronger authentication, confidentiality, other.
+        for code in [10, 8, 13, 80] {
             assert_eq!(said(code), Bound::Unwilling(format!("words ({code})")));
         }
     }
