@@ -43,6 +43,8 @@ pub struct Directory {
     /// What is wrong with those that were not taken, by DN.
     why_refused: Mistakes,
     saved: Option<Saved>,
+    /// What a copy holds that was taken up again behind the times, and the next refresh may not name any more.
+    unswept: HashSet<AccountUuid>,
     synced_at: Instant,
     compacted_bytes: u64,
     /// Of the server tried last.
@@ -78,6 +80,7 @@ impl Directory {
             refused_beyond: HashSet::new(),
             why_refused: Mistakes::default(),
             saved: None,
+            unswept: HashSet::new(),
             synced_at: Instant::now(),
             compacted_bytes: 0,
             trouble: None,

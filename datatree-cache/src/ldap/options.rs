@@ -184,6 +184,8 @@ pub struct LdapOptions {
     pub repair_every: Duration,
     /// After so long without a current copy an alarm is raised, once until it is current again.
     pub alarm_after: Duration,
+    /// How often the copy on disk is made to outlast a power cut, and one that could not be written is tried again.
+    pub copy_sync_every: Duration,
     /// Entries of one refresh at most: a server that sends more is not believed.
     pub entries_max: usize,
 }
@@ -206,6 +208,7 @@ impl LdapOptions {
             pause_refused_max: Duration::from_secs(30),
             repair_every: Duration::from_secs(300),
             alarm_after: Duration::from_secs(300),
+            copy_sync_every: Duration::from_secs(60),
             entries_max: 10_000_000,
         }
     }

@@ -20,7 +20,7 @@ mod load;
 mod read;
 
 pub use export::export;
-pub(super) use load::load;
+pub(super) use load::{Held, load};
 pub(super) use read::{Found, scan};
 
 use super::message::Cookie;
@@ -29,7 +29,9 @@ use crate::record::AccountUuid;
 use compact::Compaction;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
 pub(super) const MAGIC: &[u8; 8] = b"PIGEONDC";
@@ -59,6 +61,32 @@ pub(super) struct Saved {
     committed: u64,
     synced: u64,
     compaction: Option<Compaction>,
+    _claim: Claim,
+}
+
+/// The right to write in a copy directory: a name in the abstract socket space, which the kernel frees with the process. Two
+/// nodes that append to one file would leave a copy of neither.
+pub(super) struct Claim {
+    _name: UnixDatagram,
+}
+
+impl Claim {
+    /// Makes the directory, if it is not there, and claims it.
+    pub(super) fn of(directory: &Path) -> io::Result<Claim> {
+        std::fs::create_dir_all(directory)?;
+        let found = std::fs::metadata(directory)?;
+        let name = format!("pigeonair-copy/{}/{}", found.dev(), found.ino());
+        let claimed = SocketAddr::from_abstract_name(name).and_then(|name| UnixDatagram::bind_addr(&name));
+        claimed
+            .map(|_name| Claim { _name })
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    let what = format!("{}: another process writes there", directory.display());
+                    io::Error::new(io::ErrorKind::AddrInUse, what)
+                }
+                _ => error,
+            })
+    }
 }
 
 /// The file of a copy directory.
@@ -93,7 +121,7 @@ pub(super) fn checksum(kind: u8, payload: &[u8]) -> u32 {
 impl Saved {
     /// Opens the copy behind its last commit, or makes an empty one.
     pub(super) fn open(directory: &Path, identity: u64, found: Option<&Found>) -> io::Result<Saved> {
-        std::fs::create_dir_all(directory)?;
+        let claim = Claim::of(directory)?;
         let path = path_in(directory);
         let writer = match found {
             Some(_) => Writer::of(File::options().read(true).write(true).open(&path)?),
@@ -106,6 +134,7 @@ impl Saved {
             committed: found.map_or(HEADER_BYTES, |found| found.committed),
             synced: HEADER_BYTES,
             compaction: None,
+            _claim: claim,
         };
         match found {
             Some(found) => {

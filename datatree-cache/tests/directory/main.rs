@@ -1,5 +1,6 @@
 //! An LDAP directory as a source, against a real slapd.
 
+mod copy;
 mod fake;
 mod following;
 mod holding;

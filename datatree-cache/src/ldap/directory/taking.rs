@@ -1,7 +1,7 @@
 //! From what was heard to snapshots, and to the copy on disk beside them.
 
 use super::super::message::Message;
-use super::super::saved::{self, Found, Saved};
+use super::super::saved::{self, Claim, Found, Held, Saved};
 use super::super::sync::{ContentSync, Step};
 use super::{Directory, note_of};
 use crate::entry::{Attribute, Entry};
@@ -13,12 +13,10 @@ use crate::source::{Event, Loaded};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How often the copy on disk is made to outlast a power cut.
-const SYNC_EVERY: Duration = Duration::from_secs(60);
 /// Entries that were not taken and are tried again with every change, at most. Of more than that only the UUIDs are kept, and
 /// while there are such, every address that is not known is 451: it may be one of theirs. They are tried again when
 /// they change, and after a start.
@@ -35,68 +33,77 @@ pub(super) struct Gathered {
     removed: Vec<AccountUuid>,
 }
 
+/// Whether a file is no copy, for whatever reason, and not only out of reach.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+/// Moves a file that is no copy away: a person may still want it, and the directory has everything.
+fn put_aside(directory: &Path) -> io::Result<PathBuf> {
+    let _claim = Claim::of(directory)?;
+    saved::put_aside(directory)
+}
+
 impl Directory {
-    /// Reads the copy on disk, if there is one.
+    /// Reads the copy on disk, if there is one, and keeps it from now on. One that cannot be written is good for a start.
     pub(super) fn load_saved(&mut self, previous: &Snapshot, warnings: &mut Mistakes) -> Option<Snapshot> {
         let directory = self.options.copy.clone()?;
-        let identity = saved::identity(&self.options.base, &self.options.filter);
+        let identity = self.identity();
         let path = saved::path_in(&directory);
+        let read = saved::scan(&path, identity, None)
+            .and_then(|found| Ok((saved::load(&path, &found, &self.options.attributes, previous)?, found)));
         let mut loaded = None;
-        let opened = match saved::scan(&path, identity, None) {
-            Ok(found) => self
-                .read_saved(&directory, identity, found, previous)
-                .map(|(saved, changes)| {
-                    if !changes.is_empty() {
-                        let changed = previous.changed_by(changes, &self.options.attributes, CopyState::Boot);
-                        warnings.extend(changed.mistakes);
-                        loaded = Some(changed.snapshot);
+        let opened = match read {
+            Ok((held, found)) => {
+                if found.lost_bytes > 0 {
+                    warnings.push(note_of(&format!(
+                        "the copy on disk: the last {} bytes are cut off or damaged, and are asked for again",
+                        found.lost_bytes
+                    )));
+                }
+                loaded = self.take_held(held, &found, previous, warnings);
+                Saved::open(&directory, identity, Some(&found)).map(|mut saved| {
+                    if found.is_wasteful()
+                        && let Err(error) = saved.begin_compaction()
+                    {
+                        self.copy_trouble = Some(format!("the copy on disk cannot be written anew: {error}"));
                     }
                     saved
-                }),
+                })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Saved::open(&directory, identity, None),
+            Err(error) if is_damage(&error) => put_aside(&directory).and_then(|aside| {
+                let what = format!("the copy on disk is not used, and kept as {}: {error}", aside.display());
+                warnings.push(note_of(&what));
+                Saved::open(&directory, identity, None)
+            }),
             Err(error) => Err(error),
         };
-        let opened = opened.or_else(|error| {
-            if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
-                return Err(error);
-            }
-            // A person may still want it; the directory has everything.
-            let aside = saved::put_aside(&directory)?;
-            let what = format!("the copy on disk is not used, and kept as {}: {error}", aside.display());
-            warnings.push(note_of(&what));
-            self.refused.clear();
-            self.refused_beyond.clear();
-            loaded = None;
-            Saved::open(&directory, identity, None)
-        });
-        if let Some(snapshot) = &mut loaded {
-            self.tell_refused(snapshot);
-        }
         match opened {
             Ok(saved) => {
                 self.compacted_bytes = saved.length();
                 self.saved = Some(saved);
             }
-            Err(error) => warnings.push(note_of(&format!("the copy on disk is not used: {error}"))),
+            Err(error) => {
+                self.copy_failed(&error);
+                self.copy_trouble.iter().for_each(|why| warnings.push(note_of(why)));
+            }
         }
         loaded
     }
 
-    /// What a copy holds, and the copy, open.
-    fn read_saved(
+    fn identity(&self) -> u64 {
+        saved::identity(&self.options.base, &self.options.filter)
+    }
+
+    /// The snapshot of what a copy holds, if that is anything.
+    fn take_held(
         &mut self,
-        directory: &Path,
-        identity: u64,
-        found: Found,
+        held: Held,
+        found: &Found,
         previous: &Snapshot,
-    ) -> io::Result<(Saved, Changes)> {
-        let held = saved::load(&saved::path_in(directory), &found, &self.options.attributes, previous)?;
-        let mut saved = Saved::open(directory, identity, Some(&found))?;
-        if found.is_wasteful()
-            && let Err(error) = saved.begin_compaction()
-        {
-            self.copy_trouble = Some(format!("the copy on disk cannot be written anew: {error}"));
-        }
+        warnings: &mut Mistakes,
+    ) -> Option<Snapshot> {
         for (id, entry) in held.refused {
             if self.refused.len() < REFUSED_MAX {
                 self.refused.insert(id, entry);
@@ -104,8 +111,46 @@ impl Directory {
                 self.refused_beyond.insert(id);
             }
         }
-        self.sync = ContentSync::new(found.cookie);
-        Ok((saved, held.changes))
+        self.sync = ContentSync::new(found.cookie.clone());
+        if held.changes.is_empty() {
+            return None;
+        }
+        let changed = previous.changed_by(held.changes, &self.options.attributes, CopyState::Boot);
+        warnings.extend(changed.mistakes);
+        let mut snapshot = changed.snapshot;
+        self.tell_refused(&mut snapshot);
+        Some(snapshot)
+    }
+
+    /// After a failure: goes on with the copy that is there. It is behind, so the directory is asked once more from where it
+    /// stands.
+    fn take_copy_up_again(&mut self) {
+        let Some(directory) = self.options.copy.clone() else {
+            return;
+        };
+        let (path, identity) = (saved::path_in(&directory), self.identity());
+        let opened = match saved::scan(&path, identity, None) {
+            Ok(found) => Saved::open(&directory, identity, Some(&found)).map(|saved| (saved, found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Saved::open(&directory, identity, None).map(|saved| (saved, Found::default()))
+            }
+            Err(error) if is_damage(&error) => {
+                put_aside(&directory).and_then(|_| Ok((Saved::open(&directory, identity, None)?, Found::default())))
+            }
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok((saved, found)) => {
+                self.drop_link();
+                self.compacted_bytes = saved.length();
+                self.saved = Some(saved);
+                self.unswept = found.ids().collect();
+                self.sync = ContentSync::new(found.cookie);
+                self.copy_trouble = None;
+                self.tell_trouble();
+            }
+            Err(error) => self.copy_failed(&error),
+        }
     }
 
     /// True when the refresh is over.
@@ -123,10 +168,11 @@ impl Directory {
             Step::Refreshed(named) => {
                 if let Some(named) = named {
                     let refused = self.refused.keys().chain(&self.refused_beyond).copied();
-                    let known = current.ids().chain(refused);
+                    let known = current.ids().chain(refused).chain(self.unswept.iter().copied());
                     let gone: Vec<_> = known.filter(|id| !named.contains(id)).collect();
                     gone.into_iter().for_each(|id| self.remove(id));
                 }
+                self.unswept = HashSet::new();
                 true
             }
         }
@@ -264,11 +310,16 @@ impl Directory {
 
     /// Does what is due for the copy on disk. `now`: it is the end.
     pub(super) fn keep_copy(&mut self, now: bool) {
-        if !now && self.synced_at.elapsed() < SYNC_EVERY {
+        if !now && self.synced_at.elapsed() < self.options.copy_sync_every {
             return;
         }
         self.synced_at = Instant::now();
-        let Some(saved) = &mut self.saved else { return };
+        let Some(saved) = &mut self.saved else {
+            if self.copy_trouble.is_some() && self.sync.is_live() && !now {
+                self.take_copy_up_again();
+            }
+            return;
+        };
         if now {
             saved.cancel_compaction();
         }
@@ -293,7 +344,7 @@ impl Directory {
         }
     }
 
-    /// A copy that cannot be written is not written any more: what stands there stays good.
+    /// A copy that cannot be written is let alone for a while: what stands there stays good.
     pub(super) fn copy_failed(&mut self, error: &io::Error) {
         self.saved = None;
         self.copy_trouble = Some(format!("the copy on disk is not kept: {error}"));

@@ -29,6 +29,8 @@ pub(super) type Places = HashMap<AccountUuid, u64, RandomState>;
 pub(in crate::ldap) struct Found {
     /// Behind the last commit.
     pub(in crate::ldap) committed: u64,
+    /// Bytes behind that: what a crash cut off, or damage and all that follows it.
+    pub(in crate::ldap) lost_bytes: u64,
     pub(in crate::ldap) cookie: Option<Cookie>,
     /// Of another search: its entries are good for a start, its cookie is not.
     pub(in crate::ldap) foreign: bool,
@@ -50,6 +52,11 @@ pub(super) struct Part {
 }
 
 impl Found {
+    /// Of everything in it.
+    pub(in crate::ldap) fn ids(&self) -> impl Iterator<Item = AccountUuid> {
+        self.good.keys().chain(self.pending.keys()).copied()
+    }
+
     /// Whether more than half of the records are of no use.
     pub(in crate::ldap) fn is_wasteful(&self) -> bool {
         let used = self.good.len() + self.pending.len();
@@ -147,6 +154,7 @@ pub(in crate::ldap) fn scan(path: &Path, identity: u64, until: Option<u64>) -> i
     }
     found.parts.retain(|part| part.begin < found.committed);
     found.dead.sort_unstable();
+    found.lost_bytes = end.saturating_sub(found.committed);
     if found.foreign {
         found.cookie = None;
     }
