@@ -75,6 +75,52 @@ class Directory(unittest.TestCase):
         self.slapd.change(f"dn: uid=caroline,{SUFFIX}\nchangetype: delete\n")
         self.until_answer("caroline", 550)
 
+    def test_a_domain_acts_likewise(self):
+        def answer():
+            session = Smtp(self.node)
+            session.command("MAIL FROM:<>", 250)
+            session.send("RCPT TO:<carol@new.example>")
+            code = session.reply()[0]
+            session.close()
+            return code
+
+        def until(code):
+            wait_until(lambda: answer() == code, PATIENCE, f"RCPT answers {code}")
+
+        self.slapd.person("carol", "mailAlternateAddress: carol@new.example")
+        self.until_answer("carol", 250)
+        self.assertEqual(answer(), 550)
+        before = time.monotonic()
+        self.slapd.change(f"""dn: dc=new,{SUFFIX}
+changetype: add
+objectClass: domain
+objectClass: pigeonDomain
+dc: new
+associatedDomain: new.example
+""")
+        until(250)
+        print(f"    a new domain receives mail {time.monotonic() - before:.3f} s after ldapadd began", flush=True)
+        # The sessions of everybody whose domain may not go on end, whatever way it may not.
+        for status in ["disabled", "deleted", "noaccess"]:
+            client = imap(self.node, "alice@example.org")
+            self.addCleanup(client.shutdown)
+            client.select("INBOX")
+            client.send(b"x IDLE\r\n")
+            self.assertTrue(client.readline().startswith(b"+ "))
+            client.sock.settimeout(PATIENCE)
+            before = time.monotonic()
+            self.change_domain(f"replace: pigeonDomainStatus\npigeonDomainStatus: {status}")
+            self.assertIn(b"BYE", client.readline())
+            print(f"    {status}: sessions ended after {time.monotonic() - before:.3f} s", flush=True)
+            self.until_answer("alice", 250 if status == "noaccess" else 550)
+            self.change_domain("delete: pigeonDomainStatus")
+            self.until_answer("alice", 250)
+        self.slapd.change(f"dn: dc=new,{SUFFIX}\nchangetype: delete\n")
+        until(550)
+
+    def change_domain(self, lines):
+        self.slapd.change(f"dn: dc=mail,{SUFFIX}\nchangetype: modify\n{lines}\n")
+
     def test_a_directory_that_is_gone_loses_nobodys_mail(self):
         sent = {}
         for round, (away, back) in enumerate([

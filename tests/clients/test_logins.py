@@ -2,18 +2,20 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import hashlib
 import itertools
 import os
 import signal
 import socket
+import threading
 import time
 import unittest
 
 from harness import Node
 from harness.mail import Smtp
 from harness.node import POP3, wait_until
-from harness.slapd import SUFFIX, Slapd
+from harness.slapd import SUFFIX, Replica, Slapd
 
 PATIENCE = 30
 NAMES = [f"user{number}" for number in range(20)]
@@ -49,6 +51,48 @@ class Pop:
         return self(name, password, next(ADDRESSES))
 
 
+class Gate:
+    """A server in front of a directory's. What its first connection is told can be held back; the others notice nothing."""
+
+    def __init__(self, host):
+        self.host, port = host.split(":")
+        self.where = (self.host, int(port))
+        self.open = threading.Event()
+        self.open.set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.sockets = [self.listener]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def __str__(self):
+        return "127.0.0.1:%d" % self.listener.getsockname()[1]
+
+    def accept(self):
+        always = threading.Event()
+        always.set()
+        with contextlib.suppress(OSError):
+            for gate in itertools.chain([self.open], itertools.repeat(always)):
+                client = self.listener.accept()[0]
+                server = socket.create_connection(self.where)
+                self.sockets += [client, server]
+                for source, target, may in [(client, server, always), (server, client, gate)]:
+                    threading.Thread(target=self.copy, args=(source, target, may), daemon=True).start()
+
+    @staticmethod
+    def copy(source, target, may):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                may.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def remove(self):
+        self.open.set()
+        for each in self.sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
 class Logins(unittest.TestCase):
     def start(self, more="", control_data="", **how):
         self.slapd = Slapd(**how)
@@ -64,6 +108,18 @@ mail: {name}@example.org
 userPassword: {ssha("pigeon")}
 """ for name in NAMES))
         self.node = Node(configure=lambda node: self.slapd.configure(node, over_socket=True, more=more, control_data=control_data))
+        self.addCleanup(self.node.remove)
+        return Pop(self.node)
+
+    def start_at(self, addresses, more=""):
+        """Over TCP, to these addresses instead of the directory's own."""
+        def configure(node):
+            self.slapd.configure(node, quick=False, more=more)
+            config = node.directory / "pigeon.toml"
+            servers = ", ".join(f'"ldap://{address}"' for address in addresses)
+            config.write_text(config.read_text().replace(f'"ldap://{self.slapd.host}"', servers))
+        self.node.remove()
+        self.node = Node(configure=configure)
         self.addCleanup(self.node.remove)
         return Pop(self.node)
 
@@ -107,6 +163,43 @@ userPassword: {ssha("pigeon")}
         self.assertIn(RIGHT, pop("user1"))
         self.slapd.signal(signal.SIGCONT)
         wait_until(lambda: WRONG in pop.fresh("user1", "wrong"), PATIENCE, "the directory is asked again")
+
+    def test_a_password_that_the_copy_does_not_know_yet_is_right(self):
+        self.start()
+        gate = Gate(self.slapd.host)
+        self.addCleanup(gate.remove)
+        # Nothing but the gate holds the copy back, and nobody asks why the server is silent.
+        pop = self.start_at([gate], 'probe_after = "1h"\n')
+        self.assertIn(RIGHT, pop("user0"))
+        gate.open.clear()
+        self.slapd.set("user0", "userPassword", ssha("dove"))
+        helped = lambda: self.node.metric("pigeon_rereads_helped_total")
+        self.assertIn(RIGHT, pop.fresh("user0", "dove"))
+        self.assertEqual(helped(), 1)
+        self.assertIn(RIGHT, pop.fresh("user0", "dove"))
+        self.assertEqual(helped(), 1, "it is remembered")
+        self.assertIn(WRONG, pop.fresh("user0", "crow"))
+        gate.open.set()
+        wait_until(lambda: WRONG in pop.fresh("user0"), PATIENCE, "the old password is wrong")
+
+    def test_logins_go_to_the_next_server(self):
+        self.start()
+        replica = Replica(self.slapd)
+        self.addCleanup(replica.remove)
+        for verify in ["hash", "bind"]:
+            with self.subTest(verify=verify):
+                pop = self.start_at([self.slapd.host, replica.host], f'verify = "{verify}"\nanswer_timeout = "1s"\n')
+                self.assertIn(WRONG, pop.fresh("user0", "wrong"))
+                self.assertIn(RIGHT, pop.fresh("user1"))
+                self.slapd.kill()
+                # As said by the replica: neither of them has been asked for before.
+                self.assertIn(RIGHT, pop.fresh("user2"))
+                self.assertIn(WRONG, pop.fresh("user3", "wrong"))
+                asked = "pigeon_binds_total" if verify == "bind" else "pigeon_rereads_total"
+                self.assertEqual(self.node.metric(asked), 4 if verify == "bind" else 2)
+                away = "pigeon_binds_away_total" if verify == "bind" else "pigeon_rereads_away_total"
+                self.assertEqual(self.node.metric(away), 0)
+                self.slapd.start()
 
     def test_a_life_of_verified_credentials_ends(self):
         pop = self.start('verify = "bind"', 'verified_for = "1s"')
