@@ -7,5 +7,6 @@ pub mod message;
 pub mod network;
 pub mod pop3;
 pub mod proxy_protocol;
+pub mod redirect;
 pub mod sasl;
 pub mod smtp;
