@@ -29,9 +29,10 @@ pub use dn::{DnError, canonical_dn};
 pub use entry::{Attribute, Entry};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use record::{Account, AccountStatus, AccountUuid, DeliveryMode, Domain, Group, Quota, Service, ServiceSet, Value};
+pub use record::{FORWARDED_BYTES_MAX, ForwardedError};
 pub use schema::{AttributeMap, AttributeMapError, Kind, Purpose, kind};
 pub use slowing::{FailureSlowing, SlowingOptions};
 pub use snapshot::{
-    Changed, Changes, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, MemoryBytes, Recipient,
+    Changed, Changes, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, MemoryBytes, NoOwner, Owner, Recipient,
     Snapshot,
 };

@@ -6,6 +6,7 @@
 mod account;
 mod cluster;
 mod domain;
+mod forwarded;
 mod group;
 mod packed;
 
@@ -13,6 +14,7 @@ pub use account::Account;
 pub(crate) use account::AccountFields;
 pub use cluster::{ModuleService, Server, Volume};
 pub use domain::Domain;
+pub use forwarded::{FORWARDED_BYTES_MAX, ForwardedError};
 pub use group::{Group, Member};
 
 use std::fmt;

@@ -3,12 +3,14 @@
 //! Invariants: a snapshot never changes; every address, login name, DN and UUID has at most one owner in it; records
 //! whose content did not change are the same `Arc` as in the snapshot before.
 //!
-//! [`build`] makes snapshots, [`lookup`] reads them, [`expand`] resolves groups, [`table`] is the hash table, [`pending`] has
+//! [`build`] makes snapshots, [`lookup`] reads them, [`expand`] resolves groups, [`owner`] says whose an account
+//! is, [`table`] is the hash table, [`pending`] has
 //! the names of records that could not be taken.
 
 mod build;
 mod expand;
 mod lookup;
+mod owner;
 mod pending;
 mod table;
 
@@ -16,6 +18,7 @@ pub use build::{Changed, Changes};
 pub(crate) use build::{Problem, threads, whole};
 pub use expand::{Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX};
 pub use lookup::Recipient;
+pub use owner::{NoOwner, Owner};
 pub(crate) use pending::Pending;
 
 use crate::keyed::HashKey;
