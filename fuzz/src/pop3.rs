@@ -16,7 +16,9 @@ pub(crate) fn run(input: &[u8]) {
             let offer = Offer {
                 stls: steer.option(2) == 0,
                 passwords: steer.option(2) == 0,
+                redirectors: steer.option(2) == 0,
                 mechanisms: Mechanisms {
+                    passwords: steer.option(2) == 0,
                     scram_sha_256: steer.option(2) == 0,
                 },
             };

@@ -134,6 +134,7 @@ impl Contexts {
             trusted: listener.trusted_networks.networks().to_vec(),
             timeout: self.shared.config.timeouts.login.duration(),
             mechanisms: mechanisms(&self.shared.config),
+            redirectors: false,
             authenticate: self.authenticate.clone(),
             drain: self.drain.clone(),
             limits: login::Limits {
@@ -152,6 +153,7 @@ impl Contexts {
 /// How clients log in.
 fn mechanisms(config: &Config) -> Mechanisms {
     Mechanisms {
+        passwords: true,
         scram_sha_256: config.policy.scram_sha_256,
     }
 }

@@ -3,10 +3,11 @@
 //! The proxy logs in as its node by SCRAM-SHA-256 and names the user as authorization identity, so that no password of a user
 //! travels on the private network. Mutual: a backend that cannot prove that it knows the node's key is refused. `imap` and
 //! `pop3` speak the two protocols, to our own backends and to Dovecot's and Cyrus's; whatever the backend says, and wherever it
-//! stops, the outcome is one of [`Outcome`]. No connection, no clock, no retries: those are the driver's.
+//! stops, the outcome is one of [`Outcome`]. [`received`] is the other end of it. No connection, no clock, no retries: those are the driver's.
 
 pub mod imap;
 pub mod pop3;
+pub mod received;
 
 use crate::sasl::scram::client::{Challenge, Client, ClientKeys, Expected, ScramError};
 use std::fmt;

@@ -52,17 +52,32 @@ impl Mechanism {
     }
 }
 
-/// Which mechanisms are on offer: PLAIN and LOGIN always, because accounts without a verifier have nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which mechanisms are on offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mechanisms {
-    /// SCRAM-SHA-256 too. Clients prefer it where it is announced, and fail with it where an account has no verifier.
+    /// PLAIN and LOGIN, and the protocols' own commands for a name and a password. For clients always, because accounts
+    /// without a verifier have nothing else.
+    pub passwords: bool,
+    /// SCRAM-SHA-256. Clients prefer it where it is announced, and fail with it where an account has no verifier.
     pub scram_sha_256: bool,
+}
+
+impl Default for Mechanisms {
+    fn default() -> Mechanisms {
+        Mechanisms {
+            passwords: true,
+            scram_sha_256: false,
+        }
+    }
 }
 
 impl Mechanisms {
     /// Those on offer, in the order in which they are announced.
     pub fn iter(self) -> impl Iterator<Item = Mechanism> {
-        let is_on = move |mechanism: &Mechanism| self.scram_sha_256 || *mechanism != Mechanism::ScramSha256;
+        let is_on = move |mechanism: &Mechanism| match mechanism {
+            Mechanism::Plain | Mechanism::Login => self.passwords,
+            Mechanism::ScramSha256 => self.scram_sha_256,
+        };
         Mechanism::ALL.into_iter().filter(is_on)
     }
 

@@ -8,6 +8,7 @@ use crate::session_id::SessionId;
 use hmac::{Hmac, KeyInit, Mac};
 use pigeon_datatree_cache::password::{ScramVerifier, scram_sha_256};
 use pigeon_datatree_cache::{CopyState, Service};
+use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::Exchange;
 use pigeon_proto::sasl::scram::{ClientFirst, Proof, Verifier};
 use sha2::Sha256;
@@ -22,6 +23,8 @@ pub struct ProofAttempt {
     pub session: SessionId,
     /// What the client proved.
     pub proof: Proof,
+    /// What a redirector said of the session; empty for clients.
+    pub received: Received,
     /// Where the client is.
     pub peer: IpAddr,
     /// What it wants to use: `Submission`, `Pop3` or `Imap`.

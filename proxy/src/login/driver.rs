@@ -8,6 +8,7 @@ use crate::session_id::SessionId;
 use futures_util::future::{Either, select};
 use pigeon_datatree_cache::Service;
 use pigeon_engine::byte_stream::ByteStream;
+use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::{Claim, Exchange};
 use std::io;
 use std::pin::pin;
@@ -56,6 +57,9 @@ pub(super) trait LoginCore: 'static {
 
     /// The check needs another word of the client; writes the question.
     fn challenge(&mut self, exchange: Exchange, challenge: &str, out: &mut Vec<u8>);
+
+    /// What a redirector said of the session.
+    fn take_received(&mut self) -> Received;
 
     /// The check succeeded: what the backend goes on with.
     fn opening(&mut self) -> Opening;
@@ -187,6 +191,7 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
             Claim::Scram(proof) => authenticate.check_proof(ProofAttempt {
                 session,
                 proof,
+                received: self.core.take_received(),
                 peer,
                 service,
             }),

@@ -33,6 +33,8 @@ pub struct LoginContext<S = Stream> {
     pub limits: Limits,
     /// How clients log in, where a password may travel.
     pub mechanisms: Mechanisms,
+    /// A backend's listener: the clients are other nodes, which log in for the users that they authenticated.
+    pub redirectors: bool,
     /// Checks passwords.
     pub authenticate: Rc<dyn CheckCredentials>,
     /// Takes over after the login.
@@ -50,6 +52,7 @@ impl<S: ByteStream> LoginContext<S> {
             starttls: self.tls.as_ref().is_some_and(TlsAcceptor::has_certificate) && !tls,
             passwords: tls || self.trusted.iter().any(|network| network.contains(peer)),
             mechanisms: self.mechanisms,
+            redirectors: self.redirectors,
         }
     }
 }
@@ -61,8 +64,10 @@ pub struct Offer {
     pub starttls: bool,
     /// Passwords may travel: TLS is on, or the client is trusted.
     pub passwords: bool,
-    /// How, beside the commands LOGIN, and USER with PASS.
+    /// How; the commands LOGIN, and USER with PASS, belong to the passwords among them.
     pub mechanisms: Mechanisms,
+    /// Other nodes log in here, for the users that they authenticated.
+    pub redirectors: bool,
 }
 
 #[cfg(test)]

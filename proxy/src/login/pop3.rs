@@ -7,6 +7,7 @@ use crate::session_id::SessionId;
 use pigeon_datatree_cache::Service;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::pop3::{Authorization, AuthorizationEvent, Refusal};
+use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::Exchange;
 use std::rc::Rc;
 
@@ -16,12 +17,14 @@ pub fn serve<S: ByteStream>(stream: S, session: SessionId, context: Rc<LoginCont
         starttls,
         passwords,
         mechanisms,
+        redirectors,
     } = context.offer(&stream);
     let mut greeting = Vec::new();
     let offer = pigeon_proto::pop3::Offer {
         stls: starttls,
         passwords,
         mechanisms,
+        redirectors,
     };
     let core = Authorization::new(offer, context.limits, &mut greeting);
     driver::serve(stream, core, greeting, session, context)
@@ -50,6 +53,10 @@ impl LoginCore for Authorization {
 
     fn challenge(&mut self, exchange: Exchange, challenge: &str, out: &mut Vec<u8>) {
         Authorization::challenge(self, exchange, challenge, out);
+    }
+
+    fn take_received(&mut self) -> Received {
+        Authorization::take_received(self)
     }
 
     fn opening(&mut self) -> Opening {

@@ -103,6 +103,7 @@ fn context(tls: Option<TlsAcceptor>, trusted: bool) -> Rc<LoginContext<MemoryStr
             failed_logins_max: 3,
         },
         mechanisms: Mechanisms::default(),
+        redirectors: false,
         authenticate: Rc::new(Checker),
         backend: Rc::new(Shower),
         drain: Drain::new(),

@@ -4,6 +4,7 @@ use crate::{TREE, run};
 use pigeon_datatree_cache::password::{self, Scheme};
 use pigeon_datatree_cache::{Copy, CopyState, Service, SlowingOptions, Snapshot};
 use pigeon_engine::blocking::BlockingPool;
+use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::scram::client::{Client, ClientKeys};
 use pigeon_proto::sasl::{Claim, Credentials, Exchange, Mechanism, Progress};
 use pigeon_proxy::{Attempt, Authenticator, Outcome, ProofAttempt, SessionId};
@@ -179,6 +180,7 @@ async fn scram(authenticator: &Authenticator, name: &str, password: &str, acting
     let attempt = ProofAttempt {
         session: SessionId(1),
         proof,
+        received: Received::default(),
         peer: IpAddr::from([192, 0, 2, 1]),
         service: Service::Pop3,
     };
@@ -248,6 +250,7 @@ fn a_proof_of_a_verifier_that_is_gone_is_refused() {
         let attempt = ProofAttempt {
             session: SessionId(1),
             proof,
+            received: Received::default(),
             peer: IpAddr::from([192, 0, 2, 1]),
             service: Service::Pop3,
         };

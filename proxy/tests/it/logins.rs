@@ -56,6 +56,7 @@ fn a_login_moves_to_another_core_with_what_was_sent_ahead() {
                 failed_logins_max: 3,
             },
             mechanisms: Mechanisms::default(),
+            redirectors: false,
             authenticate: Rc::new(Authenticator::new(
                 Rc::new(copy.for_core()),
                 pool,

@@ -10,9 +10,9 @@ const AFTER_LOGIN: &str = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE NAMESPACE U
 pub struct BeforeLogin<'a> {
     /// TLS can be started and has not been.
     pub starttls: bool,
-    /// A password may be sent now: TLS is on, or the configuration allows it without.
+    /// LOGIN may be used now: TLS is on, or the configuration allows it without.
     pub login_allowed: bool,
-    /// SASL mechanisms to announce while a password may be sent.
+    /// SASL mechanisms that may be used now.
     pub mechanisms: &'a [&'a str],
 }
 
@@ -23,12 +23,11 @@ pub fn before_login(connection: BeforeLogin<'_>) -> String {
     if connection.starttls {
         text.push_str(" STARTTLS");
     }
-    if connection.login_allowed {
-        for mechanism in connection.mechanisms {
-            text.push_str(" AUTH=");
-            text.push_str(mechanism);
-        }
-    } else {
+    for mechanism in connection.mechanisms {
+        text.push_str(" AUTH=");
+        text.push_str(mechanism);
+    }
+    if !connection.login_allowed {
         text.push_str(" LOGINDISABLED");
     }
     text
@@ -55,7 +54,7 @@ mod tests {
             before_login(BeforeLogin {
                 starttls,
                 login_allowed,
-                mechanisms: &["PLAIN", "LOGIN"],
+                mechanisms: if login_allowed { &["PLAIN", "LOGIN"] } else { &[] },
             })
         };
         assert_eq!(

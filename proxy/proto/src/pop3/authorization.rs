@@ -6,6 +6,7 @@ use super::capability::write_capabilities;
 use super::command::Command;
 use super::line::{Line, LineBuffer};
 use super::{AUTHENTICATION_LINE_MAX, COMMAND_LINE_MAX, OUTPUT_FLUSH_BYTES};
+use crate::redirect::received::Received;
 use crate::sasl::{Claim, Credentials, Exchange, Mechanisms, Progress, SaslError};
 
 /// What the connection is good for.
@@ -15,8 +16,11 @@ pub struct Offer {
     pub stls: bool,
     /// Passwords may travel: TLS is on, or the client's address is trusted.
     pub passwords: bool,
-    /// How, beside USER and PASS.
+    /// How; USER and PASS belong to the passwords among them.
     pub mechanisms: Mechanisms,
+    /// Other nodes log in here, for the users that they authenticated: they may say what they know of the session (XCLIENT),
+    /// and act for others.
+    pub redirectors: bool,
 }
 
 /// How much a client may get wrong.
@@ -62,6 +66,7 @@ pub struct Authorization {
     offer: Offer,
     limits: Limits,
     utf8: bool,
+    received: Option<Box<Received>>,
     bad_commands: u32,
     failed_logins: u32,
 }
@@ -80,13 +85,17 @@ enum State {
 impl Authorization {
     /// A session that begins; writes the greeting.
     pub fn new(offer: Offer, limits: Limits, out: &mut Vec<u8>) -> Self {
-        out.extend_from_slice(b"+OK PigeonAir POP3 ready\r\n");
+        out.extend_from_slice(match offer.redirectors {
+            true => &b"+OK [XCLIENT] PigeonAir POP3 ready\r\n"[..],
+            false => b"+OK PigeonAir POP3 ready\r\n",
+        });
         Self {
             lines: LineBuffer::new(AUTHENTICATION_LINE_MAX),
             state: State::Idle,
             offer,
             limits,
             utf8: false,
+            received: None,
             bad_commands: 0,
             failed_logins: 0,
         }
@@ -95,6 +104,11 @@ impl Authorization {
     /// Whether the client asked for UTF8.
     pub fn utf8(&self) -> bool {
         self.utf8
+    }
+
+    /// What a redirector said of the session; to be believed once it has logged in.
+    pub fn take_received(&mut self) -> Received {
+        self.received.take().map(|received| *received).unwrap_or_default()
     }
 
     /// Takes bytes off the front of `input` and writes replies, up to the next event; `None` when the input is used up.
@@ -160,7 +174,12 @@ impl Authorization {
             let step = exchange.respond(line);
             return self.step(step, out);
         }
-        if line.len() > COMMAND_LINE_MAX - 2 && !line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"AUTH ")) {
+        let begins_with = |name: &[u8]| {
+            line.get(..name.len())
+                .is_some_and(|begin| begin.eq_ignore_ascii_case(name))
+        };
+        let may_be_long = begins_with(b"AUTH ") || self.offer.redirectors && begins_with(b"XCLIENT ");
+        if line.len() > COMMAND_LINE_MAX - 2 && !may_be_long {
             return self.bad_command("Line too long", out);
         }
         match Command::parse(line) {
@@ -199,6 +218,21 @@ impl Authorization {
             }
             Command::User(_) | Command::Pass(_) | Command::Auth { .. } if !self.offer.passwords => {
                 return self.bad_command("Passwords need TLS here, use STLS first", out);
+            }
+            Command::User(_) | Command::Pass(_) if !self.offer.mechanisms.passwords => {
+                return self.bad_command("No passwords are taken here", out);
+            }
+            Command::Xclient(arguments) => {
+                let received = Some(arguments)
+                    .filter(|_| self.offer.redirectors)
+                    .and_then(Received::of_xclient);
+                match received {
+                    Some(received) => {
+                        self.received = Some(Box::new(received));
+                        out.extend_from_slice(b"+OK\r\n");
+                    }
+                    None => return self.bad_command("No such thing is taken here", out),
+                }
             }
             Command::User(name) => {
                 self.state = State::Named(name.into());
@@ -241,9 +275,10 @@ impl Authorization {
                 challenge_line(&challenge, out);
                 return None;
             }
-            // Acting for another account is not offered to clients.
+            // Acting for another account is for redirectors.
             Ok(Progress::Complete(claim)) => {
-                return self.check(Some(claim).filter(|claim| claim.authorization().is_none()), out);
+                let is_allowed = |claim: &Claim| self.offer.redirectors || claim.authorization().is_none();
+                return self.check(Some(claim).filter(is_allowed), out);
             }
             Err(error) => error,
         };

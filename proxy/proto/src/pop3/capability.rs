@@ -12,7 +12,10 @@ pub(super) fn write_capabilities(out: &mut Vec<u8>, offer: Offer) {
         out.extend_from_slice(b"STLS\r\n");
     }
     if offer.passwords {
-        out.extend_from_slice(b"USER\r\nSASL");
+        if offer.mechanisms.passwords {
+            out.extend_from_slice(b"USER\r\n");
+        }
+        out.extend_from_slice(b"SASL");
         for name in offer.mechanisms.names() {
             out.push(b' ');
             out.extend_from_slice(name.as_bytes());

@@ -1,5 +1,5 @@
-//! The grammar of POP3's commands (RFC 1939 section 3): a keyword of three or four letters in any case, then arguments,
-//! each after one space. What a command may be used for in which state is not decided here.
+//! The grammar of POP3's commands (RFC 1939 section 3): a keyword of three or four letters, XCLIENT apart, in any case, then
+//! arguments, each after one space. What a command may be used for in which state is not decided here.
 
 use std::num::NonZeroU32;
 
@@ -44,6 +44,8 @@ pub enum Command<'a> {
     User(&'a [u8]),
     /// `UTF8` (RFC 6856)
     Utf8,
+    /// `XCLIENT`: what a redirector says of the session; all that follows the one space.
+    Xclient(&'a [u8]),
 }
 
 /// Why a line is no command. The peer's fault; answered with `-ERR` and its text.
@@ -78,8 +80,8 @@ impl<'a> Command<'a> {
             Some(space) => (&line[..space], Some(&line[space + 1..])),
             None => (line, None),
         };
-        // The longest keyword has four letters; what is longer is unknown, and is not copied.
-        let mut upper = [0u8; 4];
+        // The longest keyword has seven letters; what is longer is unknown, and is not copied.
+        let mut upper = [0u8; 7];
         let Some(upper) = upper.get_mut(..keyword.len()) else {
             return Err(CommandError::Unknown);
         };
@@ -104,6 +106,7 @@ impl<'a> Command<'a> {
                 _ => Err(CommandError::MissingArgument),
             },
             b"UTF8" => alone(arguments, Command::Utf8),
+            b"XCLIENT" => Ok(Command::Xclient(arguments.ok_or(CommandError::MissingArgument)?)),
             _ => Err(CommandError::Unknown),
         }
     }

@@ -114,6 +114,7 @@ impl Transaction {
                     stls: false,
                     passwords: true,
                     mechanisms: self.mechanisms,
+                    redirectors: false,
                 };
                 write_capabilities(out, offer);
             }
@@ -148,7 +149,9 @@ impl Transaction {
                 return self.bad_command("Already logged in", out);
             }
             // RFC 6856 section 2.1 and RFC 2595 section 4: before the login only.
-            Command::Utf8 | Command::Stls => return self.bad_command("Only before the login", out),
+            Command::Utf8 | Command::Stls | Command::Xclient(_) => {
+                return self.bad_command("Only before the login", out);
+            }
         }
         None
     }

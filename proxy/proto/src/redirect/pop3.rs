@@ -117,9 +117,11 @@ impl Pop3Redirect {
             self.step = Step::Xclient;
             let session = &self.redirect.session;
             let mut line = format!(
-                "XCLIENT ADDR={} PORT={} SESSION={} TTL={}",
+                "XCLIENT ADDR={} PORT={} DESTADDR={} DESTPORT={} SESSION={} TTL={}",
                 session.client.ip(),
                 session.client.port(),
+                session.connected.ip(),
+                session.connected.port(),
                 session.id,
                 session.hops_left
             );

@@ -163,7 +163,7 @@ fn pop3_logs_in_at_every_cut_and_leaves_what_follows() {
     // quota=2147483648, a tab, odd=a"b, an escaped tab, c
     assert_eq!(
         lines[0],
-        "XCLIENT ADDR=203.0.113.7 PORT=51234 SESSION=7 TTL=4 FORWARD=cXVvdGE9MjE0NzQ4MzY0OAlvZGQ9YSJiAXRj"
+        "XCLIENT ADDR=203.0.113.7 PORT=51234 DESTADDR=192.0.2.10 DESTPORT=993 SESSION=7 TTL=4 FORWARD=cXVvdGE9MjE0NzQ4MzY0OAlvZGQ9YSJiAXRj"
     );
     assert!(lines[1].starts_with("AUTH SCRAM-SHA-256 "), "{}", lines[1]);
     let answer = Answer {

@@ -8,6 +8,7 @@ use pigeon_proto::imap::capability::{BeforeLogin, before_login, greeting};
 use pigeon_proto::imap::write::{CONTINUE, bad, tagged, untagged};
 use pigeon_proto::imap::{self, Command, CommandReader, ReaderLimits, Tag};
 use pigeon_proto::pop3::Limits;
+use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::{Claim, Credentials, Exchange, Progress, SaslError};
 
 /// The core asks for its output to be sent when there is more of it than this.
@@ -20,6 +21,7 @@ pub(super) struct Authorization {
     state: State,
     offer: Offer,
     limits: Limits,
+    received: Option<Box<Received>>,
     bad_commands: u32,
     failed_logins: u32,
 }
@@ -43,6 +45,7 @@ impl Authorization {
             state: State::Idle,
             offer,
             limits,
+            received: None,
             bad_commands: 0,
             failed_logins: 0,
         }
@@ -55,7 +58,10 @@ impl Authorization {
                 tagged(out, &tag, "OK", "CAPABILITY completed");
             }
             Command::Noop => tagged(out, &tag, "OK", "NOOP completed"),
-            Command::Id(_) => {
+            Command::Id(parameters) => {
+                if self.offer.redirectors {
+                    self.received = Some(Box::new(Received::of_id(&parameters)));
+                }
                 untagged(out, "ID", "(\"name\" \"PigeonAir\")");
                 tagged(out, &tag, "OK", "ID completed");
             }
@@ -80,6 +86,9 @@ impl Authorization {
                     "[PRIVACYREQUIRED] Passwords need TLS here, use STARTTLS first",
                 );
                 return self.count_bad_command(out);
+            }
+            Command::Login { .. } if !self.offer.mechanisms.passwords => {
+                return self.bad_command(Some(&tag), "No passwords are taken here", out);
             }
             Command::Login { user, password } => {
                 let credentials = Credentials::from_login_command(&user, password.expose());
@@ -143,7 +152,7 @@ impl Authorization {
     /// Credentials that nobody can have fail here as wrong ones do.
     fn check(&mut self, tag: Tag, claim: Result<Claim, SaslError>, out: &mut Vec<u8>) -> Option<Event> {
         match claim {
-            Ok(claim) if claim.authorization().is_some() => {
+            Ok(claim) if claim.authorization().is_some() && !self.offer.redirectors => {
                 tagged(
                     out,
                     &tag,
@@ -256,6 +265,10 @@ impl LoginCore for Authorization {
         self.ask(tag, exchange, challenge, out);
     }
 
+    fn take_received(&mut self) -> Received {
+        self.received.take().map(|received| *received).unwrap_or_default()
+    }
+
     fn opening(&mut self) -> Opening {
         let State::Checking(tag) = std::mem::replace(&mut self.state, State::Idle) else {
             unreachable!("nothing is being checked")
@@ -282,9 +295,10 @@ impl LoginCore for Authorization {
 }
 
 fn capabilities(offer: Offer) -> String {
+    let mechanisms: Vec<_> = offer.mechanisms.names().filter(|_| offer.passwords).collect();
     before_login(BeforeLogin {
         starttls: offer.starttls,
-        login_allowed: offer.passwords,
-        mechanisms: &offer.mechanisms.names().collect::<Vec<_>>(),
+        login_allowed: offer.passwords && offer.mechanisms.passwords,
+        mechanisms: &mechanisms,
     })
 }

@@ -9,6 +9,7 @@ use crate::smtp::transaction::{Answers, Transaction};
 use pigeon_datatree_cache::Service;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::address::Address;
+use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::Claim;
 use pigeon_proto::smtp::{AuthenticationAnswer, BodySummary, Reply};
 use std::fmt;
@@ -80,6 +81,7 @@ impl Driver {
                 let attempt = ProofAttempt {
                     session,
                     proof,
+                    received: Received::default(),
                     peer,
                     service,
                 };

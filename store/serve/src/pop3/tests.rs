@@ -16,7 +16,10 @@ const LIMITS: Pop3Limits = Pop3Limits {
     idle_timeout: Duration::from_secs(600),
     send_timeout: Duration::from_secs(60),
     bad_commands_max: 5,
-    mechanisms: Mechanisms { scram_sha_256: false },
+    mechanisms: Mechanisms {
+        passwords: true,
+        scram_sha_256: false,
+    },
 };
 
 /// A volume in memory with one account.

@@ -6,16 +6,21 @@ const LIMITS: Limits = Limits {
     bad_commands_max: 10,
     failed_logins_max: 3,
 };
-const PASSWORDS: Mechanisms = Mechanisms { scram_sha_256: false };
+const PASSWORDS: Mechanisms = Mechanisms {
+    passwords: true,
+    scram_sha_256: false,
+};
 const PLAIN: Offer = Offer {
     stls: true,
     passwords: false,
     mechanisms: PASSWORDS,
+    redirectors: false,
 };
 const TRUSTED: Offer = Offer {
     stls: true,
     passwords: true,
     mechanisms: PASSWORDS,
+    redirectors: false,
 };
 
 /// Feeds `pieces`; alice/pigeon is let in (written as `(in ...)`), bob may not use POP3, the clock is out of order for carol.
@@ -120,7 +125,10 @@ fn logins() {
 #[test]
 fn scram_where_it_is_on_offer() {
     let offer = Offer {
-        mechanisms: Mechanisms { scram_sha_256: true },
+        mechanisms: Mechanisms {
+            scram_sha_256: true,
+            ..PASSWORDS
+        },
         ..TRUSTED
     };
     check(
