@@ -33,6 +33,6 @@ pub use record::{FORWARDED_BYTES_MAX, ForwardedError};
 pub use schema::{AttributeMap, AttributeMapError, Kind, Purpose, kind};
 pub use slowing::{FailureSlowing, SlowingOptions};
 pub use snapshot::{
-    Changed, Changes, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, MemoryBytes, NoOwner, Owner, Recipient,
-    Snapshot,
+    Changed, Changes, CopyState, Difference, Expansion, GROUP_DEPTH_MAX, GROUP_MEMBERS_MAX, MemoryBytes, NoOwner,
+    Owner, Recipient, Snapshot,
 };

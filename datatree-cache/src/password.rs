@@ -12,7 +12,7 @@ mod scram;
 mod stored;
 
 pub use fresh::{Scheme, hash, hash_for_ldif};
-pub use scram::{ScramVerifier, scram_sha_256};
+pub use scram::{ScramVerifier, scram_sha_256, scram_verifier};
 pub(crate) use stored::cost_class;
 
 use crate::Account;

@@ -8,6 +8,7 @@ mod counts;
 mod directory;
 mod flights;
 mod memory;
+mod node;
 mod rereads;
 mod scram;
 mod verification;
@@ -19,6 +20,7 @@ pub use verification::{VERIFIED_FOR, Verification, Verify};
 
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
+pub use node::{NodeAuthenticator, RedirectCounts};
 use pigeon_datatree_cache::{Account, CopyState, CoreCopy, FailureSlowing, Service, SlowingOptions};
 use pigeon_engine::blocking::BlockingPool;
 use pigeon_proto::sasl::scram::ClientFirst;

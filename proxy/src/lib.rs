@@ -10,7 +10,10 @@ pub mod mail_store;
 pub mod session_id;
 pub mod smtp;
 
-pub use authenticate::{Attempt, Authenticator, CheckCredentials, Outcome, ProofAttempt, Verification, Verify};
+pub use authenticate::{
+    Attempt, Authenticator, CheckCredentials, NodeAuthenticator, Outcome, ProofAttempt, RedirectCounts, Verification,
+    Verify,
+};
 pub use backend::{Backend, Login, Opening};
 pub use mail_store::{EnvelopeInfo, MailStore, MessageId, Target, Transfer, TransferError};
 pub use session_id::{SessionId, SessionIds};

@@ -25,7 +25,12 @@ pub struct ScramVerifier {
 
 /// The account's verifier for SCRAM-SHA-256, if its entry has one.
 pub fn scram_sha_256(account: &Account) -> Option<ScramVerifier> {
-    account.secrets().find_map(|secret| match Stored::parse(secret) {
+    account.secrets().find_map(scram_verifier)
+}
+
+/// A stored secret, if it is a verifier for SCRAM-SHA-256: of an account, or of a node (`pigeonKey`).
+pub fn scram_verifier(secret: &str) -> Option<ScramVerifier> {
+    match Stored::parse(secret) {
         Ok(Stored::Scram(scram)) if scram.kind == DigestKind::Sha256 => Some(ScramVerifier {
             iterations: scram.iterations,
             stored_key: scram.stored_key.try_into().ok()?,
@@ -33,7 +38,7 @@ pub fn scram_sha_256(account: &Account) -> Option<ScramVerifier> {
             salt: scram.salt,
         }),
         _ => None,
-    })
+    }
 }
 
 /// `iterations:salt$stored:server` (RFC 5803) or `iterations,salt,stored,server` (Dovecot).

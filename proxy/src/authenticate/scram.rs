@@ -76,13 +76,18 @@ impl ScramDecoys {
     }
 }
 
-fn verifier_of(stored: ScramVerifier) -> Verifier {
+pub(super) fn verifier_of(stored: ScramVerifier) -> Verifier {
     Verifier {
         iterations: stored.iterations,
         salt: stored.salt,
         stored_key: stored.stored_key,
         server_key: stored.server_key,
     }
+}
+
+/// 122 random bits, in letters and digits.
+pub(super) fn random_nonce() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 impl Authenticator {
@@ -101,8 +106,7 @@ impl Authenticator {
             }
             None => self.inner.decoys.verifier(first.name()),
         };
-        // 122 random bits, in letters and digits.
-        first.answer(verifier, &uuid::Uuid::new_v4().simple().to_string())
+        first.answer(verifier, &random_nonce())
     }
 
     /// See [`super::CheckCredentials::check_proof`].

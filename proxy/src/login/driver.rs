@@ -181,6 +181,7 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
         let (session, peer) = (self.id, self.stream.peer_address().ip());
         let service = C::SERVICE;
         let authenticate = &self.context.authenticate;
+        let mut redirected = (None, None);
         let checking = match claim {
             Claim::Password(credentials) => authenticate.check(Attempt {
                 session,
@@ -188,13 +189,17 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
                 peer,
                 service,
             }),
-            Claim::Scram(proof) => authenticate.check_proof(ProofAttempt {
-                session,
-                proof,
-                received: self.core.take_received(),
-                peer,
-                service,
-            }),
+            Claim::Scram(proof) => {
+                let received = self.core.take_received();
+                redirected = (received.client, received.connected);
+                authenticate.check_proof(ProofAttempt {
+                    session,
+                    proof,
+                    received,
+                    peer,
+                    service,
+                })
+            }
             Claim::ScramFirst(first) => {
                 let (exchange, challenge) = authenticate.challenge(first);
                 let mut out = Vec::new();
@@ -206,13 +211,17 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
         let refusal = match checking.await {
             Outcome::Accepted(account) => {
                 let Session {
-                    stream,
+                    mut stream,
                     mut core,
                     id,
                     context,
                     ..
                 } = *self;
                 stream.set_timeout(None);
+                // Of a redirect: who the client is, for limits and logs. The node that says so has logged in.
+                if let (Some(client), Some(connected)) = redirected {
+                    stream.set_addresses(client, connected);
+                }
                 let login = Login {
                     account,
                     session: id,

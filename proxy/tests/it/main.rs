@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod logins;
+mod redirects;
 mod verification;
 
 use pigeon_engine::runtime::{self, EngineOptions};

@@ -1,0 +1,40 @@
+//! The node among others.
+
+use super::section::{Section, converted, path_in};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// The node as one of several. Without this section it is alone: whatever accounts say of nodes, their mail is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// The id of this node: the `cn` of its entry (`pigeonServer`) in control data, which `mailHost` of accounts names.
+    /// Required in this section.
+    pub node: String,
+    /// A file with this node's key, one line, with which it logs in at other nodes; its verifier is `pigeonKey` in the node's
+    /// entry. To be readable by the node alone. Required in this section.
+    pub key_file: PathBuf,
+}
+
+impl Cluster {
+    pub(super) fn read(mut section: Section<'_, '_, '_>, directory: &Path) -> Option<Cluster> {
+        let node = section.required("node", "\"n1\"", converted(check_node));
+        let key_file = section.required("key_file", "\"cluster-key\"", path_in(directory));
+        section.finish();
+        Some(Cluster {
+            node: node?.0,
+            key_file: key_file?.0,
+        })
+    }
+}
+
+/// As control data has ids.
+fn check_node(text: &str) -> Result<String, String> {
+    let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    if (1..=64).contains(&text.len()) && text.chars().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected the id of a node, of 1 to 64 letters, digits, \"-\", \"_\" and \".\", found \"{text}\""
+        ))
+    }
+}

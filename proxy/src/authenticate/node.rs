@@ -1,0 +1,141 @@
+//! Other nodes that log in at a backend's listener, each for a user that it has authenticated.
+//!
+//! The node proves by SCRAM that it has its key, of which control data holds the verifier; the user is the authorization
+//! identity, and what is served comes from the record that the node forwards. No lookup is made: a backend works without a
+//! directory. Whatever is not right is refused, counted by kind, and logged for a person to mend.
+
+use super::scram::{ProofAttempt, random_nonce, verifier_of};
+use super::{Attempt, CheckCredentials, Outcome};
+use futures_util::future::LocalBoxFuture;
+use pigeon_datatree_cache::password::scram_verifier;
+use pigeon_datatree_cache::{Account, CoreCopy, Owner};
+use pigeon_proto::sasl::Exchange;
+use pigeon_proto::sasl::scram::{ClientFirst, Verifier};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Redirects that came to a core's backends, by what became of them, since the start.
+#[derive(Debug, Default)]
+pub struct RedirectCounts {
+    /// Let in.
+    pub accepted: Cell<u64>,
+    /// By a node that the server_map does not have, or that has no key there.
+    pub unknown_node: Cell<u64>,
+    /// By one that does not have the key.
+    pub wrong_key: Cell<u64>,
+    /// Without a user, without the record, or with one that is not understood.
+    pub malformed: Cell<u64>,
+    /// Of accounts that are another node's, as this node sees it, or with no hop left.
+    pub astray: Cell<u64>,
+}
+
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get().saturating_add(1));
+}
+
+/// Checks redirects on one core.
+#[derive(Clone)]
+pub struct NodeAuthenticator {
+    copy: Rc<CoreCopy>,
+    /// This node.
+    node: Rc<str>,
+    counts: Rc<RedirectCounts>,
+}
+
+impl NodeAuthenticator {
+    /// For the node of this id.
+    pub fn new(copy: Rc<CoreCopy>, node: &str, counts: Rc<RedirectCounts>) -> NodeAuthenticator {
+        NodeAuthenticator {
+            copy,
+            node: node.into(),
+            counts,
+        }
+    }
+
+    fn verifiers(&self, node: &str) -> Vec<Verifier> {
+        let snapshot = self.copy.snapshot();
+        let Some(server) = snapshot.server(node) else {
+            return Vec::new();
+        };
+        server.keys().filter_map(scram_verifier).map(verifier_of).collect()
+    }
+
+    fn check(&self, attempt: ProofAttempt) -> Outcome {
+        let ProofAttempt {
+            session,
+            proof,
+            received,
+            peer,
+            service,
+        } = attempt;
+        let (node, counts) = (proof.name.as_str(), &self.counts);
+        let Some(proven) = &proof.proven else {
+            let known = !self.verifiers(node).is_empty();
+            count(if known { &counts.wrong_key } else { &counts.unknown_node });
+            tracing::warn!(%session, %peer, node, known, "a node without the right key is refused");
+            return Outcome::Refused;
+        };
+        // The key may have been taken back meanwhile.
+        if !self.verifiers(node).contains(proven) {
+            count(&counts.wrong_key);
+            tracing::warn!(%session, %peer, node, "a node whose key was taken back is refused");
+            return Outcome::Refused;
+        }
+        let Some(user) = &proof.authorization else {
+            count(&counts.malformed);
+            tracing::warn!(%session, %peer, node, "a node that names no user is refused");
+            return Outcome::Refused;
+        };
+        let pairs = received
+            .forwarded
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let account = match Account::forwarded(user, pairs) {
+            Ok(account) => account,
+            Err(error) => {
+                count(&counts.malformed);
+                tracing::warn!(%session, %peer, node, user, %error, "a redirect that is not understood");
+                return Outcome::Unavailable;
+            }
+        };
+        // Where this node has the record too, both must mean the same owner: else each could send it to the other for ever.
+        let known = self.copy.snapshot().account(account.id()).cloned();
+        let owner = known.map(|known| self.copy.snapshot().owner_of(&known, Some(&self.node)));
+        if received.hops_left == Some(0) || !matches!(owner, None | Some(Owner::Here)) {
+            count(&counts.astray);
+            tracing::error!(
+                %session, %peer, node, user, account = %account.id(), ?owner, hops_left = ?received.hops_left,
+                "a redirect went astray: the nodes do not agree whose the account is"
+            );
+            return Outcome::Unavailable;
+        }
+        if !account.services().contains(service) {
+            return Outcome::NotAllowed;
+        }
+        count(&counts.accepted);
+        let of = received.session.as_deref().unwrap_or_default();
+        let client = received.client.map(tracing::field::display);
+        tracing::info!(%session, of, node, client, service = service.name(), user, account = %account.id(), "redirected login");
+        Outcome::Accepted(Arc::new(account))
+    }
+}
+
+impl CheckCredentials for NodeAuthenticator {
+    /// Backends take no passwords.
+    fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome> {
+        tracing::warn!(session = %attempt.session, peer = %attempt.peer, "a password at a backend's listener is refused");
+        Box::pin(std::future::ready(Outcome::Refused))
+    }
+
+    fn challenge(&self, first: ClientFirst) -> (Exchange, String) {
+        // The newest key; a node that is about to change keys has two, and tries with one.
+        let verifier = self.verifiers(first.name()).into_iter().next();
+        let verifier = verifier.unwrap_or_else(|| Verifier::unprovable(4096, vec![0; 16]));
+        first.answer(verifier, &random_nonce())
+    }
+
+    fn check_proof(&self, attempt: ProofAttempt) -> LocalBoxFuture<'static, Outcome> {
+        Box::pin(std::future::ready(NodeAuthenticator::check(self, attempt)))
+    }
+}

@@ -1,0 +1,278 @@
+//! Nodes that log in at a backend's listener, by the cores of both ends.
+
+use crate::run;
+use futures_util::future::LocalBoxFuture;
+use pigeon_datatree_cache::password::{self, Scheme};
+use pigeon_datatree_cache::{Copy, Snapshot};
+use pigeon_engine::net::{Connection, Listener};
+use pigeon_engine::stream::Stream;
+use pigeon_engine::{now, spawn};
+use pigeon_proto::redirect::imap::ImapRedirect;
+use pigeon_proto::redirect::pop3::Pop3Redirect;
+use pigeon_proto::redirect::{Event, Outcome as End, Redirect, SessionData};
+use pigeon_proto::sasl::Mechanisms;
+use pigeon_proto::sasl::scram::client::ClientKeys;
+use pigeon_proxy::drain::Drain;
+use pigeon_proxy::login::{self, Limits, LoginContext};
+use pigeon_proxy::{Backend, Login, NodeAuthenticator, Opening, RedirectCounts, SessionId};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+const KEY: &str = "the key of n1";
+const ALICE: &str = "11111111-1111-4111-8111-111111111111";
+
+/// n1 has a key, n2 is this node and owns alice, n3 is in the server_map without a key.
+fn tree() -> Snapshot {
+    let key = password::hash(KEY, Scheme::ScramSha256);
+    Snapshot::from_ldif(&format!(
+        "dn: dc=example,dc=org\nobjectClass: pigeonDomain\nassociatedDomain: example.org\n\n\
+         dn: cn=n1,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n1\npigeonKey: {key}\n\n\
+         dn: cn=n2,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n2\n\n\
+         dn: cn=n3,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n3\n\n\
+         dn: uid=alice,dc=example,dc=org\nobjectClass: inetOrgPerson\nentryUUID: {ALICE}\nuid: alice\n\
+         mail: alice@example.org\nmailHost: n2\n\n\
+         dn: uid=bob,dc=example,dc=org\nobjectClass: inetOrgPerson\nentryUUID: 22222222-2222-4222-8222-222222222222\n\
+         uid: bob\nmail: bob@example.org\nmailHost: n3\n"
+    ))
+    .unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+/// Answers as a backend would, with what it was told.
+struct Shower;
+
+impl Backend for Shower {
+    fn hand_over(&self, login: Login, mut stream: Stream) -> LocalBoxFuture<'static, ()> {
+        Box::pin(async move {
+            let said = format!(
+                "{} {} {:?} from {}",
+                login.account.id(),
+                login.account.main_address().unwrap_or_default(),
+                login.account.quota().bytes,
+                stream.peer_address()
+            );
+            let answer = match login.opening {
+                Opening::Imap { tag } => format!("{tag} OK {said}\r\n"),
+                Opening::Pop3 { .. } => format!("+OK {said}\r\n"),
+            };
+            stream.send(answer.into()).await.unwrap();
+            stream.close().await;
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Try {
+    is_imap: bool,
+    node: &'static str,
+    key: &'static str,
+    user: &'static str,
+    forwarded: Vec<(&'static str, &'static str)>,
+    hops_left: u8,
+}
+
+impl Try {
+    fn good(is_imap: bool) -> Try {
+        Try {
+            is_imap,
+            node: "n1",
+            key: KEY,
+            user: "alice@example.org",
+            forwarded: vec![("id", ALICE), ("quota", "5000")],
+            hops_left: 4,
+        }
+    }
+}
+
+/// Logs in at a listener of its own; what came of it, and the counts.
+async fn redirect(tried: Try) -> (End, Rc<RedirectCounts>) {
+    let copy = Copy::new(tree());
+    let counts = Rc::new(RedirectCounts::default());
+    let context = Rc::new(LoginContext {
+        tls: None,
+        trusted: vec!["127.0.0.1".parse().unwrap()],
+        timeout: Duration::from_secs(60),
+        limits: Limits {
+            bad_commands_max: 10,
+            failed_logins_max: 3,
+        },
+        mechanisms: Mechanisms {
+            passwords: false,
+            scram_sha_256: true,
+        },
+        redirectors: true,
+        authenticate: Rc::new(NodeAuthenticator::new(Rc::new(copy.for_core()), "n2", counts.clone())),
+        backend: Rc::new(Shower),
+        drain: Drain::new(),
+    });
+    let listener = Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = listener.local_address();
+    let is_imap = tried.is_imap;
+    let server = spawn(async move {
+        let stream = Stream::plain(listener.accept().await.unwrap());
+        match is_imap {
+            true => login::imap::serve(stream, SessionId(1), context).await,
+            false => login::pop3::serve(stream, SessionId(1), context).await,
+        }
+    });
+    let pairs = tried.forwarded.iter();
+    let redirect = Redirect {
+        node: tried.node.to_owned(),
+        user: tried.user.to_owned(),
+        nonce: "client".to_owned(),
+        session: SessionData {
+            id: "0000000000000007".to_owned(),
+            client: "203.0.113.7:51234".parse().unwrap(),
+            connected: "192.0.2.10:993".parse().unwrap(),
+            hops_left: tried.hops_left,
+        },
+        forwarded: pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    };
+    let connection = Connection::connect(address, now() + Duration::from_secs(60))
+        .await
+        .unwrap();
+    let (mut imap, mut pop3) = (
+        ImapRedirect::new(redirect.clone(), true),
+        Pop3Redirect::new(redirect, true),
+    );
+    let end = 'end: loop {
+        let Some(chunk) = connection.receive().await.unwrap() else {
+            panic!("the backend closed in the middle");
+        };
+        let mut input = &chunk[..];
+        loop {
+            let mut out = Vec::new();
+            let event = match is_imap {
+                true => imap.take(&mut input, &mut out),
+                false => pop3.take(&mut input, &mut out),
+            };
+            let is_used_up = event.is_none();
+            match event {
+                Some(Event::Keys { salt, iterations }) => {
+                    let keys = ClientKeys::derive(tried.key.as_bytes(), &salt, iterations);
+                    match is_imap {
+                        true => imap.keys(&keys, &mut out),
+                        false => pop3.keys(&keys, &mut out),
+                    }
+                }
+                Some(Event::Done(end)) => break 'end end,
+                None => {}
+            }
+            if !out.is_empty() {
+                connection.send(out.into()).await.unwrap();
+            }
+            if is_used_up {
+                break;
+            }
+        }
+    };
+    connection.close().await;
+    server.await;
+    (end, counts)
+}
+
+#[test]
+fn a_node_logs_in_for_a_user_and_forwards_the_record() {
+    run(|| async {
+        for is_imap in [true, false] {
+            let (end, counts) = redirect(Try::good(is_imap)).await;
+            let End::LoggedIn(answer) = end else { panic!("{end:?}") };
+            assert_eq!(
+                String::from_utf8(answer.text).unwrap(),
+                format!("{ALICE} alice@example.org Some(5000) from 203.0.113.7:51234")
+            );
+            assert_eq!(counts.accepted.get(), 1);
+        }
+    });
+}
+
+#[test]
+fn whatever_is_not_right_is_refused_and_counted() {
+    run(|| async {
+        type Count = fn(&RedirectCounts) -> u64;
+        let wrong_key: Count = |counts| counts.wrong_key.get();
+        let unknown: Count = |counts| counts.unknown_node.get();
+        let malformed: Count = |counts| counts.malformed.get();
+        let astray: Count = |counts| counts.astray.get();
+        for is_imap in [true, false] {
+            let good = Try::good(is_imap);
+            let bob = vec![("id", "22222222-2222-4222-8222-222222222222")];
+            for (what, tried, count, temporary) in [
+                (
+                    "another key",
+                    Try {
+                        key: "another",
+                        ..good.clone()
+                    },
+                    wrong_key,
+                    false,
+                ),
+                (
+                    "no key in the map",
+                    Try {
+                        node: "n3",
+                        ..good.clone()
+                    },
+                    unknown,
+                    false,
+                ),
+                (
+                    "not in the map",
+                    Try {
+                        node: "n9",
+                        ..good.clone()
+                    },
+                    unknown,
+                    false,
+                ),
+                (
+                    "no record",
+                    Try {
+                        forwarded: Vec::new(),
+                        ..good.clone()
+                    },
+                    malformed,
+                    true,
+                ),
+                (
+                    "a wrong record",
+                    Try {
+                        forwarded: vec![("id", "x")],
+                        ..good.clone()
+                    },
+                    malformed,
+                    true,
+                ),
+                (
+                    "of another node",
+                    Try {
+                        forwarded: bob,
+                        user: "bob@example.org",
+                        ..good.clone()
+                    },
+                    astray,
+                    true,
+                ),
+                (
+                    "no hop left",
+                    Try {
+                        hops_left: 0,
+                        ..good.clone()
+                    },
+                    astray,
+                    true,
+                ),
+            ] {
+                let (end, counts) = redirect(tried).await;
+                match end {
+                    End::Unavailable(_) => assert!(temporary, "{what}"),
+                    End::Misconfigured(_) => assert!(!temporary, "{what}"),
+                    other => panic!("{what}: {other:?}"),
+                }
+                assert_eq!((count(&counts), counts.accepted.get()), (1, 0), "{what}");
+            }
+        }
+    });
+}
