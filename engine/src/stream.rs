@@ -1,8 +1,12 @@
 //! A byte stream of a client: plaintext or TLS over a connection, the same to a protocol driver.
 //!
 //! A plaintext stream passes the buffers of the core's ring through; a TLS stream decrypts each into one vector and gives
-//! the ring its buffer back at once. While it waits, a stream holds nothing but bytes that were put back and, under TLS,
+//! the ring its buffer back at once. [`relay()`] joins two streams. While it waits, a stream holds nothing but bytes that were put back and, under TLS,
 //! the undecrypted start of a record. The TLS state is `tls::TlsSession`; here is only what moves its bytes.
+
+mod relay;
+
+pub use relay::{RelayEnd, Relayed, relay};
 
 use crate::net::{Connection, DetachedConnection, Received};
 use crate::tls::{SEAL_BYTES_MAX, TlsAcceptor, TlsSession};

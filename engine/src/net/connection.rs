@@ -187,6 +187,16 @@ impl Connection {
         super::send::send(&self.state, data, false)
     }
 
+    /// Starts to send; to be followed by `poll_sent` until it is ready. For a future by hand that outlives no connection.
+    pub(crate) fn begin_send(&self, data: Bytes) -> io::Result<()> {
+        super::send::begin(&self.state, data, false)
+    }
+
+    /// Whether what `begin_send` started is sent. After an error the connection is of no use.
+    pub(crate) fn poll_sent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        super::send::poll_ended(&self.state, context)
+    }
+
     /// As `send` and then `close`; the FIN leaves with the last of the bytes, in one segment. An error has closed it, too.
     pub async fn send_last(self, data: Bytes) -> io::Result<()> {
         super::send::send(&self.state, data, true).await?;

@@ -69,17 +69,24 @@ impl Future for Sending<'_> {
             Stage::UnderWay => {}
             Stage::Ended => unreachable!("a send is not polled after its end"),
         }
-        let polled = poll(state, context);
-        match &polled {
-            Poll::Pending => self.stage = Stage::UnderWay,
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => runtime::with(|core| give_up(core, state)),
+        let polled = poll_ended(state, context);
+        if polled.is_pending() {
+            self.stage = Stage::UnderWay;
         }
         polled
     }
 }
 
-fn begin(state: &Rc<ConnectionState>, data: Bytes, more: bool) -> io::Result<()> {
+/// Whether the send under way has ended. An error ends the connection.
+pub(super) fn poll_ended(state: &Rc<ConnectionState>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let polled = poll(state, context);
+    if let Poll::Ready(Err(_)) = &polled {
+        runtime::with(|core| give_up(core, state));
+    }
+    polled
+}
+
+pub(super) fn begin(state: &Rc<ConnectionState>, data: Bytes, more: bool) -> io::Result<()> {
     if state.outgoing.borrow().operation.is_some() {
         return Err(io::ErrorKind::WouldBlock.into());
     }

@@ -4,6 +4,7 @@ mod across;
 mod ending;
 mod files;
 mod network;
+mod relay;
 mod tasks;
 mod tls;
 
