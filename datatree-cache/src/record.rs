@@ -12,7 +12,7 @@ mod packed;
 
 pub use account::Account;
 pub(crate) use account::AccountFields;
-pub use cluster::{ModuleService, Server, Volume};
+pub use cluster::{BackendProtocol, ModuleService, PrivateAddress, Server, Volume};
 pub use domain::Domain;
 pub use forwarded::{FORWARDED_BYTES_MAX, ForwardedError};
 pub use group::{Group, Member};

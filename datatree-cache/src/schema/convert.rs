@@ -367,8 +367,8 @@ impl Reader<'_, '_> {
             dn: self.entry.dn.to_string(),
             name: name.clone().unwrap_or_default(),
             public_addresses: self.all(Purpose::PublicAddress, values::host),
-            private_addresses: self.all(Purpose::PrivateAddress, values::host),
-            keys: self.all(Purpose::NodeKey, |text| Ok(text.to_owned())),
+            private_addresses: self.all(Purpose::PrivateAddress, values::private_address),
+            keys: self.all(Purpose::NodeKey, values::node_key),
             weight: weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
         };
         name.map(|_| server)

@@ -1,7 +1,7 @@
 //! Reading single attribute values. Every mistake says what was found and what was expected, and at which byte.
 
 use crate::address::{Address, canonical_domain};
-use crate::record::{AccountStatus, DeliveryMode, Service};
+use crate::record::{AccountStatus, DeliveryMode, PrivateAddress, Service};
 
 /// What is wrong with a value, and at which byte of it.
 pub(crate) struct ValueError {
@@ -220,6 +220,22 @@ pub(crate) fn host(text: &str) -> ValueResult<String> {
         return Ok(text.to_owned());
     }
     expected(0, "an IP address or a host name", text)
+}
+
+/// Where a node's backends are.
+pub(crate) fn private_address(text: &str) -> ValueResult<PrivateAddress> {
+    text.parse().or_else(|what| expected(0, what, text))
+}
+
+/// The verifier of a node's key; it is not shown.
+pub(crate) fn node_key(text: &str) -> ValueResult<String> {
+    match crate::password::scram_verifier(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(ValueError {
+            at: 0,
+            message: "expected a verifier as SCRAM-SHA-256$iterations:salt$stored-key:server-key".into(),
+        }),
+    }
 }
 
 /// entryUUID (RFC 4530): hyphenated hex digits.

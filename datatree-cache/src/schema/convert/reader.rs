@@ -143,8 +143,8 @@ impl<'a, 'b> Reader<'a, 'b> {
     }
 
     /// All values of a purpose, each once.
-    pub(super) fn all(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<String>) -> Vec<String> {
-        let mut list: Vec<String> = Vec::new();
+    pub(super) fn all<T: PartialEq>(&mut self, purpose: Purpose, parse: impl Fn(&str) -> ValueResult<T>) -> Vec<T> {
+        let mut list: Vec<T> = Vec::new();
         for attribute in self.values(purpose) {
             if let Some(value) = self.read(attribute, &parse).filter(|value| !list.contains(value)) {
                 list.push(value);
