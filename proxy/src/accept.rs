@@ -14,6 +14,8 @@ use std::time::Duration;
 /// How a listener takes connections.
 #[derive(Clone)]
 pub struct AcceptPolicy {
+    /// From where connections are taken at all; the others are closed at once. `None`: from everywhere.
+    pub admitted: Option<NetworkSet>,
     /// Who may send a PROXY header; nobody else's is looked at.
     pub balancers: NetworkSet,
     /// A connection from `balancers` without a header is closed. Otherwise it is taken as it is, after half a second of
@@ -34,6 +36,7 @@ pub struct AcceptPolicy {
 impl Default for AcceptPolicy {
     fn default() -> AcceptPolicy {
         AcceptPolicy {
+            admitted: None,
             balancers: NetworkSet::default(),
             header_required: true,
             unlimited: NetworkSet::default(),
@@ -49,6 +52,8 @@ impl Default for AcceptPolicy {
 /// Why a connection has been closed.
 #[derive(Debug)]
 pub enum AcceptError {
+    /// Not from where connections are taken.
+    NotAdmitted,
     /// What a balancer sent is no header.
     Proxy(ProxyError),
     /// Too many connections; the client has been told.
@@ -62,6 +67,7 @@ pub enum AcceptError {
 impl fmt::Display for AcceptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            AcceptError::NotAdmitted => f.write_str("not from a network of redirectors"),
             AcceptError::Proxy(error) => write!(f, "{error}"),
             AcceptError::Crowded(Crowded::Total) => f.write_str("too many connections"),
             AcceptError::Crowded(Crowded::Address) => f.write_str("too many connections of one client"),
@@ -82,7 +88,15 @@ pub async fn greet<S: ByteStream>(
     policy: &AcceptPolicy,
     limits: &ConnectionLimits,
 ) -> Result<(S, ConnectionPermit), AcceptError> {
-    if policy.balancers.contains(stream.peer_address().ip()) {
+    let peer = stream.peer_address().ip();
+    if policy
+        .admitted
+        .as_ref()
+        .is_some_and(|admitted| !admitted.contains(peer))
+    {
+        return Err(AcceptError::NotAdmitted);
+    }
+    if policy.balancers.contains(peer) {
         let time_out = if policy.header_required {
             policy.header_time_out
         } else {

@@ -20,7 +20,7 @@ pub use verification::{VERIFIED_FOR, Verification, Verify};
 
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
-pub use node::{NodeAuthenticator, RedirectCounts};
+pub use node::{NodeAuthenticator, Redirected};
 use pigeon_datatree_cache::{Account, CopyState, CoreCopy, FailureSlowing, Service, SlowingOptions};
 use pigeon_engine::blocking::BlockingPool;
 use pigeon_proto::sasl::scram::ClientFirst;

@@ -11,7 +11,7 @@ pub mod session_id;
 pub mod smtp;
 
 pub use authenticate::{
-    Attempt, Authenticator, CheckCredentials, NodeAuthenticator, Outcome, ProofAttempt, RedirectCounts, Verification,
+    Attempt, Authenticator, CheckCredentials, NodeAuthenticator, Outcome, ProofAttempt, Redirected, Verification,
     Verify,
 };
 pub use backend::{Backend, Login, Opening};

@@ -66,7 +66,11 @@ pub(super) fn addresses(
                 place,
                 format!("{name} is spoken over TLS: expected a [[certificate]] section"),
             );
-        } else if !certificates && listener.service.needs_login() && listener.trusted_networks.is_empty() {
+        } else if !certificates
+            && listener.service.needs_login()
+            && !listener.service.is_backend()
+            && listener.trusted_networks.is_empty()
+        {
             let message = format!(
                 "nobody could log in to {name} here: expected a [[certificate]] section for STARTTLS, or trusted_networks"
             );
@@ -87,6 +91,41 @@ pub(super) fn addresses(
                 listener.address
             ),
         );
+    }
+}
+
+/// Backends are for other nodes, and out of everybody else's reach.
+pub(super) fn backends(top: &Section<'_, '_, '_>, listeners: &[listener::Placed], in_cluster: bool) {
+    for (listener, place) in listeners {
+        let (name, address) = (listener.service.name(), listener.address);
+        let mistake = match (listener.service.is_backend(), listener.redirectors.is_empty()) {
+            (false, true) => continue,
+            (false, false) => format!("redirectors are for a backend's listener, not for {name}"),
+            (true, _) if !in_cluster => format!("{name} is for other nodes: expected a [cluster] section"),
+            (true, true) => format!("{name}: expected redirectors, the networks of the other nodes"),
+            (true, false) if address.ip().is_unspecified() => {
+                format!("{name}: expected an address of the private network, found {address}, which is every one")
+            }
+            (true, false) if !is_private(address.ip()) => {
+                format!("{name}: expected an address of the private network, found {address}, which anybody may reach")
+            }
+            (true, false) => continue,
+        };
+        top.mistake(place, mistake);
+    }
+}
+
+/// Addresses that the Internet does not route: loopback, RFC 1918, RFC 6598, link-local, unique local (RFC 4193).
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || (first == 100 && (64..128).contains(&second))
+        }
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }
 
@@ -138,6 +177,33 @@ mod tests {
                 expected,
                 "{status} {listener}"
             );
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_told_from_others() {
+        for address in [
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "127.0.0.2",
+            "100.64.0.1",
+            "169.254.1.1",
+            "fd00::1",
+            "::1",
+            "fe80::1",
+        ] {
+            assert!(is_private(address.parse().expect(address)), "{address}");
+        }
+        for address in [
+            "192.0.2.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2001:db8::1",
+            "::ffff:192.0.2.1",
+            "0.0.0.0",
+        ] {
+            assert!(!is_private(address.parse().expect(address)), "{address}");
         }
     }
 

@@ -13,12 +13,18 @@ pub struct Listener {
     /// Address and port, as in `"0.0.0.0:25"` or `"[::]:25"`. Every core listens on it. Required.
     pub address: SocketAddr,
     /// What is spoken: `"smtp"` (mail from other servers, port 25), `"lmtp"` (24), `"submission"` (587, with STARTTLS) or
-    /// `"submissions"` (465, TLS first), `"pop3"` (110) or `"pop3s"` (995), `"imap"` (143) or `"imaps"` (993). Required.
+    /// `"submissions"` (465, TLS first), `"pop3"` (110) or `"pop3s"` (995), `"imap"` (143) or `"imaps"` (993). Or what other
+    /// nodes redirect to this one, on an address of the private network: `"backend-imap"` (2143) or `"backend-pop3"` (2110).
+    /// Required.
     pub service: Service,
     /// Networks of balancers, as in `["10.0.0.0/8"]`. A connection from there must begin with a PROXY protocol header
     /// (version 1 or 2), which then tells who the client is; from elsewhere one is refused. Default none.
     #[serde(serialize_with = "written")]
     pub proxy_protocol_from: NetworkSet,
+    /// Of a backend's listener: the networks from which nodes may redirect to it, as in `["10.0.0.0/24"]`; from elsewhere
+    /// connections are closed at once. Required there, and refused elsewhere.
+    #[serde(serialize_with = "written", skip_serializing_if = "is_empty")]
+    pub redirectors: NetworkSet,
     /// Networks whose clients may log in without TLS, and whose addresses do not count against
     /// `limits.sessions_per_address_max`. Default none.
     #[serde(serialize_with = "written")]
@@ -27,7 +33,7 @@ pub struct Listener {
 
 /// What is spoken on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Service {
     /// RFC 5321, from other servers.
     Smtp,
@@ -45,11 +51,15 @@ pub enum Service {
     Imap,
     /// RFC 8314, TLS first.
     Imaps,
+    /// RFC 3501, from nodes that have authenticated the user.
+    BackendImap,
+    /// RFC 1939, from nodes that have authenticated the user.
+    BackendPop3,
 }
 
 impl Service {
     /// All of them, in the order of their discriminants: `service as usize` is the index.
-    pub const ALL: [Service; 8] = [
+    pub const ALL: [Service; 10] = [
         Service::Smtp,
         Service::Lmtp,
         Service::Submission,
@@ -58,6 +68,8 @@ impl Service {
         Service::Pop3s,
         Service::Imap,
         Service::Imaps,
+        Service::BackendImap,
+        Service::BackendPop3,
     ];
 
     /// As the configuration, the log and the metrics spell it.
@@ -71,7 +83,14 @@ impl Service {
             Service::Pop3s => "pop3s",
             Service::Imap => "imap",
             Service::Imaps => "imaps",
+            Service::BackendImap => "backend-imap",
+            Service::BackendPop3 => "backend-pop3",
         }
+    }
+
+    /// Whether other nodes are the clients there.
+    pub const fn is_backend(self) -> bool {
+        matches!(self, Service::BackendImap | Service::BackendPop3)
     }
 
     /// Whether TLS comes first there.
@@ -84,7 +103,7 @@ impl Service {
         !matches!(self, Service::Smtp | Service::Lmtp)
     }
 
-    /// The port that the service has by its standard.
+    /// The port that the service has by its standard, or by ours.
     pub const fn standard_port(self) -> u16 {
         match self {
             Service::Smtp => 25,
@@ -95,6 +114,8 @@ impl Service {
             Service::Pop3s => 995,
             Service::Imap => 143,
             Service::Imaps => 993,
+            Service::BackendImap => 2143,
+            Service::BackendPop3 => 2110,
         }
     }
 }
@@ -114,6 +135,8 @@ const SERVICES: &[(&str, Service)] = &[
     ("pop3s", Service::Pop3s),
     ("imap", Service::Imap),
     ("imaps", Service::Imaps),
+    ("backend-imap", Service::BackendImap),
+    ("backend-pop3", Service::BackendPop3),
 ];
 
 /// A listener and where its address is written.
@@ -125,6 +148,7 @@ impl Listener {
         let service = section.required("service", "\"smtp\"", choice(SERVICES));
         let networks = |found: Option<Vec<Network>>| found.unwrap_or_default().into_iter().collect();
         let proxy_protocol_from = networks(section.optional("proxy_protocol_from", list(parsed)));
+        let redirectors = networks(section.optional("redirectors", list(parsed)));
         let trusted_networks = networks(section.optional("trusted_networks", list(parsed)));
         section.finish();
         let ((address, place), (service, _)) = (address?, service?);
@@ -133,11 +157,16 @@ impl Listener {
                 address,
                 service,
                 proxy_protocol_from,
+                redirectors,
                 trusted_networks,
             },
             place,
         ))
     }
+}
+
+fn is_empty(set: &NetworkSet) -> bool {
+    set.is_empty()
 }
 
 /// A set of networks as a list of texts.

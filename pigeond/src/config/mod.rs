@@ -6,6 +6,7 @@
 //! none of the files that it names, except in `check_files`.
 
 mod checks;
+mod cluster;
 mod control_data;
 mod files;
 mod limits;
@@ -20,6 +21,7 @@ mod tests;
 mod timeouts;
 mod volume;
 
+pub use cluster::Cluster;
 pub use control_data::{ControlData, Ldap, Verify};
 pub use files::{FileMistake, Findings, Written, check_certificates, check_files, read_identities};
 pub use limits::Limits;
@@ -60,6 +62,9 @@ pub struct Config {
     pub password_threads: u16,
     /// Where users, domains and maps come from.
     pub control_data: ControlData,
+    /// The node among others. Not set: it is alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// Addresses to listen on, each with the service that is spoken there. At least one.
     #[serde(rename = "listener", skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<Listener>,
@@ -222,6 +227,14 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
     let (section, _) = top.section("control_data");
     let control_data = ControlData::read(section, directory, content, &mut written);
 
+    let (section, in_cluster) = top.section("cluster");
+    let cluster = if in_cluster {
+        Cluster::read(section, directory)
+    } else {
+        section.finish();
+        None
+    };
+
     let (sections, any_listener) = top.sections("listener");
     let listeners = sections.into_iter().filter_map(Listener::read).collect::<Vec<_>>();
 
@@ -280,6 +293,7 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
         top.mistake(&top.place(), "expected at least one [[volume]] section");
     }
     checks::addresses(&top, &listeners, any_certificate, status.as_ref());
+    checks::backends(&top, &listeners, in_cluster);
     checks::volumes(&top, &volumes);
     top.finish();
     Some(Config {
@@ -288,6 +302,7 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
         control_cpus,
         password_threads,
         control_data: control_data?,
+        cluster,
         listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
         certificates,
         volumes: volumes.into_iter().map(|(volume, _)| volume).collect(),

@@ -68,10 +68,15 @@ fn end_sessions(changed: &HashSet<AccountUuid>) {
 /// Whether a session that was let in by `record` may go on with what is in force.
 pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Account>) -> bool {
     let Some(current) = snapshot.account(record.id()) else {
-        return false;
+        // A backend may have no control data: the node that redirected has, and ends the session.
+        return service.is_backend();
     };
     if Arc::ptr_eq(current, record) {
         return true;
+    }
+    if service.is_backend() {
+        // What was forwarded holds no secrets, and its node is this one.
+        return current.may(used(service)) && current.volume() == record.volume();
     }
     current.may(used(service))
         && current.secrets().eq(record.secrets())
@@ -85,8 +90,8 @@ fn used(service: Service) -> control_data::Service {
         Service::Smtp => control_data::Service::Smtp,
         Service::Lmtp => control_data::Service::Lmtp,
         Service::Submission | Service::Submissions => control_data::Service::Submission,
-        Service::Pop3 | Service::Pop3s => control_data::Service::Pop3,
-        Service::Imap | Service::Imaps => control_data::Service::Imap,
+        Service::Pop3 | Service::Pop3s | Service::BackendPop3 => control_data::Service::Pop3,
+        Service::Imap | Service::Imaps | Service::BackendImap => control_data::Service::Imap,
     }
 }
 

@@ -3,15 +3,18 @@
 use super::joins::{CountedLogins, HandOver, IntoVolumes};
 use super::shared::Shared;
 use crate::config::{BareNewline, Config, Listener, OverQuota, Service};
+use crate::status::Counter;
 use bytes::Bytes;
 use pigeon_datatree_cache::{CoreCopy, SlowingOptions};
+use pigeon_engine::current_core;
+use pigeon_proto::network::NetworkSet;
 use pigeon_proto::sasl::Mechanisms;
 use pigeon_proto::smtp::{self, BareLineEnds, Mode};
 use pigeon_proxy::accept::AcceptPolicy;
 use pigeon_proxy::drain::Drain;
 use pigeon_proxy::login::{self, LoginContext};
 use pigeon_proxy::smtp::{Policy, SmtpContext, SmtpCounters};
-use pigeon_proxy::{Authenticator, CheckCredentials, MailStore};
+use pigeon_proxy::{Authenticator, CheckCredentials, MailStore, NodeAuthenticator, Redirected};
 use pigeon_serve::imap::{ImapConfig, SummaryCache};
 use pigeon_serve::pop3::Pop3Limits;
 use std::rc::Rc;
@@ -69,9 +72,13 @@ impl Contexts {
     /// How a listener takes connections.
     pub(super) fn accept_policy(&self, listener: &Listener) -> AcceptPolicy {
         AcceptPolicy {
+            admitted: listener.service.is_backend().then(|| listener.redirectors.clone()),
             balancers: listener.proxy_protocol_from.clone(),
             header_required: true,
-            unlimited: listener.trusted_networks.clone(),
+            unlimited: match listener.service.is_backend() {
+                true => listener.redirectors.clone(),
+                false => listener.trusted_networks.clone(),
+            },
             implicit_tls: listener.service.implicit_tls().then(|| self.shared.tls.clone()),
             header_time_out: self.shared.config.timeouts.proxy_header.duration(),
             time_out: self.shared.config.timeouts.tls_handshake.duration(),
@@ -127,6 +134,37 @@ impl Contexts {
         Rc::new(context)
     }
 
+    /// For POP3 and IMAP up to the login of another node.
+    pub(super) fn backend(&self, listener: &Listener) -> Rc<LoginContext> {
+        let config = &self.shared.config;
+        let node = config.cluster.as_ref().map_or("", |cluster| cluster.node.as_str());
+        let shared = self.shared.clone();
+        let count = move |what| shared.counters[usize::from(current_core().0)].count(redirects(what));
+        Rc::new(LoginContext {
+            // The private network is private; what travels there is no password.
+            tls: None,
+            trusted: listener.redirectors.networks().to_vec(),
+            timeout: config.timeouts.login.duration(),
+            mechanisms: Mechanisms {
+                passwords: false,
+                scram_sha_256: true,
+            },
+            redirectors: true,
+            authenticate: Rc::new(NodeAuthenticator::new(self.copy.clone(), node, count)),
+            drain: self.drain.clone(),
+            limits: login::Limits {
+                failed_logins_max: config.limits.login_failures_max,
+                bad_commands_max: config.limits.errors_max,
+            },
+            backend: Rc::new(HandOver {
+                shared: self.shared.clone(),
+                service: listener.service,
+                // The node that redirected has counted the client.
+                unlimited: NetworkSet::everything(),
+            }),
+        })
+    }
+
     /// For POP3 and IMAP up to the login.
     pub(super) fn login(&self, listener: &Listener) -> Rc<LoginContext> {
         Rc::new(LoginContext {
@@ -150,6 +188,16 @@ impl Contexts {
     }
 }
 
+fn redirects(what: Redirected) -> Counter {
+    match what {
+        Redirected::Accepted => Counter::RedirectsAccepted,
+        Redirected::UnknownNode => Counter::RedirectsRefusedNode,
+        Redirected::WrongKey => Counter::RedirectsRefusedKey,
+        Redirected::Malformed => Counter::RedirectsMalformed,
+        Redirected::Astray => Counter::RedirectsAstray,
+    }
+}
+
 /// How clients log in.
 fn mechanisms(config: &Config) -> Mechanisms {
     Mechanisms {
@@ -164,7 +212,11 @@ fn crowded(service: Service) -> Bytes {
         Service::Smtp | Service::Lmtp | Service::Submission | Service::Submissions => {
             b"421 4.7.0 Too many connections, try again later\r\n"
         }
-        Service::Pop3 | Service::Pop3s => b"-ERR [SYS/TEMP] Too many connections, try again later\r\n",
-        Service::Imap | Service::Imaps => b"* BYE [LIMIT] Too many connections, try again later\r\n",
+        Service::Pop3 | Service::Pop3s | Service::BackendPop3 => {
+            b"-ERR [SYS/TEMP] Too many connections, try again later\r\n"
+        }
+        Service::Imap | Service::Imaps | Service::BackendImap => {
+            b"* BYE [LIMIT] Too many connections, try again later\r\n"
+        }
     })
 }

@@ -50,6 +50,8 @@ fn open_door(node: &Rc<CoreNode>, configured: &Configured) -> Door {
         }
         Service::Pop3 | Service::Pop3s => Context::Pop3(contexts.login(configured)),
         Service::Imap | Service::Imaps => Context::Imap(contexts.login(configured)),
+        Service::BackendPop3 => Context::Pop3(contexts.backend(configured)),
+        Service::BackendImap => Context::Imap(contexts.backend(configured)),
     };
     Door {
         node: node.clone(),
@@ -97,6 +99,10 @@ async fn open(
             let counter = match &error {
                 AcceptError::Crowded(_) => Some(Counter::SessionsRefused),
                 AcceptError::Tls(_) => Some(Counter::TlsFailures),
+                AcceptError::NotAdmitted => {
+                    tracing::warn!(session = %id, service = %door.service, %error, "connection closed");
+                    Some(Counter::RedirectorsRefused)
+                }
                 AcceptError::Proxy(_) | AcceptError::Header(_) => None,
             };
             if let Some(counter) = counter {

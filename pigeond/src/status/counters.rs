@@ -35,6 +35,12 @@ counters! {
     TlsFailures = "tls_failures", "TLS handshakes that failed";
     Logins = "logins", "Logins that succeeded";
     LoginFailures = "login_failures", "Logins that failed";
+    RedirectorsRefused = "redirectors_refused", "Connections to a backend from where no node may redirect";
+    RedirectsAccepted = "redirects_accepted", "Sessions that another node redirected to a backend here";
+    RedirectsRefusedNode = "redirects_refused_node", "Redirects by a node that the server_map does not have, or without a key there";
+    RedirectsRefusedKey = "redirects_refused_key", "Redirects by a node with a wrong key";
+    RedirectsMalformed = "redirects_malformed", "Redirects without a user, or with a record that is not understood";
+    RedirectsAstray = "redirects_astray", "Redirects of accounts that are another node's, as this one sees it, or with no hop left";
     RecipientsAccepted = "recipients_accepted", "Recipients that were accepted";
     RecipientsRefused = "recipients_refused", "Recipients that were refused for good";
     RecipientsDeferred = "recipients_deferred", "Recipients that were told to come later";

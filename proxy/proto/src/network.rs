@@ -133,6 +133,15 @@ impl NetworkSet {
         ])
     }
 
+    /// Every address.
+    pub fn everything() -> NetworkSet {
+        let of = |address: IpAddr| Network {
+            address,
+            prefix_bits: 0,
+        };
+        NetworkSet::new([of(Ipv4Addr::UNSPECIFIED.into()), of(Ipv6Addr::UNSPECIFIED.into())])
+    }
+
     /// Whether one of them contains `address`. Linear: meant for the few that a person writes into a configuration.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))

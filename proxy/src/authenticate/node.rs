@@ -11,27 +11,22 @@ use pigeon_datatree_cache::password::scram_verifier;
 use pigeon_datatree_cache::{Account, CoreCopy, Owner};
 use pigeon_proto::sasl::Exchange;
 use pigeon_proto::sasl::scram::{ClientFirst, Verifier};
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Redirects that came to a core's backends, by what became of them, since the start.
-#[derive(Debug, Default)]
-pub struct RedirectCounts {
+/// What became of a redirect that came to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirected {
     /// Let in.
-    pub accepted: Cell<u64>,
+    Accepted,
     /// By a node that the server_map does not have, or that has no key there.
-    pub unknown_node: Cell<u64>,
+    UnknownNode,
     /// By one that does not have the key.
-    pub wrong_key: Cell<u64>,
+    WrongKey,
     /// Without a user, without the record, or with one that is not understood.
-    pub malformed: Cell<u64>,
-    /// Of accounts that are another node's, as this node sees it, or with no hop left.
-    pub astray: Cell<u64>,
-}
-
-fn count(counter: &Cell<u64>) {
-    counter.set(counter.get().saturating_add(1));
+    Malformed,
+    /// Of an account that is another node's, as this node sees it, or with no hop left.
+    Astray,
 }
 
 /// Checks redirects on one core.
@@ -40,16 +35,16 @@ pub struct NodeAuthenticator {
     copy: Rc<CoreCopy>,
     /// This node.
     node: Rc<str>,
-    counts: Rc<RedirectCounts>,
+    count: Rc<dyn Fn(Redirected)>,
 }
 
 impl NodeAuthenticator {
-    /// For the node of this id.
-    pub fn new(copy: Rc<CoreCopy>, node: &str, counts: Rc<RedirectCounts>) -> NodeAuthenticator {
+    /// For the node of this id; `count` is told of every redirect.
+    pub fn new(copy: Rc<CoreCopy>, node: &str, count: impl Fn(Redirected) + 'static) -> NodeAuthenticator {
         NodeAuthenticator {
             copy,
             node: node.into(),
-            counts,
+            count: Rc::new(count),
         }
     }
 
@@ -69,21 +64,25 @@ impl NodeAuthenticator {
             peer,
             service,
         } = attempt;
-        let (node, counts) = (proof.name.as_str(), &self.counts);
+        let (node, count) = (proof.name.as_str(), &self.count);
         let Some(proven) = &proof.proven else {
             let known = !self.verifiers(node).is_empty();
-            count(if known { &counts.wrong_key } else { &counts.unknown_node });
+            count(if known {
+                Redirected::WrongKey
+            } else {
+                Redirected::UnknownNode
+            });
             tracing::warn!(%session, %peer, node, known, "a node without the right key is refused");
             return Outcome::Refused;
         };
         // The key may have been taken back meanwhile.
         if !self.verifiers(node).contains(proven) {
-            count(&counts.wrong_key);
+            count(Redirected::WrongKey);
             tracing::warn!(%session, %peer, node, "a node whose key was taken back is refused");
             return Outcome::Refused;
         }
         let Some(user) = &proof.authorization else {
-            count(&counts.malformed);
+            count(Redirected::Malformed);
             tracing::warn!(%session, %peer, node, "a node that names no user is refused");
             return Outcome::Refused;
         };
@@ -94,7 +93,7 @@ impl NodeAuthenticator {
         let account = match Account::forwarded(user, pairs) {
             Ok(account) => account,
             Err(error) => {
-                count(&counts.malformed);
+                count(Redirected::Malformed);
                 tracing::warn!(%session, %peer, node, user, %error, "a redirect that is not understood");
                 return Outcome::Unavailable;
             }
@@ -103,7 +102,7 @@ impl NodeAuthenticator {
         let known = self.copy.snapshot().account(account.id()).cloned();
         let owner = known.map(|known| self.copy.snapshot().owner_of(&known, Some(&self.node)));
         if received.hops_left == Some(0) || !matches!(owner, None | Some(Owner::Here)) {
-            count(&counts.astray);
+            count(Redirected::Astray);
             tracing::error!(
                 %session, %peer, node, user, account = %account.id(), ?owner, hops_left = ?received.hops_left,
                 "a redirect went astray: the nodes do not agree whose the account is"
@@ -113,7 +112,7 @@ impl NodeAuthenticator {
         if !account.services().contains(service) {
             return Outcome::NotAllowed;
         }
-        count(&counts.accepted);
+        count(Redirected::Accepted);
         let of = received.session.as_deref().unwrap_or_default();
         let client = received.client.map(tracing::field::display);
         tracing::info!(%session, of, node, client, service = service.name(), user, account = %account.id(), "redirected login");
