@@ -27,6 +27,7 @@ use pigeon_proto::sasl::scram::ClientFirst;
 use pigeon_proto::sasl::{Credentials, Exchange};
 pub use scram::ProofAttempt;
 use scram::ScramDecoys;
+pub(crate) use scram::random_nonce;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;

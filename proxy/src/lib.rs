@@ -7,6 +7,7 @@ pub mod connections;
 pub mod drain;
 pub mod login;
 pub mod mail_store;
+pub mod redirect;
 pub mod session_id;
 pub mod smtp;
 

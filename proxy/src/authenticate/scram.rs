@@ -86,7 +86,7 @@ pub(super) fn verifier_of(stored: ScramVerifier) -> Verifier {
 }
 
 /// 122 random bits, in letters and digits.
-pub(super) fn random_nonce() -> String {
+pub(crate) fn random_nonce() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 

@@ -1,0 +1,424 @@
+//! Sessions of accounts whose mail is on another node: a connection there, a login as this node for the user, and from then
+//! on nothing but bytes.
+//!
+//! One [`Redirector`] a core. The password of the user was checked before and goes nowhere. Whatever fails ends in a
+//! temporary failure for the client, never in "wrong password": the password was right. A backend that is gone is asked by
+//! one attempt at a time ([`breaker`]).
+
+mod breaker;
+mod keys;
+
+use crate::backend::{Login, Opening};
+use breaker::{Breaker, Permit};
+use bytes::Bytes;
+use keys::NodeKeys;
+use pigeon_datatree_cache::record::{BackendProtocol, Server};
+use pigeon_engine::blocking::BlockingPool;
+use pigeon_engine::net::Connection;
+use pigeon_engine::stream::{RelayEnd, Relayed, Stream, relay};
+use pigeon_proto::redirect::imap::ImapRedirect;
+use pigeon_proto::redirect::pop3::Pop3Redirect;
+use pigeon_proto::redirect::{Answer, Event, Outcome, Redirect, SessionData};
+use pigeon_proto::sasl::scram::client::ClientKeys;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Attempts for one login.
+const ATTEMPTS_MAX: u32 = 3;
+/// Between two of them, less up to a half by chance.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Redirects that a session may go through, referrals counted.
+const HOPS_MAX: u8 = 4;
+/// For a connection to be made on the private network.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+/// For the whole login at the backend.
+const LOGIN_TIME: Duration = Duration::from_secs(15);
+/// A side that takes nothing for so long is given up.
+const STALLED: Duration = Duration::from_secs(300);
+/// When a backend dies, the sessions of its silent clients end within this time, and not all at once.
+const SPREAD: Duration = Duration::from_secs(30);
+/// How long the address of a host name is kept.
+const NAME_LIFE: Duration = Duration::from_secs(30);
+
+/// What became of redirects, for counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectEvent {
+    /// A session was redirected.
+    Redirected,
+    /// The backend could not be reached, or asked to come again.
+    Unavailable,
+    /// The backend refused this node, or was not the right one: for a person to mend.
+    Misconfigured,
+    /// So many bytes from clients to backends.
+    BytesForward(u64),
+    /// So many bytes from backends to clients.
+    BytesBackward(u64),
+}
+
+/// Redirects sessions of one core.
+pub struct Redirector {
+    node: String,
+    keys: NodeKeys,
+    pool: BlockingPool,
+    backends: RefCell<HashMap<(String, BackendProtocol), Breaker>>,
+    names: RefCell<HashMap<(String, u16), (SocketAddr, Instant)>>,
+    count: Box<dyn Fn(RedirectEvent)>,
+    start: Instant,
+}
+
+/// Why no backend took the session, in what the client may know.
+#[derive(Debug)]
+enum Failure {
+    /// Come again.
+    Unavailable,
+    /// The backend's own words for the client.
+    PassOn(String),
+}
+
+/// Why one attempt failed.
+#[derive(Debug)]
+enum Attempt {
+    /// The next may succeed.
+    Again(String),
+    /// All further ones would fail in the same way.
+    Misconfigured(String),
+    PassOn(String),
+    Elsewhere(String),
+}
+
+impl Redirector {
+    /// For the node of this id, which has this key. `pool` is the node's pool for hashes; `count` is told what happens.
+    pub fn new(node: &str, key: Arc<[u8]>, pool: BlockingPool, count: impl Fn(RedirectEvent) + 'static) -> Redirector {
+        Redirector {
+            node: node.to_owned(),
+            keys: NodeKeys::new(key, pool.clone()),
+            pool,
+            backends: RefCell::default(),
+            names: RefCell::default(),
+            count: Box::new(count),
+            start: pigeon_engine::now(),
+        }
+    }
+
+    /// Redirects a session that has logged in to `server`, until it ends or `ended` does: then the client's connection is
+    /// closed, for nobody knows where in the dialogue it is.
+    pub async fn run(
+        self: Rc<Self>,
+        login: Login,
+        mut client: Stream,
+        server: Arc<Server>,
+        ended: impl Future<Output = ()>,
+    ) {
+        let session = login.session;
+        let opened = Box::pin(self.open(&login, &client, &server)).await;
+        let (mut backend, answer) = match opened {
+            Ok(opened) => opened,
+            Err(failure) => return refuse(client, &login.opening, failure).await,
+        };
+        (self.count)(RedirectEvent::Redirected);
+        tracing::info!(%session, node = server.name(), account = %login.account.id(), "redirected");
+        let relaying = async {
+            client
+                .send(answer_of(&login.opening, &answer))
+                .await
+                .map_err(RelayEnd::FirstFailed)?;
+            let Relayed { forward, backward, end } = relay(&mut client, &mut backend, STALLED).await;
+            (self.count)(RedirectEvent::BytesForward(forward));
+            (self.count)(RedirectEvent::BytesBackward(backward));
+            Err::<(), RelayEnd>(end)
+        };
+        let end = match futures_util::future::select(std::pin::pin!(relaying), std::pin::pin!(ended)).await {
+            futures_util::future::Either::Left((end, _)) => end.err(),
+            futures_util::future::Either::Right(_) => None,
+        };
+        match end {
+            Some(RelayEnd::First) => backend.close().await,
+            Some(RelayEnd::Second) => client.close().await,
+            Some(RelayEnd::FirstFailed(error)) => tracing::debug!(%session, %error, "the client's connection failed"),
+            Some(RelayEnd::SecondFailed(error)) => {
+                tracing::warn!(%session, node = server.name(), %error, "the backend's connection failed");
+                linger(client).await;
+            }
+            None => {
+                tracing::info!(%session, "redirected session ends: control data changed, or the node drains");
+                client.close().await;
+            }
+        }
+    }
+
+    /// Logs in there, or at where it refers to.
+    async fn open(&self, login: &Login, client: &Stream, server: &Server) -> Result<(Stream, Answer), Failure> {
+        let protocol = match login.opening {
+            Opening::Imap { .. } => BackendProtocol::Imap,
+            Opening::Pop3 { .. } => BackendProtocol::Pop3,
+        };
+        let places: Vec<(String, u16)> = server
+            .backends(protocol)
+            .map(|(host, port)| (host.to_owned(), port))
+            .collect();
+        if places.is_empty() {
+            tracing::error!(session = %login.session, node = server.name(), protocol = protocol.name(), "the node has no private address");
+            (self.count)(RedirectEvent::Misconfigured);
+            return Err(Failure::Unavailable);
+        }
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt > 0 {
+                pigeon_engine::sleep(jittered(RETRY_PAUSE)).await;
+            }
+            let (host, port) = &places[attempt as usize % places.len()];
+            match self
+                .attempt(login, client, server.name(), protocol, (host, *port))
+                .await
+            {
+                Ok(opened) => return Ok(opened),
+                Err(Attempt::Again(why)) => {
+                    (self.count)(RedirectEvent::Unavailable);
+                    tracing::warn!(session = %login.session, node = server.name(), host, port, why, "redirect failed");
+                }
+                Err(Attempt::Misconfigured(why)) => {
+                    (self.count)(RedirectEvent::Misconfigured);
+                    tracing::error!(session = %login.session, node = server.name(), host, port, why, "a backend refuses this node");
+                    return Err(Failure::Unavailable);
+                }
+                Err(Attempt::PassOn(text)) => return Err(Failure::PassOn(text)),
+                Err(Attempt::Elsewhere(place)) => {
+                    (self.count)(RedirectEvent::Misconfigured);
+                    tracing::error!(
+                        session = %login.session, node = server.name(), place, account = %login.account.id(),
+                        "a backend refers elsewhere: the nodes do not agree whose the account is"
+                    );
+                    return Err(Failure::Unavailable);
+                }
+            }
+        }
+        Err(Failure::Unavailable)
+    }
+
+    async fn attempt(
+        &self,
+        login: &Login,
+        client: &Stream,
+        node: &str,
+        protocol: BackendProtocol,
+        (host, port): (&str, u16),
+    ) -> Result<(Stream, Answer), Attempt> {
+        let permit = self.with_breaker(node, protocol, |breaker, now| breaker.permit(now));
+        match permit {
+            Permit::No => return Err(Attempt::Again("it is out of reach, and tried now and then".to_owned())),
+            Permit::After(wait) if wait.is_zero() => {}
+            Permit::After(wait) => pigeon_engine::sleep(wait).await,
+        }
+        let reached = self.reach(login, client, protocol, host, port).await;
+        match &reached {
+            // Only what says that nobody is there, or that somebody is there who does not answer, counts against it.
+            Err(Attempt::Again(_)) => {
+                if self.with_breaker(node, protocol, |breaker, now| breaker.failed(now)) {
+                    tracing::error!(node, protocol = protocol.name(), "a backend is out of reach");
+                }
+            }
+            _ => self.with_breaker(node, protocol, |breaker, _| breaker.succeeded()),
+        }
+        reached
+    }
+
+    fn with_breaker<T>(
+        &self,
+        node: &str,
+        protocol: BackendProtocol,
+        work: impl FnOnce(&mut Breaker, Duration) -> T,
+    ) -> T {
+        let now = pigeon_engine::now().saturating_duration_since(self.start);
+        let mut backends = self.backends.borrow_mut();
+        work(
+            backends.entry((node.to_owned(), protocol)).or_insert_with(Breaker::new),
+            now,
+        )
+    }
+
+    async fn reach(
+        &self,
+        login: &Login,
+        client: &Stream,
+        protocol: BackendProtocol,
+        host: &str,
+        port: u16,
+    ) -> Result<(Stream, Answer), Attempt> {
+        let again = |error: io::Error| Attempt::Again(error.to_string());
+        let address = self.resolve(host, port).await.map_err(again)?;
+        let connection = Connection::connect(address, pigeon_engine::now() + CONNECT_TIME)
+            .await
+            .map_err(again)?;
+        let mut backend = Stream::plain(connection);
+        backend.set_deadline(Some(pigeon_engine::now() + LOGIN_TIME));
+        let account = &login.account;
+        let redirect = Redirect {
+            node: self.node.clone(),
+            // A user without an address logs in by another name; the account's id goes along anyway.
+            user: account.name().to_owned(),
+            nonce: crate::authenticate::random_nonce(),
+            session: SessionData {
+                id: login.session.to_string(),
+                client: client.peer_address(),
+                connected: client.local_address(),
+                hops_left: HOPS_MAX - 1,
+            },
+            forwarded: account.forward(),
+        };
+        let mut core = Core::new(protocol, redirect);
+        loop {
+            let chunk = match backend.receive().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Err(Attempt::Again("it closed the connection".to_owned())),
+                Err(error) => return Err(again(error)),
+            };
+            let mut input = &chunk[..];
+            loop {
+                let mut out = Vec::new();
+                let event = core.take(&mut input, &mut out);
+                let is_used_up = event.is_none();
+                match event {
+                    None => {}
+                    Some(Event::Keys { salt, iterations }) => {
+                        let keys = self.keys.derive(salt, iterations).await;
+                        let keys = keys.ok_or_else(|| Attempt::Again("no thread for the keys".to_owned()))?;
+                        core.keys(&keys, &mut out);
+                    }
+                    Some(Event::Done(outcome)) => {
+                        let rest = input.to_vec();
+                        return settle(backend, outcome, &rest);
+                    }
+                }
+                if !out.is_empty() {
+                    backend.send(Bytes::from(out)).await.map_err(again)?;
+                }
+                if is_used_up {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Names are looked up off the core, and kept for a while.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<SocketAddr> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(SocketAddr::new(address, port));
+        }
+        let key = (host.to_owned(), port);
+        let now = pigeon_engine::now();
+        if let Some((address, until)) = self.names.borrow().get(&key)
+            && now < *until
+        {
+            return Ok(*address);
+        }
+        let asked = key.clone();
+        let found = self
+            .pool
+            .run(move || asked.to_socket_addrs().map(|mut addresses| addresses.next()))
+            .await;
+        let found = found.map_err(|_| io::Error::other("no thread to look its name up"))??;
+        let address = found.ok_or_else(|| io::Error::other("its name has no address"))?;
+        self.names.borrow_mut().insert(key, (address, now + NAME_LIFE));
+        Ok(address)
+    }
+}
+
+/// Either protocol's core.
+enum Core {
+    Imap(Box<ImapRedirect>),
+    Pop3(Box<Pop3Redirect>),
+}
+
+impl Core {
+    fn new(protocol: BackendProtocol, redirect: Redirect) -> Core {
+        match protocol {
+            BackendProtocol::Pop3 => Core::Pop3(Box::new(Pop3Redirect::new(redirect, true))),
+            BackendProtocol::Imap | BackendProtocol::Lmtp => Core::Imap(Box::new(ImapRedirect::new(redirect, true))),
+        }
+    }
+
+    fn take(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Option<Event> {
+        match self {
+            Core::Imap(core) => core.take(input, out),
+            Core::Pop3(core) => core.take(input, out),
+        }
+    }
+
+    fn keys(&mut self, keys: &ClientKeys, out: &mut Vec<u8>) {
+        match self {
+            Core::Imap(core) => core.keys(keys, out),
+            Core::Pop3(core) => core.keys(keys, out),
+        }
+    }
+}
+
+fn settle(mut backend: Stream, outcome: Outcome, rest: &[u8]) -> Result<(Stream, Answer), Attempt> {
+    match outcome {
+        Outcome::LoggedIn(answer) => {
+            backend.set_deadline(None);
+            backend.put_back(rest);
+            Ok((backend, answer))
+        }
+        Outcome::Unavailable(why) => Err(Attempt::Again(why)),
+        Outcome::Garbage(why) => Err(Attempt::Misconfigured(format!("it does not speak as a backend: {why}"))),
+        Outcome::Misconfigured(why) => Err(Attempt::Misconfigured(why)),
+        Outcome::PassOn(text) => Err(Attempt::PassOn(text)),
+        Outcome::Referral(referral) => Err(Attempt::Elsewhere(referral.host)),
+    }
+}
+
+/// What the client is told when it is in.
+fn answer_of(opening: &Opening, answer: &Answer) -> Bytes {
+    let mut line = answer.untagged.clone();
+    match opening {
+        Opening::Imap { tag } => line.extend_from_slice(format!("{tag} OK ").as_bytes()),
+        Opening::Pop3 { .. } => line.extend_from_slice(b"+OK "),
+    }
+    line.extend_from_slice(&answer.text);
+    line.extend_from_slice(b"\r\n");
+    Bytes::from(line)
+}
+
+async fn refuse(mut client: Stream, opening: &Opening, failure: Failure) {
+    let answer = match (failure, opening) {
+        (Failure::Unavailable, opening) => opening.unavailable(),
+        (Failure::PassOn(text), Opening::Imap { tag }) => Bytes::from(format!("{tag} NO {text}\r\n* BYE {text}\r\n")),
+        (Failure::PassOn(text), Opening::Pop3 { .. }) => Bytes::from(format!("-ERR {text}\r\n")),
+    };
+    client.set_deadline(Some(pigeon_engine::now() + Duration::from_secs(10)));
+    if client.send(answer).await.is_ok() {
+        client.close().await;
+    }
+}
+
+/// Keeps a client whose backend is gone until it says something, or its time is over: so that not all come back at once.
+async fn linger(mut client: Stream) {
+    client.set_deadline(Some(pigeon_engine::now() + chance(SPREAD)));
+    let _ = client.receive().await;
+    client.close().await;
+}
+
+/// Less up to a half.
+fn jittered(pause: Duration) -> Duration {
+    pause - chance(pause / 2)
+}
+
+/// Somewhere between nothing and `most`.
+fn chance(most: Duration) -> Duration {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let chance = RandomState::new().build_hasher().finish() % 1024;
+    most.mul_f64(chance as f64 / 1024.0)
+}
+
+impl fmt::Debug for Redirector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redirector")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
