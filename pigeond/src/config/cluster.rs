@@ -27,6 +27,29 @@ impl Cluster {
     }
 }
 
+/// Most bytes of a key, and least: one that can be guessed lets everybody read all mail.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
+
+/// Reads a node's key: the file's first line. Blocking.
+pub fn read_key(file: &Path) -> Result<Vec<u8>, String> {
+    let said = |what: &str| format!("{}: {what}", file.display());
+    let content = super::files::read_bounded(file, 4096).map_err(|error| said(&error.to_string()))?;
+    let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let key = line.strip_suffix(b"\r").unwrap_or(line);
+    if !KEY_BYTES.contains(&key.len()) {
+        return Err(said(&format!(
+            "expected a key of {} to {} bytes in one line, found {} bytes",
+            KEY_BYTES.start(),
+            KEY_BYTES.end(),
+            key.len()
+        )));
+    }
+    if !key.iter().all(u8::is_ascii_graphic) {
+        return Err(said("expected a key of printable ASCII characters without spaces"));
+    }
+    Ok(key.to_vec())
+}
+
 /// As control data has ids.
 fn check_node(text: &str) -> Result<String, String> {
     let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');

@@ -21,7 +21,7 @@ mod tests;
 mod timeouts;
 mod volume;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, read_key};
 pub use control_data::{ControlData, Ldap, Verify};
 pub use files::{FileMistake, Findings, Written, check_certificates, check_files, read_identities};
 pub use limits::Limits;

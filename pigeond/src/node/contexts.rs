@@ -1,6 +1,7 @@
 //! What the sessions of one core share, by service: built from the configuration once, when the core starts.
 
 use super::joins::{CountedLogins, HandOver, IntoVolumes};
+use super::redirects::redirector;
 use super::shared::Shared;
 use crate::config::{BareNewline, Config, Listener, OverQuota, Service};
 use crate::status::Counter;
@@ -13,6 +14,7 @@ use pigeon_proto::smtp::{self, BareLineEnds, Mode};
 use pigeon_proxy::accept::AcceptPolicy;
 use pigeon_proxy::drain::Drain;
 use pigeon_proxy::login::{self, LoginContext};
+use pigeon_proxy::redirect::Redirector;
 use pigeon_proxy::smtp::{Policy, SmtpContext, SmtpCounters};
 use pigeon_proxy::{Authenticator, CheckCredentials, MailStore, NodeAuthenticator, Redirected};
 use pigeon_serve::imap::{ImapConfig, SummaryCache};
@@ -33,6 +35,8 @@ pub(super) struct Contexts {
     pub(super) smtp_counters: Rc<SmtpCounters>,
     pub(super) imap: Rc<ImapConfig>,
     pub(super) pop3: Pop3Limits,
+    /// Of a node among others.
+    pub(super) redirector: Option<Rc<Redirector>>,
 }
 
 impl Contexts {
@@ -60,6 +64,7 @@ impl Contexts {
                 check,
                 shared: shared.clone(),
             }),
+            redirector: redirector(&shared),
             shared,
             copy,
             drain,

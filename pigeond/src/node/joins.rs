@@ -2,12 +2,13 @@
 //! backend servers answer.
 
 use super::core::node;
+use super::redirects;
 use super::shared::Shared;
 use crate::config::Service;
 use crate::status::Counter;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use pigeon_datatree_cache::Account as Record;
+use pigeon_datatree_cache::{Account as Record, Owner};
 use pigeon_delivery::{DeliveryError, MailStore as Volumes, Place, Recipient};
 use pigeon_engine::stream::{DetachedStream, Stream};
 use pigeon_engine::{current_core, on_core};
@@ -163,6 +164,13 @@ impl Backend for HandOver {
         let (service, table) = (self.service, self.shared.table.get().cloned());
         let unlimited = self.unlimited.contains(stream.peer_address().ip());
         Box::pin(async move {
+            match redirects::owner(service, &login) {
+                Some(Owner::Here) => {}
+                Some(Owner::Node(server)) => {
+                    return redirects::redirect(service, unlimited, login, stream, server).await;
+                }
+                Some(Owner::Nowhere(_)) | None => return refuse(stream, &login.opening).await,
+            }
             let record = &login.account;
             let place = match table.as_ref().map(|table| table.place(&record.id().0, record.volume())) {
                 Some(Ok(place)) => place,
@@ -259,7 +267,7 @@ fn limits(record: &Record) -> Limits {
 }
 
 /// The login was right, but the mail is out of reach.
-async fn refuse(mut stream: Stream, opening: &Opening) {
+pub(super) async fn refuse(mut stream: Stream, opening: &Opening) {
     stream.set_deadline(Some(pigeon_engine::now() + REFUSAL_TIME));
     if stream.send(opening.unavailable()).await.is_ok() {
         stream.close().await;

@@ -13,12 +13,13 @@ mod listening;
 mod occupancy;
 mod open_files;
 mod publish;
+mod redirects;
 mod shared;
 mod view;
 mod volumes;
 
 use crate::Start;
-use crate::config::{Config, Verify, read_identities};
+use crate::config::{Config, Verify, read_identities, read_key};
 use crate::logs::Logs;
 use control::Control;
 use pigeon_datatree_cache::ldap::{Directory, Inquiries, InquiryLimits};
@@ -30,13 +31,16 @@ use pigeon_engine::runtime::EngineOptions;
 use pigeon_engine::tls::TlsAcceptor;
 use pigeon_proxy::Verification;
 use pigeon_proxy::authenticate::AskDirectory;
-use shared::Shared;
+use shared::{ClusterIdentity, Shared};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A connection to the directory over which no login asked anything for so long is closed. A guess, below the usual idle
 /// timeouts of servers and firewalls.
 const LOGIN_CONNECTION_IDLE: Duration = Duration::from_secs(60);
+
+/// Keys to derive and names to look up that wait at most; further sessions are told to come again. A guess.
+const CLUSTER_JOBS_MAX: usize = 1024;
 
 /// Runs the node until it is told to end.
 pub fn run(start: Start, logs: Logs) -> Result<(), String> {
@@ -47,7 +51,8 @@ pub fn run(start: Start, logs: Logs) -> Result<(), String> {
     let placement = Placement::new(config.cores.as_ref(), config.control_cpus.as_ref(), &available);
     let cores = u16::try_from(placement.cores.len()).map_err(|_| "more cores than a node can have".to_owned())?;
     let verification = Arc::new(verification(config, &placement)?);
-    let shared = Shared::new(config.clone(), follower.copy(), tls, verification, cores);
+    let cluster = cluster_identity(config)?;
+    let shared = Shared::new(config.clone(), follower.copy(), tls, verification, cluster, cores);
     let options = engine_options(config, cores);
     let outcome = Arc::new(Mutex::new(Ok(())));
     let control = Control::new(start, logs, shared.clone(), follower, placement.cores, outcome.clone());
@@ -80,6 +85,19 @@ fn load_control_data(config: &Config) -> Result<Follower, String> {
         tracing::warn!("{}: {warning}", data.described());
     }
     Ok(follower)
+}
+
+/// Who this node is for the others, with its key read.
+fn cluster_identity(config: &Config) -> Result<Option<ClusterIdentity>, String> {
+    let Some(cluster) = &config.cluster else {
+        return Ok(None);
+    };
+    let key = read_key(&cluster.key_file)?;
+    Ok(Some(ClusterIdentity {
+        node: cluster.node.clone(),
+        key: key.into(),
+        pool: BlockingPool::new("cluster", 1, CLUSTER_JOBS_MAX, None),
+    }))
 }
 
 /// What checks passwords: the pool for hashes, and the directory where there is one.

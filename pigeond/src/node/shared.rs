@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::status::{CoreCounters, Phase, VolumeStatus};
 use pigeon_datatree_cache::Copy;
 use pigeon_delivery::VolumeTable;
+use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::tls::TlsAcceptor;
 use pigeon_proxy::Verification;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub(super) tls: TlsAcceptor,
     /// Checks passwords, for all cores.
     pub(super) verification: Arc<Verification>,
+    /// Of a node among others.
+    pub(super) cluster: Option<ClusterIdentity>,
     /// One of each core, by its id.
     pub(super) counters: Vec<CoreCounters>,
     /// Where accounts live; set when the volumes have been opened.
@@ -31,6 +34,16 @@ pub(super) struct Shared {
     pub(super) started_at: Duration,
 }
 
+/// Who this node is for the others.
+pub(super) struct ClusterIdentity {
+    /// Its id.
+    pub(super) node: String,
+    /// With what it logs in.
+    pub(super) key: Arc<[u8]>,
+    /// Derives keys and looks up names.
+    pub(super) pool: BlockingPool,
+}
+
 impl Shared {
     /// Of a node that starts now, with `cores` cores.
     pub(super) fn new(
@@ -38,6 +51,7 @@ impl Shared {
         copy: Copy,
         tls: TlsAcceptor,
         verification: Arc<Verification>,
+        cluster: Option<ClusterIdentity>,
         cores: u16,
     ) -> Arc<Shared> {
         let volumes = config
@@ -59,6 +73,7 @@ impl Shared {
             copy,
             tls,
             verification,
+            cluster,
             counters: (0..cores).map(|_| CoreCounters::new()).collect(),
             table: OnceLock::new(),
             volumes: Mutex::new(volumes),

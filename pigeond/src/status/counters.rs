@@ -35,6 +35,11 @@ counters! {
     TlsFailures = "tls_failures", "TLS handshakes that failed";
     Logins = "logins", "Logins that succeeded";
     LoginFailures = "login_failures", "Logins that failed";
+    SessionsRedirected = "sessions_redirected", "Sessions that were redirected to the node that has the mail";
+    BackendsUnavailable = "backends_unavailable", "Attempts to redirect that found nobody, or were asked to come again";
+    BackendsMisconfigured = "backends_misconfigured", "Attempts to redirect where the backend refused this node, or was not the right one";
+    RedirectedBytesIn = "redirected_bytes_in", "Bytes from clients to other nodes, of redirected sessions that have ended";
+    RedirectedBytesOut = "redirected_bytes_out", "Bytes from other nodes to clients, of redirected sessions that have ended";
     RedirectorsRefused = "redirectors_refused", "Connections to a backend from where no node may redirect";
     RedirectsAccepted = "redirects_accepted", "Sessions that another node redirected to a backend here";
     RedirectsRefusedNode = "redirects_refused_node", "Redirects by a node that the server_map does not have, or without a key there";

@@ -50,7 +50,7 @@ impl SessionEnd {
     }
 
     /// Waits for the end.
-    pub(crate) async fn ended(&self) -> EndReason {
+    pub async fn ended(&self) -> EndReason {
         loop {
             if let Some(reason) = self.reason.get() {
                 return reason;

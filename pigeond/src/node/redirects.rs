@@ -1,0 +1,72 @@
+//! Sessions of accounts that another node owns: from the login on this core to the redirector, and back to nothing.
+
+use super::core::node;
+use super::joins::refuse;
+use super::shared::Shared;
+use crate::config::Service;
+use crate::status::Counter;
+use pigeon_datatree_cache::Owner;
+use pigeon_datatree_cache::record::Server;
+use pigeon_engine::current_core;
+use pigeon_engine::stream::Stream;
+use pigeon_proxy::Login;
+use pigeon_proxy::redirect::{RedirectEvent, Redirector};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Whose the account of a login is. `None`: to be told as a temporary failure; the log says why.
+pub(super) fn owner(service: Service, login: &Login) -> Option<Owner> {
+    // What another node redirected is for here: it was checked at the login, and goes no further.
+    if service.is_backend() {
+        return Some(Owner::Here);
+    }
+    let node = node()?;
+    let this = node.shared.config.cluster.as_ref().map(|cluster| cluster.node.as_str());
+    let owner = node.copy.snapshot().owner_of(&login.account, this);
+    if let Owner::Nowhere(why) = &owner {
+        tracing::error!(session = %login.session, dn = login.account.dn(), %why, "nobody owns the account");
+        return None;
+    }
+    Some(owner)
+}
+
+/// Redirects a session of this core. It counts as one of its service from here on, so that changes of control data find it.
+pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, stream: Stream, server: Arc<Server>) {
+    let Some(node) = node() else { return };
+    let Some(redirector) = node.contexts.redirector.clone() else {
+        return refuse(stream, &login.opening).await;
+    };
+    node.clone().run_session(service, |key| async move {
+        let Ok(_permit) = node.limits.admit(stream.peer_address().ip(), unlimited) else {
+            node.counters().count(Counter::SessionsRefused);
+            return refuse(stream, &login.opening).await;
+        };
+        let end = node.session_end(key, service, &login.account);
+        let ended = async move {
+            end.ended().await;
+        };
+        Box::pin(redirector.run(login, stream, server, ended)).await;
+    });
+}
+
+/// The redirector of this core, for a node in a cluster.
+pub(super) fn redirector(shared: &Arc<Shared>) -> Option<Rc<Redirector>> {
+    let cluster = shared.cluster.as_ref()?;
+    let counted = shared.clone();
+    let count = move |event| {
+        let counters = &counted.counters[usize::from(current_core().0)];
+        match event {
+            RedirectEvent::Redirected => counters.count(Counter::SessionsRedirected),
+            RedirectEvent::Unavailable => counters.count(Counter::BackendsUnavailable),
+            RedirectEvent::Misconfigured => counters.count(Counter::BackendsMisconfigured),
+            RedirectEvent::BytesForward(bytes) => counters.add(Counter::RedirectedBytesIn, bytes),
+            RedirectEvent::BytesBackward(bytes) => counters.add(Counter::RedirectedBytesOut, bytes),
+        }
+    };
+    Some(Rc::new(Redirector::new(
+        &cluster.node,
+        cluster.key.clone(),
+        cluster.pool.clone(),
+        count,
+    )))
+}

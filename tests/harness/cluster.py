@@ -1,0 +1,87 @@
+"""Several nodes over one tree: real processes that redirect to each other over loopback."""
+
+import os
+import secrets
+
+from . import scram
+from .node import Node, wait_until
+
+# Beside a node's other ports.
+BACKEND_IMAP, BACKEND_POP3 = 2143, 2110
+
+CONFIGURATION = """
+[cluster]
+node = "{name}"
+key_file = "cluster-key"
+
+[[listener]]
+address = "127.0.0.1:{imap}"
+service = "backend-imap"
+redirectors = ["127.0.0.0/8"]
+
+[[listener]]
+address = "127.0.0.1:{pop3}"
+service = "backend-pop3"
+redirectors = ["127.0.0.0/8"]
+"""
+
+
+class Cluster:
+    """`owners`: which node each address of the quickstart's tree belongs to."""
+
+    def __init__(self, names, owners):
+        self.nodes, self.keys, self.owners = {}, {}, dict(owners)
+        try:
+            for name in names:
+                self.keys[name] = secrets.token_hex(32)
+                self.nodes[name] = Node(configure=lambda node, name=name: self.configure(node, name))
+            self.tree = self.nodes[names[0]].directory.joinpath("users.ldif").read_text()
+            self.hold()
+        except BaseException:
+            self.remove()
+            raise
+
+    def configure(self, node, name):
+        key = node.directory / "cluster-key"
+        key.write_text(self.keys[name] + "\n")
+        key.chmod(0o600)
+        with open(node.directory / "pigeon.toml", "a") as file:
+            file.write(CONFIGURATION.format(name=name, imap=node.offset + BACKEND_IMAP, pop3=node.offset + BACKEND_POP3))
+
+    def server(self, name):
+        offset = self.nodes[name].offset
+        return (
+            f"dn: cn={name},dc=example,dc=org\nobjectClass: pigeonServer\ncn: {name}\n"
+            f"pigeonPrivateAddress: imap://127.0.0.1:{offset + BACKEND_IMAP}\n"
+            f"pigeonPrivateAddress: pop3://127.0.0.1:{offset + BACKEND_POP3}\n"
+            f"pigeonKey: {scram.verifier(self.keys[name])}\n"
+        )
+
+    def hold(self, change=lambda tree: tree):
+        """Gives all nodes the tree, with its owners and the server_map, and waits until it is in force there."""
+        tree = self.tree
+        for address, owner in self.owners.items():
+            line = f"mail: {address}\n"
+            assert line in tree, address
+            tree = tree.replace(line, f"{line}mailHost: {owner}\n")
+        tree = change(tree.rstrip("\n") + "\n\n" + "\n".join(self.server(name) for name in self.nodes))
+        for node in self.nodes.values():
+            before = node.metric("pigeon_control_data_generation")
+            new = node.directory / "users.ldif.new"
+            new.write_text(tree)
+            os.replace(new, node.directory / "users.ldif")
+            in_force = lambda node=node, before=before: node.metric("pigeon_control_data_generation") > before  # noqa: E731
+            wait_until(in_force, 30, "the tree is in force")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
+
+    def __getitem__(self, name):
+        return self.nodes[name]
+
+    def remove(self):
+        for node in self.nodes.values():
+            node.remove()
