@@ -20,7 +20,7 @@ use pigeon_proto::redirect::imap::ImapRedirect;
 use pigeon_proto::redirect::pop3::Pop3Redirect;
 use pigeon_proto::redirect::{Answer, Event, Outcome, Redirect, SessionData};
 use pigeon_proto::sasl::scram::client::ClientKeys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -123,12 +123,19 @@ impl Redirector {
         };
         (self.count)(RedirectEvent::Redirected);
         tracing::info!(%session, node = server.name(), account = %login.account.id(), "redirected");
+        let waits = Cell::new(false);
         let relaying = async {
             client
                 .send(answer_of(&login.opening, &answer))
                 .await
                 .map_err(RelayEnd::FirstFailed)?;
-            let Relayed { forward, backward, end } = relay(&mut client, &mut backend, STALLED).await;
+            let Relayed {
+                forward,
+                backward,
+                is_asked,
+                end,
+            } = relay(&mut client, &mut backend, STALLED).await;
+            waits.set(is_asked);
             (self.count)(RedirectEvent::BytesForward(forward));
             (self.count)(RedirectEvent::BytesBackward(backward));
             Err::<(), RelayEnd>(end)
@@ -143,7 +150,10 @@ impl Redirector {
             Some(RelayEnd::FirstFailed(error)) => tracing::debug!(%session, %error, "the client's connection failed"),
             Some(RelayEnd::SecondFailed(error)) => {
                 tracing::warn!(%session, node = server.name(), %error, "the backend's connection failed");
-                linger(client).await;
+                if !waits.get() {
+                    linger(&mut client).await;
+                }
+                client.close().await;
             }
             None => {
                 tracing::info!(%session, "redirected session ends: control data changed, or the node drains");
@@ -396,11 +406,11 @@ async fn refuse(mut client: Stream, opening: &Opening, failure: Failure) {
     }
 }
 
-/// Keeps a client whose backend is gone until it says something, or its time is over: so that not all come back at once.
-async fn linger(mut client: Stream) {
+/// Keeps a client that waits for nothing, and whose backend is gone, until it says something, or its time is over: so that
+/// not all come back at once.
+async fn linger(client: &mut Stream) {
     client.set_deadline(Some(pigeon_engine::now() + chance(SPREAD)));
     let _ = client.receive().await;
-    client.close().await;
 }
 
 /// Less up to a half.

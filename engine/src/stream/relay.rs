@@ -19,6 +19,8 @@ pub struct Relayed {
     pub forward: u64,
     /// Bytes the other way.
     pub backward: u64,
+    /// The first stream said something last: it may wait for an answer.
+    pub is_asked: bool,
     /// Whose doing it was.
     pub end: RelayEnd,
 }
@@ -53,25 +55,35 @@ pub async fn relay(first: &mut Stream, second: &mut Stream, stalled: Duration) -
     let (mut forward, mut backward) = (Direction::default(), Direction::default());
     first.set_deadline(None);
     second.set_deadline(None);
+    let mut is_asked = false;
     let end = poll_fn(|context| {
+        let (forward_before, backward_before) = (forward.bytes, backward.bytes);
         // What comes from a side that has ended is sent on first; then the relay is over, whatever the other side does.
-        match forward.poll(first, second, stalled, context) {
-            Poll::Ready(Ok(())) => return Poll::Ready(RelayEnd::First),
-            Poll::Ready(Err(Side::Source(error))) => return Poll::Ready(RelayEnd::FirstFailed(error)),
-            Poll::Ready(Err(Side::Sink(error))) => return Poll::Ready(RelayEnd::SecondFailed(error)),
-            Poll::Pending => {}
+        let polled = match forward.poll(first, second, stalled, context) {
+            Poll::Ready(Ok(())) => Poll::Ready(RelayEnd::First),
+            Poll::Ready(Err(Side::Source(error))) => Poll::Ready(RelayEnd::FirstFailed(error)),
+            Poll::Ready(Err(Side::Sink(error))) => Poll::Ready(RelayEnd::SecondFailed(error)),
+            Poll::Pending => match backward.poll(second, first, stalled, context) {
+                Poll::Ready(Ok(())) => Poll::Ready(RelayEnd::Second),
+                Poll::Ready(Err(Side::Source(error))) => Poll::Ready(RelayEnd::SecondFailed(error)),
+                Poll::Ready(Err(Side::Sink(error))) => Poll::Ready(RelayEnd::FirstFailed(error)),
+                Poll::Pending => Poll::Pending,
+            },
+        };
+        if backward.bytes > backward_before {
+            is_asked = false;
         }
-        match backward.poll(second, first, stalled, context) {
-            Poll::Ready(Ok(())) => Poll::Ready(RelayEnd::Second),
-            Poll::Ready(Err(Side::Source(error))) => Poll::Ready(RelayEnd::SecondFailed(error)),
-            Poll::Ready(Err(Side::Sink(error))) => Poll::Ready(RelayEnd::FirstFailed(error)),
-            Poll::Pending => Poll::Pending,
+        // Of both at once nobody knows: better to end a wait too early than too late.
+        if forward.bytes > forward_before {
+            is_asked = true;
         }
+        polled
     })
     .await;
     Relayed {
         forward: forward.bytes,
         backward: backward.bytes,
+        is_asked,
         end,
     }
 }

@@ -31,7 +31,9 @@ fn relayed(
             let mut first = Stream::plain(listener.accept().await.unwrap());
             let deadline = runtime::now() + Duration::from_secs(30);
             let mut second = Stream::plain(Connection::connect(there, deadline).await.unwrap());
-            let Relayed { forward, backward, end } = relay(&mut first, &mut second, stalled).await;
+            let Relayed {
+                forward, backward, end, ..
+            } = relay(&mut first, &mut second, stalled).await;
             let end = match end {
                 RelayEnd::First => "first".to_owned(),
                 RelayEnd::Second => "second".to_owned(),
