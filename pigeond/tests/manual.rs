@@ -47,6 +47,7 @@ address = \"127.0.0.1:2080\"
 const SECTIONS: &[(&str, &str, &str, &str)] = &[
     ("[control_data]", "control_data", "ControlData", "control_data.rs"),
     ("[control_data.ldap]", "", "Ldap", "control_data.rs"),
+    ("[cluster]", "cluster", "Cluster", "cluster.rs"),
     ("[[listener]]", "listeners", "Listener", "listener.rs"),
     ("[[certificate]]", "certificates", "Certificate", "mod.rs"),
     ("[[volume]]", "volumes", "Volume", "volume.rs"),

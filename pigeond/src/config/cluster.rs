@@ -1,5 +1,7 @@
 //! The node among others.
 
+use super::files::Written;
+use super::mistake::position;
 use super::section::{Section, converted, path_in};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -16,13 +18,20 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn read(mut section: Section<'_, '_, '_>, directory: &Path) -> Option<Cluster> {
+    pub(super) fn read(
+        mut section: Section<'_, '_, '_>,
+        directory: &Path,
+        content: &str,
+        written: &mut Written,
+    ) -> Option<Cluster> {
         let node = section.required("node", "\"n1\"", converted(check_node));
         let key_file = section.required("key_file", "\"cluster-key\"", path_in(directory));
         section.finish();
+        let (key_file, place) = key_file?;
+        written.cluster_key = position(content, place.start);
         Some(Cluster {
             node: node?.0,
-            key_file: key_file?.0,
+            key_file,
         })
     }
 }

@@ -27,6 +27,8 @@ pub struct Written {
     pub(super) file: PathBuf,
     /// Of the LDIF file, or of the directory's section.
     pub(super) control_data: Position,
+    /// Of the node's key.
+    pub(super) cluster_key: Position,
     /// Of each certificate, its chain and its key.
     pub(super) certificates: Vec<(Position, Position)>,
     /// Of each volume, its path.
@@ -86,6 +88,20 @@ pub fn check_files(config: &Config) -> Findings {
         warnings: Vec::new(),
     };
     contents::check(config, &mut findings);
+    if let Some(cluster) = &config.cluster {
+        let here = Some(&config.written.cluster_key);
+        if let Err(why) = super::read_key(&cluster.key_file) {
+            findings
+                .mistakes
+                .push(config.named_here(here, format!("key_file: {why}")));
+        } else if is_open_to_others(&cluster.key_file) {
+            let why = format!(
+                "key_file: {} may be read by others than the node",
+                cluster.key_file.display()
+            );
+            findings.warnings.push(config.named_here(here, why));
+        }
+    }
     let mut seen = HashMap::new();
     for (volume, place) in config.volumes.iter().zip(&config.written.volumes) {
         let message = match directory(volume) {
@@ -98,6 +114,11 @@ pub fn check_files(config: &Config) -> Findings {
         findings.mistakes.extend(mistake);
     }
     findings
+}
+
+/// Whether more than its owner and group may read a file.
+fn is_open_to_others(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
 }
 
 /// Every mistake in certificates and keys.

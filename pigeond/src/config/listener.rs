@@ -88,6 +88,11 @@ impl Service {
         }
     }
 
+    /// Those that clients speak.
+    pub fn of_clients() -> impl Iterator<Item = Service> {
+        Service::ALL.into_iter().filter(|service| !service.is_backend())
+    }
+
     /// Whether other nodes are the clients there.
     pub const fn is_backend(self) -> bool {
         matches!(self, Service::BackendImap | Service::BackendPop3)

@@ -229,7 +229,7 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
 
     let (section, in_cluster) = top.section("cluster");
     let cluster = if in_cluster {
-        Cluster::read(section, directory)
+        Cluster::read(section, directory, content, &mut written)
     } else {
         section.finish();
         None

@@ -23,7 +23,7 @@ pub(super) fn config(port_offset: u16) -> String {
          [status]\naddress = \"127.0.0.1:{}\"\n",
         port(STATUS_PORT)
     );
-    for service in Service::ALL.into_iter().filter(|service| !service.is_backend()) {
+    for service in Service::of_clients() {
         // Writing to a string cannot fail.
         let _ = write!(
             text,

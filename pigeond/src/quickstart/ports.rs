@@ -26,8 +26,7 @@ pub(super) fn choose() -> u16 {
 }
 
 fn first_taken(offset: u16) -> Option<u16> {
-    Service::ALL
-        .into_iter()
+    Service::of_clients()
         .map(Service::standard_port)
         .chain([STATUS_PORT])
         .map(|port| offset + port)

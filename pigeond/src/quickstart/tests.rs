@@ -91,7 +91,7 @@ fn the_ports_are_moved_from_the_standard_ones_on_loopback() {
                 .iter()
                 .map(|listener| listener.service)
                 .collect::<Vec<_>>(),
-            Service::ALL
+            Service::of_clients().collect::<Vec<_>>()
         );
     }
 }

@@ -64,7 +64,7 @@ fn each_mistake_has_its_place() {
         (
             "\"smtp\"",
             "\"smpt\"",
-            "7:11: service: expected one of \"smtp\", \"lmtp\", \"submission\", \"submissions\", \"pop3\", \"pop3s\", \"imap\", \"imaps\", found \"smpt\"",
+            "7:11: service: expected one of \"smtp\", \"lmtp\", \"submission\", \"submissions\", \"pop3\", \"pop3s\", \"imap\", \"imaps\", \"backend-imap\", \"backend-pop3\", found \"smpt\"",
         ),
         (
             "\"smtp\"",
@@ -89,7 +89,7 @@ fn each_mistake_has_its_place() {
         (
             "\"smtp\"",
             "\"smtp\"\nTLS = true",
-            "8:1: unknown key \"TLS\" in [listener], expected one of: address, service, proxy_protocol_from, trusted_networks",
+            "8:1: unknown key \"TLS\" in [listener], expected one of: address, service, proxy_protocol_from, redirectors, trusted_networks",
         ),
         (
             "[[listener]]",
@@ -184,7 +184,7 @@ fn each_mistake_has_its_place() {
         (
             "\"volumes/main\"",
             "\"volumes/main\"\n[logs]\nlevel = \"info\"",
-            "11:2: unknown key \"logs\" at the top, expected one of: hostname, cores, control_cpus, password_threads, control_data, listener, certificate, volume, limits, timeouts, policy, status, log",
+            "11:2: unknown key \"logs\" at the top, expected one of: hostname, cores, control_cpus, password_threads, control_data, cluster, listener, certificate, volume, limits, timeouts, policy, status, log",
         ),
     ];
     for (found, replacement, expected) in table {

@@ -1,6 +1,7 @@
 //! The whole configuration: what it reads as (`values`), what is refused and where (`mistakes`), and the files that it names
 //! (`files`), and a directory as the source (`directory`).
 
+mod cluster;
 mod directory;
 mod files;
 mod mistakes;
@@ -42,6 +43,15 @@ trusted_networks = ["127.0.0.0/8", "::1"]
 [[listener]]
 address = "[::]:993"
 service = "imaps"
+
+[cluster]
+node = "n1"
+key_file = "cluster-key"
+
+[[listener]]
+address = "10.0.0.1:2143"
+service = "backend-imap"
+redirectors = ["10.0.0.0/24"]
 
 [[certificate]]
 chain = "one.pem"

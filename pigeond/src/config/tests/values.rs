@@ -54,6 +54,17 @@ fn a_full_one_is_read() {
             .trusted_networks
             .contains("::1".parse().expect("an address"))
     );
+    let cluster = config.cluster.as_ref().expect("there is a section");
+    assert_eq!(
+        (cluster.node.as_str(), cluster.key_file.as_path()),
+        ("n1", Path::new("/etc/pigeon/cluster-key"))
+    );
+    assert_eq!(config.listeners[3].service, Service::BackendImap);
+    assert!(
+        config.listeners[3]
+            .redirectors
+            .contains("10.0.0.7".parse().expect("an address"))
+    );
     assert_eq!(config.certificates[1].key, Path::new("/etc/pigeon/two-key.pem"));
     assert_eq!((config.volumes[0].core, config.volumes[1].core), (Some(1), None));
     assert_eq!(
