@@ -1,7 +1,7 @@
 //! The check of a name and a password against control data, the same for POP3, IMAP and submission.
 //!
 //! The lookup is in the core's own copy; what the core remembers of right passwords lets in at once, everything else is
-//! found out by [`verification`], for all cores together and off them. A name that does not exist goes the same way as one
+//! found out by `verification`, for all cores together and off them. A name that does not exist goes the same way as one
 //! that does. Failures are slowed per address and per account. What the client is told is the caller's part.
 
 mod counts;

@@ -3,7 +3,7 @@
 //!
 //! One [`Redirector`] a core. The password of the user was checked before and goes nowhere. Whatever fails ends in a
 //! temporary failure for the client, never in "wrong password": the password was right. A backend that is gone is asked by
-//! one attempt at a time ([`breaker`]).
+//! one attempt at a time (`breaker`).
 
 mod breaker;
 mod keys;
