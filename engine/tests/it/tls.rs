@@ -2,9 +2,9 @@
 
 use crate::{options, run};
 use pigeon_engine::bytes::Bytes;
-use pigeon_engine::net::Listener;
+use pigeon_engine::net::{Connection, Listener};
 use pigeon_engine::runtime::{self, CoreId};
-use pigeon_engine::stream::Stream;
+use pigeon_engine::stream::{RelayEnd, Stream, relay};
 use pigeon_engine::tls::{PemIdentity, TlsAcceptor};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
@@ -120,6 +120,44 @@ fn megabytes_come_back_and_both_ends_say_goodbye() {
     );
     assert_eq!(served.unwrap(), data.len());
     assert!(received == data);
+}
+
+/// The client under TLS, the other side in plaintext, both with much to say.
+#[test]
+fn a_relay_seals_one_side_and_not_the_other() {
+    const LENGTH: usize = 3 << 20;
+    let ((forward, backward, is_first), ()) = talk(
+        |stream, acceptor| async move {
+            let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            let deadline = runtime::now() + Duration::from_secs(30);
+            let connecting = Connection::connect(listener.local_address(), deadline).await.unwrap();
+            let backend = listener.accept().await.unwrap();
+            let echoing = runtime::spawn(async move { echo(Stream::plain(backend)).await.unwrap() });
+            let mut first = stream.accept_tls(&acceptor).await.unwrap();
+            let mut second = Stream::plain(connecting);
+            let relayed = relay(&mut first, &mut second, Duration::from_secs(60)).await;
+            second.close().await;
+            assert_eq!(echoing.await, Some(LENGTH));
+            first.close().await;
+            let is_first = matches!(relayed.end, RelayEnd::First);
+            (relayed.forward, relayed.backward, is_first)
+        },
+        |identity, socket| {
+            let mut tls = tls_client(&identity, socket);
+            for piece in pattern(LENGTH).chunks(100_000) {
+                tls.write_all(piece).unwrap();
+                let mut back = vec![0; piece.len()];
+                tls.read_exact(&mut back).unwrap();
+                assert!(back == piece);
+            }
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+            let mut rest = Vec::new();
+            tls.read_to_end(&mut rest).unwrap();
+            assert!(rest.is_empty());
+        },
+    );
+    assert_eq!((forward, backward, is_first), (LENGTH as u64, LENGTH as u64, true));
 }
 
 #[test]
