@@ -10,7 +10,7 @@ from harness.mail import ALICE, BOB, digest, make, without_trace
 from harness.node import wait_until
 from harness.reading import imap, pop3
 
-QUOTA = 123_456_000
+QUOTA = 123_456 * 1024
 
 
 class DovecotBackend(unittest.TestCase):
