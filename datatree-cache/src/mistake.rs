@@ -1,6 +1,6 @@
 //! Mistakes in control data: where, what was found, what was expected. Read by a person, so they are sentences.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// A place in a text: both counted from 1, the column in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,18 +53,29 @@ impl Mistake {
     }
 }
 
+/// One line, whatever a name or a server's words hold: control characters would be lines of their own, or commands of a
+/// terminal.
+fn visible(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|character| match character.is_control() {
+        true => write!(f, "{}", character.escape_default()),
+        false => f.write_char(character),
+    })
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(position) = self.position {
             write!(f, "{position}: ")?;
         }
         if let Some(dn) = &self.dn {
-            write!(f, "{dn}: ")?;
+            visible(f, dn)?;
+            f.write_str(": ")?;
         }
         if let Some(attribute) = &self.attribute {
-            write!(f, "{attribute}: ")?;
+            visible(f, attribute)?;
+            f.write_str(": ")?;
         }
-        f.write_str(&self.message)
+        visible(f, &self.message)
     }
 }
 
@@ -127,3 +138,21 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_one_line() {
+        let mistake = Mistake {
+            dn: Some("cn=a\nb,dc=b\u{fc}cher".to_owned()),
+            attribute: Some("mail".to_owned()),
+            ..Mistake::at(Position { line: 1, column: 2 }, "found \u{1b}[2J\u{7f}\u{9b} \"x\"")
+        };
+        assert_eq!(
+            mistake.to_string(),
+            "1:2: cn=a\\nb,dc=b\u{fc}cher: mail: found \\u{1b}[2J\\u{7f}\\u{9b} \"x\""
+        );
+    }
+}

@@ -216,7 +216,7 @@ impl Saved {
     /// The entry that was put at a place since the last commit.
     pub(super) fn entry_at(&mut self, at: u64) -> io::Result<Entry<'static>> {
         self.writer.flush()?;
-        read::entry_at(&path_in(&self.directory), at)
+        read::entry_at(self.writer.file.get_ref(), at)
     }
 }
 

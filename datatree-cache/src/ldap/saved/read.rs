@@ -280,14 +280,20 @@ pub(super) fn entry(payload: &[u8]) -> Option<Entry<'_>> {
 }
 
 /// The entry that was put at a place.
-pub(super) fn entry_at(path: &Path, at: u64) -> io::Result<Entry<'static>> {
-    let file = File::open(path)?;
-    let end = file.metadata()?.len();
-    let mut frames = Frames::of(file, at, end);
-    match frames.next()? {
-        Some(frame) if frame.kind == PUT => entry(frame.payload)
-            .map(Entry::into_owned)
-            .ok_or_else(|| io::ErrorKind::InvalidData.into()),
-        _ => Err(io::ErrorKind::InvalidData.into()),
+pub(super) fn entry_at(file: &File, at: u64) -> io::Result<Entry<'static>> {
+    // No more than the record: an export asks for each entry by itself.
+    let mut frame = [0; FRAME_BYTES];
+    file.read_exact_at(&mut frame, at)?;
+    let [a, b, c, d, e, f, g, h, kind] = frame;
+    let length = u32::from_le_bytes([a, b, c, d]) as usize;
+    let damaged = || io::Error::from(io::ErrorKind::InvalidData);
+    if kind != PUT || length > RECORD_BYTES_MAX {
+        return Err(damaged());
     }
+    let mut payload = vec![0; length];
+    file.read_exact_at(&mut payload, at + FRAME_BYTES as u64)?;
+    if checksum(kind, &payload) != u32::from_le_bytes([e, f, g, h]) {
+        return Err(damaged());
+    }
+    entry(&payload).map(Entry::into_owned).ok_or_else(damaged)
 }

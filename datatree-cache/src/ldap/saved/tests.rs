@@ -292,3 +292,23 @@ fn changes_during_a_compaction_are_kept() {
     assert_eq!(files(), 1);
     assert_eq!(place.scan().cookie, cookie("behind"));
 }
+
+#[test]
+fn an_export_reads_each_entry_by_itself() {
+    let place = Place::new("export");
+    let mut saved = Saved::open(&place.0, OURS, None).expect("an empty one");
+    let expected = many(&mut saved);
+    drop(saved);
+    let mut text = Vec::new();
+    let count = export(&place.0, &mut text).expect("a good copy");
+    assert_eq!(count, expected.len() as u64);
+    let entries = crate::ldif::parse(&text).expect("good LDIF");
+    let quotas = entries.iter().map(|entry| {
+        let value = |name: &str| {
+            let found = entry.attributes.iter().find(|attribute| attribute.name == name);
+            String::from_utf8(found.expect("each has one").value.to_vec()).expect("text")
+        };
+        (value("uid"), value("mailQuotaSize").parse().expect("a number"))
+    });
+    assert_eq!(quotas.collect::<BTreeMap<String, u64>>(), expected);
+}
