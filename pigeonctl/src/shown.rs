@@ -39,10 +39,18 @@ fn settings(entry: &Owned, map: &AttributeMap) -> Vec<(&'static str, Vec<String>
     all.filter(|(_, values)| !values.is_empty()).collect()
 }
 
-/// `ARGON2ID` of `{ARGON2ID}...`; nothing of what stands behind.
+/// `ARGON2ID` of `{ARGON2ID}...`; nothing of what stands behind. A clear text may hold a `$` as well.
 fn scheme(secret: &str) -> String {
+    if secret.starts_with('$') {
+        return "CRYPT".to_owned();
+    }
     let in_braces = secret.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-    match in_braces.or_else(|| secret.split_once('$')) {
+    let in_front = || {
+        secret
+            .split_once('$')
+            .filter(|(scheme, _)| scheme.starts_with("SCRAM-"))
+    };
+    match in_braces.or_else(in_front) {
         Some((scheme, _)) if scheme.len() < 20 && !scheme.is_empty() => scheme.to_owned(),
         _ => "clear text".to_owned(),
     }
@@ -105,6 +113,8 @@ mod tests {
             ("mail", "a@example.org"),
             ("userPassword", "{SSHA512}c2VjcmV0"),
             ("userPassword", "hunter2"),
+            ("userPassword", "hunter2$3"),
+            ("userPassword", "$6$c2VjcmV0$x"),
             ("authPassword", "SCRAM-SHA-256$4096:c2VjcmV0$x:y"),
         ] {
             push(&mut entry, name, value);
@@ -113,7 +123,7 @@ mod tests {
         assert_eq!(
             json(&entry, &map),
             json!({"dn": "uid=a,dc=x", "kind": "account", "address": ["a@example.org"],
-                   "password": ["SSHA512", "clear text"], "auth_password": ["SCRAM-SHA-256"]})
+                   "password": ["SSHA512", "clear text", "clear text", "CRYPT"], "auth_password": ["SCRAM-SHA-256"]})
         );
         assert!(!text(&entry, &map).contains("hunter2"));
         assert_eq!(line(&entry, &map), "a@example.org");
