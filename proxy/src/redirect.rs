@@ -9,8 +9,10 @@ mod breaker;
 mod keys;
 
 use crate::backend::{Login, Opening};
+use crate::session_id::SessionId;
 use breaker::{Breaker, Permit};
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use keys::NodeKeys;
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
 use pigeon_engine::blocking::BlockingPool;
@@ -20,11 +22,12 @@ use pigeon_proto::redirect::imap::ImapRedirect;
 use pigeon_proto::redirect::pop3::Pop3Redirect;
 use pigeon_proto::redirect::{Answer, Event, Outcome, Redirect, SessionData};
 use pigeon_proto::sasl::scram::client::ClientKeys;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +42,8 @@ const HOPS_MAX: u8 = 4;
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// For the whole login at the backend.
 const LOGIN_TIME: Duration = Duration::from_secs(15);
+/// For a client that does not read the answer to its login.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// A side that takes nothing for so long is given up.
 const STALLED: Duration = Duration::from_secs(300);
 /// When a backend dies, the sessions of its silent clients end within this time, and not all at once.
@@ -108,58 +113,43 @@ impl Redirector {
 
     /// Redirects a session that has logged in to `server`, until it ends or `ended` does: then the client's connection is
     /// closed, for nobody knows where in the dialogue it is.
+    ///
+    /// Two futures in boxes of their own, one after the other, so that a session that waits has no room for its login.
     pub async fn run(
         self: Rc<Self>,
         login: Login,
-        mut client: Stream,
+        client: Stream,
         server: Arc<Server>,
         ended: impl Future<Output = ()>,
     ) {
+        if let Some(redirected) = Box::pin(self.begin(login, client, server)).await {
+            Box::pin(redirected.relay(ended)).await;
+        }
+    }
+
+    /// Up to the answer to the login.
+    async fn begin(self: Rc<Self>, login: Login, mut client: Stream, server: Arc<Server>) -> Option<Redirected> {
         let session = login.session;
-        let opened = Box::pin(self.open(&login, &client, &server)).await;
-        let (mut backend, answer) = match opened {
+        let (backend, answer) = match self.open(&login, &client, &server).await {
             Ok(opened) => opened,
-            Err(failure) => return refuse(client, &login.opening, failure).await,
+            Err(failure) => {
+                refuse(client, &login.opening, failure).await;
+                return None;
+            }
         };
         (self.count)(RedirectEvent::Redirected);
         tracing::info!(%session, node = server.name(), account = %login.account.id(), "redirected");
-        let waits = Cell::new(false);
-        let relaying = async {
-            client
-                .send(answer_of(&login.opening, &answer))
-                .await
-                .map_err(RelayEnd::FirstFailed)?;
-            let Relayed {
-                forward,
-                backward,
-                is_asked,
-                end,
-            } = relay(&mut client, &mut backend, STALLED).await;
-            waits.set(is_asked);
-            (self.count)(RedirectEvent::BytesForward(forward));
-            (self.count)(RedirectEvent::BytesBackward(backward));
-            Err::<(), RelayEnd>(end)
-        };
-        let end = match futures_util::future::select(std::pin::pin!(relaying), std::pin::pin!(ended)).await {
-            futures_util::future::Either::Left((end, _)) => end.err(),
-            futures_util::future::Either::Right(_) => None,
-        };
-        match end {
-            Some(RelayEnd::First) => backend.close().await,
-            Some(RelayEnd::Second) => client.close().await,
-            Some(RelayEnd::FirstFailed(error)) => tracing::debug!(%session, %error, "the client's connection failed"),
-            Some(RelayEnd::SecondFailed(error)) => {
-                tracing::warn!(%session, node = server.name(), %error, "the backend's connection failed");
-                if !waits.get() {
-                    linger(&mut client).await;
-                }
-                client.close().await;
-            }
-            None => {
-                tracing::info!(%session, "redirected session ends: control data changed, or the node drains");
-                client.close().await;
-            }
+        client.set_deadline(Some(pigeon_engine::now() + ANSWER_TIME));
+        if client.send(answer_of(&login.opening, &answer)).await.is_err() {
+            return None;
         }
+        Some(Redirected {
+            session,
+            client,
+            backend,
+            server,
+            redirector: self,
+        })
     }
 
     /// Logs in there, or at where it refers to.
@@ -335,6 +325,62 @@ impl Redirector {
         let address = found.ok_or_else(|| io::Error::other("its name has no address"))?;
         self.names.borrow_mut().insert(key, (address, now + NAME_LIFE));
         Ok(address)
+    }
+}
+
+/// A session after its login: two streams.
+struct Redirected {
+    session: SessionId,
+    client: Stream,
+    backend: Stream,
+    server: Arc<Server>,
+    redirector: Rc<Redirector>,
+}
+
+impl Redirected {
+    async fn relay(mut self, ended: impl Future<Output = ()>) {
+        let relayed = {
+            let relaying = pin!(relay(&mut self.client, &mut self.backend, STALLED));
+            match select(relaying, pin!(ended)).await {
+                Either::Left((relayed, _)) => Some(relayed),
+                Either::Right(_) => None,
+            }
+        };
+        Box::pin(self.close(relayed)).await;
+    }
+
+    async fn close(self, relayed: Option<Relayed>) {
+        let Redirected {
+            session,
+            mut client,
+            backend,
+            server,
+            redirector,
+        } = self;
+        let Some(Relayed {
+            forward,
+            backward,
+            is_asked,
+            end,
+        }) = relayed
+        else {
+            tracing::info!(%session, "redirected session ends: control data changed, or the node drains");
+            return client.close().await;
+        };
+        (redirector.count)(RedirectEvent::BytesForward(forward));
+        (redirector.count)(RedirectEvent::BytesBackward(backward));
+        match end {
+            RelayEnd::First => backend.close().await,
+            RelayEnd::Second => client.close().await,
+            RelayEnd::FirstFailed(error) => tracing::debug!(%session, %error, "the client's connection failed"),
+            RelayEnd::SecondFailed(error) => {
+                tracing::warn!(%session, node = server.name(), %error, "the backend's connection failed");
+                if !is_asked {
+                    linger(&mut client).await;
+                }
+                client.close().await;
+            }
+        }
     }
 }
 
