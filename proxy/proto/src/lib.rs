@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod imap;
+pub mod lmtp_client;
 pub mod message;
 pub mod network;
 pub mod pop3;

@@ -49,6 +49,15 @@ impl Reply {
         }
     }
 
+    /// As a server sent it to us.
+    pub(crate) fn received(code: u16, enhanced: Option<Enhanced>, text: String) -> Reply {
+        Reply {
+            code,
+            enhanced,
+            text: Cow::Owned(text),
+        }
+    }
+
     /// Without one: greetings and intermediate replies (RFC 2034 section 4).
     pub(super) fn plain(code: u16, text: impl Into<Cow<'static, str>>) -> Reply {
         Reply {
