@@ -6,9 +6,9 @@
 use crate::session_id::SessionId;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use pigeon_datatree_cache::Account;
+use pigeon_datatree_cache::{Account, Snapshot};
 use pigeon_proto::address::Address;
-use pigeon_proto::smtp::MailParameters;
+use pigeon_proto::smtp::{MailParameters, RecipientRefusal, Reply};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -86,6 +86,10 @@ pub enum TransferError {
     /// The account has meanwhile been removed, disabled or moved; the text is for the log: 451 4.2.1, so that the sender
     /// comes again and is then answered from the new record.
     Moved(String),
+    /// The node that keeps the account is out of reach, or broke off; the text is for the log: 451 4.4.1.
+    OwnerAway(String),
+    /// What the server that keeps the account answered.
+    Answered(Reply),
 }
 
 impl TransferError {
@@ -93,7 +97,11 @@ impl TransferError {
     pub fn is_temporary(&self) -> bool {
         match self {
             TransferError::OverQuota | TransferError::TooLarge => false,
-            TransferError::NoSpace | TransferError::Unavailable(_) | TransferError::Moved(_) => true,
+            TransferError::NoSpace
+            | TransferError::Unavailable(_)
+            | TransferError::Moved(_)
+            | TransferError::OwnerAway(_) => true,
+            TransferError::Answered(reply) => reply.is_temporary(),
         }
     }
 }
@@ -106,6 +114,8 @@ impl fmt::Display for TransferError {
             TransferError::NoSpace => f.write_str("no space"),
             TransferError::Unavailable(why) => write!(f, "unavailable: {why}"),
             TransferError::Moved(why) => write!(f, "account moved: {why}"),
+            TransferError::OwnerAway(why) => write!(f, "the account's node is out of reach: {why}"),
+            TransferError::Answered(reply) => write!(f, "the account's server answered {reply}"),
         }
     }
 }
@@ -114,6 +124,12 @@ impl std::error::Error for TransferError {}
 
 /// Keeps messages.
 pub trait MailStore {
+    /// Whether a message for `account` can be taken here at all, as far as memory tells: asked at RCPT.
+    fn accepts(&self, account: &Account, snapshot: &Snapshot) -> Result<(), RecipientRefusal> {
+        let _ = (account, snapshot);
+        Ok(())
+    }
+
     /// Opens a transfer of one message to `recipients` (at least one). An error here is that of all recipients.
     fn begin(
         &self,

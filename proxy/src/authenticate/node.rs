@@ -6,11 +6,13 @@
 
 use super::scram::{ProofAttempt, random_nonce, verifier_of};
 use super::{Attempt, CheckCredentials, Outcome};
+use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::scram_verifier;
 use pigeon_datatree_cache::{Account, CoreCopy, Owner};
 use pigeon_proto::sasl::Exchange;
-use pigeon_proto::sasl::scram::{ClientFirst, Verifier};
+use pigeon_proto::sasl::scram::{ClientFirst, Proof, Verifier};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -56,14 +58,8 @@ impl NodeAuthenticator {
         server.keys().filter_map(scram_verifier).map(verifier_of).collect()
     }
 
-    fn check(&self, attempt: ProofAttempt) -> Outcome {
-        let ProofAttempt {
-            session,
-            proof,
-            received,
-            peer,
-            service,
-        } = attempt;
+    /// Whether a node has proven that it is one: to bring messages, it names no user.
+    pub fn admits(&self, session: SessionId, peer: IpAddr, proof: &Proof) -> bool {
         let (node, count) = (proof.name.as_str(), &self.count);
         let Some(proven) = &proof.proven else {
             let known = !self.verifiers(node).is_empty();
@@ -73,14 +69,29 @@ impl NodeAuthenticator {
                 Redirected::UnknownNode
             });
             tracing::warn!(%session, %peer, node, known, "a node without the right key is refused");
-            return Outcome::Refused;
+            return false;
         };
         // The key may have been taken back meanwhile.
         if !self.verifiers(node).contains(proven) {
             count(Redirected::WrongKey);
             tracing::warn!(%session, %peer, node, "a node whose key was taken back is refused");
+            return false;
+        }
+        true
+    }
+
+    fn check(&self, attempt: ProofAttempt) -> Outcome {
+        let ProofAttempt {
+            session,
+            proof,
+            received,
+            peer,
+            service,
+        } = attempt;
+        if !self.admits(session, peer, &proof) {
             return Outcome::Refused;
         }
+        let (node, count) = (proof.name.as_str(), &self.count);
         let Some(user) = &proof.authorization else {
             count(Redirected::Malformed);
             tracing::warn!(%session, %peer, node, "a node that names no user is refused");

@@ -1,7 +1,7 @@
 //! What the SMTP sessions of one listener on one core share.
 
 use super::counters::SmtpCounters;
-use crate::authenticate::CheckCredentials;
+use crate::authenticate::{CheckCredentials, NodeAuthenticator};
 use crate::drain::Drain;
 use crate::mail_store::MailStore;
 use pigeon_datatree_cache::CoreCopy;
@@ -68,6 +68,8 @@ pub struct SmtpContext {
     pub store: Rc<dyn MailStore>,
     /// Checks passwords; without it AUTH is answered with 454.
     pub authenticate: Option<Rc<dyn CheckCredentials>>,
+    /// Checks nodes of ours, where they come: instead of `authenticate`.
+    pub nodes: Option<NodeAuthenticator>,
     /// For STARTTLS; without it, and as long as it has no certificate, that is not offered.
     pub tls: Option<TlsAcceptor>,
     /// `options` while there is no certificate.
@@ -96,6 +98,7 @@ impl SmtpContext {
             copy,
             store,
             authenticate: None,
+            nodes: None,
             tls,
             counters: Rc::default(),
             drain: Drain::new(),

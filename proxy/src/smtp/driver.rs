@@ -347,6 +347,7 @@ impl Driver {
             delivered_to: context.policy.delivered_to,
             local_address: &|| stream.local_address().ip(),
             host_name: &context.options.host_name,
+            accepts: &|account| context.store.accepts(account, snapshot),
         };
         match recipients.add(path, parameters, &circumstances) {
             Ok(()) => {

@@ -2,7 +2,7 @@
 
 use super::context::OverQuota;
 use crate::mail_store::{MessageId, TransferError};
-use pigeon_proto::smtp::{Enhanced, Reply};
+use pigeon_proto::smtp::{Enhanced, RecipientRefusal, Reply};
 use std::fmt::Write as _;
 
 /// The reply to an error that concerns the message or one account.
@@ -18,6 +18,8 @@ pub(super) fn refusal(error: &TransferError, over_quota: OverQuota) -> Reply {
             Reply::new(451, Enhanced(4, 3, 0), "mail storage not available, try again later")
         }
         TransferError::Moved(_) => Reply::new(451, Enhanced(4, 2, 1), "mailbox is being moved, try again later"),
+        TransferError::OwnerAway(_) => RecipientRefusal::OwnerAway.reply(),
+        TransferError::Answered(reply) => reply.clone(),
     }
 }
 
@@ -110,6 +112,11 @@ mod tests {
             (TransferError::NoSpace, "452 4.3.1"),
             (TransferError::Unavailable(String::new()), "451 4.3.0"),
             (TransferError::Moved(String::new()), "451 4.2.1"),
+            (TransferError::OwnerAway(String::new()), "451 4.4.1"),
+            (
+                TransferError::Answered(Reply::new(554, Enhanced(5, 6, 0), "no")),
+                "554 5.6.0",
+            ),
         ] {
             let reply = refusal(&error, OverQuota::Refuse);
             assert!(reply.to_string().starts_with(expected), "{reply}");

@@ -59,6 +59,8 @@ pub(super) struct Circumstances<'a> {
     /// call.
     pub(super) local_address: &'a dyn Fn() -> IpAddr,
     pub(super) host_name: &'a str,
+    /// Whether the store takes messages for an account at all.
+    pub(super) accepts: &'a dyn Fn(&Account) -> Result<(), RecipientRefusal>,
 }
 
 /// What an address leads to, free of the snapshot.
@@ -102,6 +104,28 @@ impl Circumstances<'_> {
         }
     }
 
+    /// The path as an address, and the account that another node has found for it: no lookup is made.
+    fn forwarded(&self, path: ForwardPath, pairs: &[(String, String)]) -> Result<(Address, Found), RecipientRefusal> {
+        let address = match path {
+            ForwardPath::Address(address) => address,
+            ForwardPath::Postmaster => {
+                Address::from_parts("postmaster", self.host_name).map_err(|_| RecipientRefusal::BadRecord)?
+            }
+        };
+        // The other node has measured the message already, before it added lines of its own.
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, _)| *name != "size");
+        match Account::forwarded(&address.to_string(), pairs) {
+            Ok(account) => Ok((address, Found::Account(Arc::new(account), None))),
+            Err(error) => {
+                tracing::error!(%address, %error, "the record that came with a recipient is not understood");
+                Err(RecipientRefusal::BadRecord)
+            }
+        }
+    }
+
     /// Whether the account takes this message at all, as far as that is known at RCPT.
     fn check(&self, account: &Account) -> Result<(), RecipientRefusal> {
         // An MTA in front is another way for the same mail to come in.
@@ -109,6 +133,7 @@ impl Circumstances<'_> {
         if !receives {
             return Err(RecipientRefusal::Disabled);
         }
+        (self.accepts)(account)?;
         match (account.message_size_max(), self.size) {
             (Some(size_max), Some(size)) if size > size_max => Err(RecipientRefusal::TooLarge),
             _ => Ok(()),
@@ -132,7 +157,10 @@ impl Recipients {
         parameters: RecipientParameters,
         circumstances: &Circumstances<'_>,
     ) -> Result<(), RecipientRefusal> {
-        let (address, found) = circumstances.find(path)?;
+        let (address, found) = match &parameters.record {
+            Some(pairs) => circumstances.forwarded(path, pairs)?,
+            None => circumstances.find(path)?,
+        };
         let confirm = parameters.notify.is_some_and(|notify| notify.success).then(|| Confirm {
             address: address.clone(),
             original: parameters.original_recipient,

@@ -2,6 +2,7 @@
 
 use super::event::Event;
 use super::parameters::{MailParameters, ParameterError, RecipientParameters};
+use super::record::RECORD_BYTES_MAX;
 use super::reply::{Enhanced, Reply};
 use crate::address::{self, AddressError, ForwardPath};
 
@@ -16,7 +17,7 @@ const RCPT_BYTES_MAX: usize = COMMAND_BYTES_MAX + 500 + 256;
 pub(super) const AUTH_BYTES_MAX: usize = 12_288 + 2;
 
 /// The bound of the line that begins with `line`, its line end included. As soon as five bytes are there it is final.
-pub(super) fn line_bytes_max(line: &[u8]) -> usize {
+pub(super) fn line_bytes_max(line: &[u8], with_record: bool) -> usize {
     let begins_with = |verb: &[u8; 5]| {
         line.iter()
             .zip(verb)
@@ -25,7 +26,7 @@ pub(super) fn line_bytes_max(line: &[u8]) -> usize {
     if begins_with(b"MAIL ") {
         MAIL_BYTES_MAX
     } else if begins_with(b"RCPT ") {
-        RCPT_BYTES_MAX
+        RCPT_BYTES_MAX + if with_record { RECORD_BYTES_MAX } else { 0 }
     } else if begins_with(b"AUTH ") {
         AUTH_BYTES_MAX
     } else {
@@ -111,10 +112,10 @@ pub(super) fn mail(arguments: &[u8], with_auth: bool) -> Result<Event, Reply> {
 }
 
 /// `TO:<path> parameters`.
-pub(super) fn recipient(arguments: &[u8], smtp_utf8: bool) -> Result<Event, Reply> {
+pub(super) fn recipient(arguments: &[u8], smtp_utf8: bool, with_record: bool) -> Result<Event, Reply> {
     let text = after_keyword(arguments, b"TO:").ok_or(RCPT_SYNTAX)?;
     let (path, rest) = address::forward_path(text).map_err(|error| bad_address(error, Enhanced(5, 1, 3)))?;
-    let parameters = RecipientParameters::parse(rest).map_err(bad_parameter)?;
+    let parameters = RecipientParameters::parse(rest, with_record).map_err(bad_parameter)?;
     if !smtp_utf8 && matches!(&path, ForwardPath::Address(address) if !address.is_ascii()) {
         return Err(UTF8_NOT_ALLOWED);
     }
@@ -194,8 +195,10 @@ mod tests {
             (b"AUTHX", COMMAND_BYTES_MAX),
             (b"NOOP x", COMMAND_BYTES_MAX),
         ] {
-            assert_eq!(line_bytes_max(line), expected);
+            assert_eq!(line_bytes_max(line, false), expected);
         }
+        assert_eq!(line_bytes_max(b"RCPT TO", true), RCPT_BYTES_MAX + RECORD_BYTES_MAX);
+        assert_eq!(line_bytes_max(b"mail FROM", true), MAIL_BYTES_MAX);
     }
 
     #[test]

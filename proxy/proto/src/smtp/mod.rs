@@ -12,6 +12,7 @@ mod event;
 mod header;
 mod options;
 pub mod parameters;
+pub mod record;
 mod reply;
 mod scanner;
 mod session;

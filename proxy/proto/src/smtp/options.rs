@@ -48,6 +48,8 @@ pub struct Options {
     pub authentication: Authentication,
     /// How clients authenticate.
     pub mechanisms: Mechanisms,
+    /// Nodes of ours bring messages for accounts of this one: RCPT may come with the record (XPIGEON).
+    pub redirectors: bool,
     /// CR and LF on their own.
     pub bare_line_ends: BareLineEnds,
     /// Bounds.
@@ -68,6 +70,7 @@ impl Options {
                 Mode::Smtp | Mode::Lmtp => Authentication::Off,
             },
             mechanisms: Mechanisms::default(),
+            redirectors: false,
             bare_line_ends: BareLineEnds::default(),
             limits: Limits::default(),
             time_outs: TimeOuts::default(),

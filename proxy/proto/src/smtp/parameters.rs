@@ -1,6 +1,7 @@
 //! The ESMTP parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), AUTH (RFC 4954)
 //! and those of delivery status notifications (RFC 3461), which are parsed and kept for whoever sends notifications.
 
+use super::record;
 use std::fmt;
 
 /// BODY: what the client promises about the bytes of the message.
@@ -68,6 +69,8 @@ pub struct RecipientParameters {
     pub notify: Option<Notify>,
     /// ORCPT.
     pub original_recipient: Option<Box<OriginalRecipient>>,
+    /// XPIGEON: the account's record, as a node of ours forwards it.
+    pub record: Option<Box<[(String, String)]>>,
 }
 
 /// What is wrong with a parameter.
@@ -134,8 +137,8 @@ impl MailParameters {
 }
 
 impl RecipientParameters {
-    /// From what follows the path.
-    pub fn parse(text: &[u8]) -> Result<RecipientParameters, ParameterError> {
+    /// From what follows the path. XPIGEON is known only where nodes of ours come (`with_record`).
+    pub fn parse(text: &[u8], with_record: bool) -> Result<RecipientParameters, ParameterError> {
         let mut parameters = RecipientParameters::default();
         for parameter in split(text)? {
             let (keyword, value) = parameter?;
@@ -144,6 +147,8 @@ impl RecipientParameters {
             } else if keyword.eq_ignore_ascii_case("ORCPT") {
                 let original = original_recipient(some(value)?)?;
                 set(&mut parameters.original_recipient, Box::new(original))?;
+            } else if with_record && keyword.eq_ignore_ascii_case("XPIGEON") {
+                set(&mut parameters.record, record::decode(some(value)?)?)?;
             } else {
                 return Err(ParameterError::Unknown);
             }
@@ -355,7 +360,7 @@ mod tests {
 
     #[test]
     fn parameters_of_rcpt() {
-        let parse = |text: &str| RecipientParameters::parse(text.as_bytes());
+        let parse = |text: &str| RecipientParameters::parse(text.as_bytes(), false);
         let notify = |success, failure, delay| {
             Some(Notify {
                 success,
@@ -396,5 +401,12 @@ mod tests {
             assert_eq!(parse(text), Err(ParameterError::Malformed), "{text}");
         }
         assert_eq!(parse(" SIZE=1"), Err(ParameterError::Unknown));
+        assert_eq!(parse(" XPIGEON=aWQ9MQ"), Err(ParameterError::Unknown));
+        let parse = |text: &str| RecipientParameters::parse(text.as_bytes(), true);
+        let pair = ("id".to_owned(), "1".to_owned());
+        assert_eq!(parse(" xpigeon=aWQ9MQ").unwrap().record.as_deref(), Some(&[pair][..]));
+        for text in [" XPIGEON", " XPIGEON=!", " XPIGEON=aWQ9MQ XPIGEON=aWQ9MQ"] {
+            assert_eq!(parse(text), Err(ParameterError::Malformed), "{text}");
+        }
     }
 }

@@ -177,6 +177,14 @@ pub enum RecipientRefusal {
     GroupOutside,
     /// The transaction would go to more accounts than are taken at once; the client may send the rest in another.
     TooManyRecipients,
+    /// Control data does not say which node keeps the mailbox, or names one that is not there.
+    NoOwner,
+    /// The node that keeps the mailbox did not answer a moment ago.
+    OwnerAway,
+    /// Another node brought it here, and this one thinks that it belongs elsewhere.
+    Astray,
+    /// What another node said of the account is not understood.
+    BadRecord,
 }
 
 impl RecipientRefusal {
@@ -205,9 +213,24 @@ impl RecipientRefusal {
                 "group with members elsewhere; relaying is not available",
             ),
             RecipientRefusal::TooManyRecipients => TOO_MANY_RECIPIENTS,
+            RecipientRefusal::NoOwner => {
+                Reply::fixed(451, Enhanced(4, 3, 5), "this mailbox has no place now, try again later")
+            }
+            RecipientRefusal::OwnerAway => OWNER_AWAY,
+            RecipientRefusal::Astray => Reply::fixed(451, Enhanced(4, 4, 6), "this mailbox is not on this node"),
+            RecipientRefusal::BadRecord => {
+                Reply::fixed(451, Enhanced(4, 3, 5), "the record of this mailbox is not understood")
+            }
         }
     }
 }
+
+/// Also after a message: its owner did not take it.
+const OWNER_AWAY: Reply = Reply::fixed(
+    451,
+    Enhanced(4, 4, 1),
+    "the server of this mailbox is out of reach, try again later",
+);
 
 pub(super) const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(
     452,

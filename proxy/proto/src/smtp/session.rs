@@ -320,7 +320,7 @@ impl Session {
             return AUTH_BYTES_MAX;
         }
         if self.line.is_empty() {
-            return line_bytes_max(input);
+            return line_bytes_max(input, self.options.redirectors);
         }
         let mut front = [0; 5];
         let mut bytes = 0;
@@ -328,7 +328,7 @@ impl Session {
             *place = *byte;
             bytes += 1;
         }
-        line_bytes_max(&front[..bytes])
+        line_bytes_max(&front[..bytes], self.options.redirectors)
     }
 
     /// A line with its LF. CRLF ends a command and nothing else does: a lone LF is answered, and not obeyed.

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod confirmations;
+mod nodes;
 mod random;
 mod recipients;
 mod sessions;

@@ -126,6 +126,9 @@ impl Session {
             }
             lines.push(&authentication);
         }
+        if self.options.redirectors {
+            lines.push("XPIGEON");
+        }
         lines.push("ENHANCEDSTATUSCODES");
         let last = lines.len() - 1;
         for (index, line) in lines.iter().enumerate() {
@@ -218,7 +221,7 @@ impl Session {
         if transaction.recipients >= self.options.limits.recipients_max {
             return self.reply(&TOO_MANY_RECIPIENTS, now);
         }
-        match command::recipient(arguments, transaction.smtp_utf8) {
+        match command::recipient(arguments, transaction.smtp_utf8, self.options.redirectors) {
             Ok(event) => {
                 self.await_answer(Answer::Recipient);
                 Some(event)

@@ -132,7 +132,7 @@ fn rcpt_is_read_alike() {
             .iter()
             .map(move |parameters| format!("RCPT TO:{path}{parameters}"))
     });
-    let ours = |line: &str| match command::recipient(line.split_once(' ')?.1.as_bytes(), true).ok()? {
+    let ours = |line: &str| match command::recipient(line.split_once(' ')?.1.as_bytes(), true, false).ok()? {
         Event::Recipient {
             path: ForwardPath::Address(address),
             ..
