@@ -1,0 +1,221 @@
+//! The connections of one core to one peer: a bounded number, one message at a time on each.
+
+use super::breaker::Breaker;
+use super::connection::Connection;
+use super::{CONNECT_TIME, CONNECTIONS_MAX, CountRemote, IDLE_MAX, IDLE_TIME, NodeIdentity, RemoteError, RemoteEvent};
+use pigeon_datatree_cache::record::{BackendProtocol, Server};
+use pigeon_engine::net;
+use pigeon_engine::stream::Stream;
+use pigeon_engine::sync::{Permit, Semaphore};
+use pigeon_proto::lmtp_client::{Failure, Greeting, NodeLogin};
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// See the module.
+pub(super) struct Peer {
+    identity: NodeIdentity,
+    pub(super) count: CountRemote,
+    server: RefCell<Arc<Server>>,
+    breaker: Breaker,
+    permits: Semaphore,
+    idle: RefCell<Vec<Idle>>,
+    /// A task looks after `idle`.
+    tended: Cell<bool>,
+    itself: Weak<Peer>,
+}
+
+struct Idle {
+    connection: Connection<Stream>,
+    since: Instant,
+}
+
+/// A connection for one message.
+pub(super) struct Lease {
+    pub(super) connection: Connection<Stream>,
+    _permit: Permit,
+}
+
+impl Peer {
+    pub(super) fn new(identity: NodeIdentity, count: CountRemote, server: Arc<Server>) -> Rc<Peer> {
+        Rc::new_cyclic(|itself| Peer {
+            identity,
+            count,
+            server: RefCell::new(server),
+            breaker: Breaker::default(),
+            permits: Semaphore::new(CONNECTIONS_MAX),
+            idle: RefCell::default(),
+            tended: Cell::new(false),
+            itself: itself.clone(),
+        })
+    }
+
+    /// As control data has it now. Another address or key is another server: connections that wait are closed.
+    pub(super) fn set_server(&self, server: &Arc<Server>) {
+        let before = self.server.replace(server.clone());
+        if before.generation() != server.generation() {
+            self.idle.borrow_mut().clear();
+            self.breaker.succeeded();
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.server.borrow().name().to_owned()
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// A connection that waits, or a new one.
+    pub(super) async fn lease(&self, fresh: bool) -> Result<Lease, RemoteError> {
+        if self.breaker.is_open() {
+            return Err(RemoteError::OutOfReach("it did not answer a moment ago".to_owned()));
+        }
+        let permit = pigeon_engine::timeout(CONNECT_TIME, self.permits.acquire(1)).await;
+        let permit = permit.map_err(|_| RemoteError::OutOfReach("all connections to it are busy".to_owned()))?;
+        let waiting = || if fresh { None } else { self.idle.borrow_mut().pop() };
+        while let Some(mut idle) = waiting() {
+            if idle.connection.is_fresh().await {
+                return Ok(Lease {
+                    connection: idle.connection,
+                    _permit: permit,
+                });
+            }
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                self.breaker.succeeded();
+                Ok(Lease {
+                    connection,
+                    _permit: permit,
+                })
+            }
+            Err(failure) => {
+                self.failed(&failure, false);
+                Err(match failure {
+                    Failure::Misconfigured(why) => RemoteError::Denied(why),
+                    other => RemoteError::OutOfReach(other.to_string()),
+                })
+            }
+        }
+    }
+
+    /// The message of this lease is over, and the peer waits for the next.
+    pub(super) async fn release(&self, lease: Lease) {
+        self.breaker.succeeded();
+        self.keep(lease.connection).await;
+    }
+
+    async fn keep(&self, mut connection: Connection<Stream>) {
+        // This also asks the ring to tell when the peer ends it.
+        if self.idle.borrow().len() >= IDLE_MAX || !connection.is_fresh().await {
+            return;
+        }
+        connection.reused = true;
+        self.idle.borrow_mut().push(Idle {
+            connection,
+            since: pigeon_engine::now(),
+        });
+        if !self.tended.replace(true) {
+            pigeon_engine::spawn(tend(self.itself.clone()));
+        }
+    }
+
+    /// A connection or an attempt at one has failed.
+    pub(super) fn failed(&self, failure: &Failure, hung: bool) {
+        (self.count)(RemoteEvent::Failed);
+        let peer = self.name();
+        match failure {
+            Failure::Unavailable(why) => tracing::warn!(peer, why, "another node does not take mail now"),
+            Failure::Misconfigured(why) => {
+                tracing::error!(
+                    peer,
+                    why,
+                    "another node does not let this one in: check pigeonKey and cluster.key_file"
+                );
+            }
+            Failure::Garbage(why) => tracing::error!(peer, why, "another node is not to be understood"),
+        }
+        self.idle.borrow_mut().clear();
+        if self.breaker.failed(hung) {
+            pigeon_engine::spawn(find_again(self.itself.clone()));
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection<Stream>, Failure> {
+        let server = self.server.borrow().clone();
+        let greeting = || Greeting {
+            host_name: self.identity.host_name.clone(),
+            // Who has a key is a node of ours, and must prove it.
+            login: server.keys().next().map(|_| NodeLogin {
+                node: self.identity.node.clone(),
+                nonce: uuid::Uuid::new_v4().simple().to_string(),
+            }),
+        };
+        let mut last = Failure::Unavailable("control data has no private address for LMTP of it".to_owned());
+        for (host, port) in server.backends(BackendProtocol::Lmtp) {
+            let Ok(address) = host.parse::<IpAddr>() else {
+                last = Failure::Unavailable(format!("its private address {host} is a name: IP addresses are needed"));
+                continue;
+            };
+            let address = SocketAddr::new(address, port);
+            let deadline = pigeon_engine::now() + CONNECT_TIME;
+            let connected = match net::Connection::connect(address, deadline).await {
+                Ok(connection) => {
+                    let patience = deadline.saturating_duration_since(pigeon_engine::now());
+                    let stream = Stream::plain(connection);
+                    Connection::open(stream, greeting(), &self.identity.keys, patience).await
+                }
+                Err(error) => Err(Failure::Unavailable(format!("{address}: {error}"))),
+            };
+            match connected {
+                Ok(connection) => {
+                    (self.count)(RemoteEvent::Connected);
+                    return Ok(connection);
+                }
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Tries a peer that does not answer until it does, or until control data has another of its name.
+async fn find_again(peer: Weak<Peer>) {
+    loop {
+        pigeon_engine::sleep(Breaker::pause(chance())).await;
+        let Some(peer) = peer.upgrade().filter(|peer| peer.breaker.is_open()) else {
+            return;
+        };
+        let generation = peer.server.borrow().generation();
+        let Ok(connection) = peer.connect().await else { continue };
+        if peer.server.borrow().generation() == generation {
+            tracing::info!(peer = peer.name(), "another node takes mail again");
+            peer.breaker.succeeded();
+            peer.keep(connection).await;
+        }
+    }
+}
+
+/// Closes connections that have waited long enough, until none waits.
+async fn tend(peer: Weak<Peer>) {
+    loop {
+        pigeon_engine::sleep(IDLE_TIME / 4).await;
+        let Some(peer) = peer.upgrade() else { return };
+        let now = pigeon_engine::now();
+        let is_young = |idle: &Idle| now.saturating_duration_since(idle.since) < IDLE_TIME;
+        peer.idle.borrow_mut().retain(is_young);
+        if peer.idle.borrow().is_empty() {
+            peer.tended.set(false);
+            return;
+        }
+    }
+}
+
+/// A random byte.
+fn chance() -> u8 {
+    uuid::Uuid::new_v4().as_bytes()[0]
+}
