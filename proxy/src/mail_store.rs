@@ -28,6 +28,9 @@ pub struct EnvelopeInfo {
     pub parameters: MailParameters,
     /// The client.
     pub peer: SocketAddr,
+    /// Each recipient has an answer of its own (LMTP); else one is for all, and what fails for now for somebody is brought
+    /// again for all.
+    pub answered_singly: bool,
     /// Who authenticated, in submission.
     pub submitter: Option<Arc<Account>>,
     /// When it came in, in seconds since the Unix epoch: the internal date.

@@ -7,7 +7,7 @@ from . import scram
 from .node import Node, wait_until
 
 # Beside a node's other ports.
-BACKEND_IMAP, BACKEND_POP3 = 2143, 2110
+BACKEND_IMAP, BACKEND_POP3, BACKEND_LMTP = 2143, 2110, 2024
 
 CONFIGURATION = """
 [cluster]
@@ -22,6 +22,11 @@ redirectors = ["127.0.0.0/8"]
 [[listener]]
 address = "127.0.0.1:{pop3}"
 service = "backend-pop3"
+redirectors = ["127.0.0.0/8"]
+
+[[listener]]
+address = "127.0.0.1:{lmtp}"
+service = "backend-lmtp"
 redirectors = ["127.0.0.0/8"]
 """
 
@@ -46,7 +51,9 @@ class Cluster:
         key.write_text(self.keys[name] + "\n")
         key.chmod(0o600)
         with open(node.directory / "pigeon.toml", "a") as file:
-            file.write(CONFIGURATION.format(name=name, imap=node.offset + BACKEND_IMAP, pop3=node.offset + BACKEND_POP3))
+            ports = {"imap": node.offset + BACKEND_IMAP, "pop3": node.offset + BACKEND_POP3,
+                     "lmtp": node.offset + BACKEND_LMTP}
+            file.write(CONFIGURATION.format(name=name, **ports))
 
     def server(self, name):
         offset = self.nodes[name].offset
@@ -54,18 +61,19 @@ class Cluster:
             f"dn: cn={name},dc=example,dc=org\nobjectClass: pigeonServer\ncn: {name}\n"
             f"pigeonPrivateAddress: imap://127.0.0.1:{offset + BACKEND_IMAP}\n"
             f"pigeonPrivateAddress: pop3://127.0.0.1:{offset + BACKEND_POP3}\n"
+            f"pigeonPrivateAddress: lmtp://127.0.0.1:{offset + BACKEND_LMTP}\n"
             f"pigeonKey: {scram.verifier(self.keys[name])}\n"
         )
 
-    def hold(self, change=lambda tree: tree):
-        """Gives all nodes the tree, with its owners and the server_map, and waits until it is in force there."""
+    def hold(self, change=lambda tree: tree, names=None):
+        """Gives all nodes, or these, the tree with its owners and the server_map, and waits until it is in force there."""
         tree = self.tree
         for address, owner in self.owners.items():
             line = f"mail: {address}\n"
             assert line in tree, address
             tree = tree.replace(line, f"{line}mailHost: {owner}\n")
         tree = change(tree.rstrip("\n") + "\n\n" + "\n".join(self.server(name) for name in self.nodes))
-        for node in self.nodes.values():
+        for node in [self.nodes[name] for name in names or self.nodes]:
             before = node.metric("pigeon_control_data_generation")
             new = node.directory / "users.ldif.new"
             new.write_text(tree)

@@ -14,8 +14,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// What is spoken: `"smtp"` (mail from other servers, port 25), `"lmtp"` (24), `"submission"` (587, with STARTTLS) or
     /// `"submissions"` (465, TLS first), `"pop3"` (110) or `"pop3s"` (995), `"imap"` (143) or `"imaps"` (993). Or what other
-    /// nodes redirect to this one, on an address of the private network: `"backend-imap"` (2143) or `"backend-pop3"` (2110).
-    /// Required.
+    /// nodes redirect to this one, on an address of the private network: `"backend-imap"` (2143), `"backend-pop3"` (2110) or
+    /// `"backend-lmtp"` (2024). Required.
     pub service: Service,
     /// Networks of balancers, as in `["10.0.0.0/8"]`. A connection from there must begin with a PROXY protocol header
     /// (version 1 or 2), which then tells who the client is; from elsewhere one is refused. Default none.
@@ -55,11 +55,13 @@ pub enum Service {
     BackendImap,
     /// RFC 1939, from nodes that have authenticated the user.
     BackendPop3,
+    /// RFC 2033, from nodes that have accepted the message.
+    BackendLmtp,
 }
 
 impl Service {
     /// All of them, in the order of their discriminants: `service as usize` is the index.
-    pub const ALL: [Service; 10] = [
+    pub const ALL: [Service; 11] = [
         Service::Smtp,
         Service::Lmtp,
         Service::Submission,
@@ -70,6 +72,7 @@ impl Service {
         Service::Imaps,
         Service::BackendImap,
         Service::BackendPop3,
+        Service::BackendLmtp,
     ];
 
     /// As the configuration, the log and the metrics spell it.
@@ -85,6 +88,7 @@ impl Service {
             Service::Imaps => "imaps",
             Service::BackendImap => "backend-imap",
             Service::BackendPop3 => "backend-pop3",
+            Service::BackendLmtp => "backend-lmtp",
         }
     }
 
@@ -95,7 +99,7 @@ impl Service {
 
     /// Whether other nodes are the clients there.
     pub const fn is_backend(self) -> bool {
-        matches!(self, Service::BackendImap | Service::BackendPop3)
+        matches!(self, Service::BackendImap | Service::BackendPop3 | Service::BackendLmtp)
     }
 
     /// Whether TLS comes first there.
@@ -121,6 +125,7 @@ impl Service {
             Service::Imaps => 993,
             Service::BackendImap => 2143,
             Service::BackendPop3 => 2110,
+            Service::BackendLmtp => 2024,
         }
     }
 }
@@ -142,6 +147,7 @@ const SERVICES: &[(&str, Service)] = &[
     ("imaps", Service::Imaps),
     ("backend-imap", Service::BackendImap),
     ("backend-pop3", Service::BackendPop3),
+    ("backend-lmtp", Service::BackendLmtp),
 ];
 
 /// A listener and where its address is written.

@@ -88,7 +88,7 @@ pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Acco
 fn used(service: Service) -> control_data::Service {
     match service {
         Service::Smtp => control_data::Service::Smtp,
-        Service::Lmtp => control_data::Service::Lmtp,
+        Service::Lmtp | Service::BackendLmtp => control_data::Service::Lmtp,
         Service::Submission | Service::Submissions => control_data::Service::Submission,
         Service::Pop3 | Service::Pop3s | Service::BackendPop3 => control_data::Service::Pop3,
         Service::Imap | Service::Imaps | Service::BackendImap => control_data::Service::Imap,

@@ -1,16 +1,18 @@
 //! What the sessions of one core share, by service: built from the configuration once, when the core starts.
 
 use super::joins::{CountedLogins, HandOver, IntoVolumes};
+use super::mail;
 use super::redirects::redirector;
 use super::shared::Shared;
 use crate::config::{BareNewline, Config, Listener, OverQuota, Service};
 use crate::status::Counter;
 use bytes::Bytes;
 use pigeon_datatree_cache::{CoreCopy, SlowingOptions};
+use pigeon_delivery::remote::Peers;
 use pigeon_engine::current_core;
 use pigeon_proto::network::NetworkSet;
 use pigeon_proto::sasl::Mechanisms;
-use pigeon_proto::smtp::{self, BareLineEnds, Mode};
+use pigeon_proto::smtp::{self, Authentication, BareLineEnds, Mode};
 use pigeon_proxy::accept::AcceptPolicy;
 use pigeon_proxy::drain::Drain;
 use pigeon_proxy::login::{self, LoginContext};
@@ -37,6 +39,8 @@ pub(super) struct Contexts {
     pub(super) pop3: Pop3Limits,
     /// Of a node among others.
     pub(super) redirector: Option<Rc<Redirector>>,
+    /// For mail.
+    peers: Option<Peers>,
 }
 
 impl Contexts {
@@ -65,6 +69,7 @@ impl Contexts {
                 shared: shared.clone(),
             }),
             redirector: redirector(&shared),
+            peers: mail::peers(&shared),
             shared,
             copy,
             drain,
@@ -93,9 +98,33 @@ impl Contexts {
 
     /// For SMTP, LMTP and submission.
     pub(super) fn smtp(&self, listener: &Listener) -> Rc<SmtpContext> {
+        let volumes = IntoVolumes::new(self.shared.clone());
+        let store: Rc<dyn MailStore> = match (&self.shared.cluster, &self.peers) {
+            (Some(cluster), Some(peers)) => Rc::new(mail::from_clients(
+                volumes,
+                self.copy.clone(),
+                &cluster.node,
+                peers.clone(),
+            )),
+            _ => Rc::new(volumes),
+        };
+        Rc::new(self.smtp_into(listener, store))
+    }
+
+    /// For mail that other nodes bring.
+    pub(super) fn backend_lmtp(&self, listener: &Listener) -> Rc<SmtpContext> {
+        let volumes = IntoVolumes::new(self.shared.clone());
+        let node = self.this_node();
+        let store = mail::from_nodes(volumes, self.copy.clone(), node, self.count_redirects());
+        let mut context = self.smtp_into(listener, Rc::new(store));
+        context.nodes = Some(NodeAuthenticator::new(self.copy.clone(), node, self.count_redirects()));
+        Rc::new(context)
+    }
+
+    fn smtp_into(&self, listener: &Listener, store: Rc<dyn MailStore>) -> SmtpContext {
         let config = &self.shared.config;
         let mode = match listener.service {
-            Service::Lmtp => Mode::Lmtp,
+            Service::Lmtp | Service::BackendLmtp => Mode::Lmtp,
             Service::Submission | Service::Submissions => Mode::Submission,
             _ => Mode::Smtp,
         };
@@ -115,10 +144,16 @@ impl Contexts {
         options.limits.idle_commands_max = config.limits.idle_commands_max;
         options.time_outs.data = config.timeouts.smtp_data.duration();
         options.time_outs.data_total = config.timeouts.smtp_message.duration();
-        let store: Rc<dyn MailStore> = Rc::new(IntoVolumes::new(self.shared.clone()));
-        let mut context = SmtpContext::new(options, self.copy.clone(), store, Some(self.shared.tls.clone()));
+        let mut tls = Some(self.shared.tls.clone());
+        if listener.service.is_backend() {
+            (options, tls) = (for_nodes(options, config), None);
+        }
+        let mut context = SmtpContext::new(options, self.copy.clone(), store, tls);
         context.policy = Policy {
-            trusted: listener.trusted_networks.clone(),
+            trusted: match listener.service.is_backend() {
+                true => listener.redirectors.clone(),
+                false => listener.trusted_networks.clone(),
+            },
             over_quota: match config.policy.over_quota {
                 OverQuota::Reject => pigeon_proxy::smtp::OverQuota::Refuse,
                 OverQuota::Defer => pigeon_proxy::smtp::OverQuota::Defer,
@@ -136,15 +171,23 @@ impl Contexts {
         context.authenticate = Some(self.authenticate.clone());
         context.counters = self.smtp_counters.clone();
         context.drain = self.drain.clone();
-        Rc::new(context)
+        context
+    }
+
+    /// Its id; the configuration has no backends without one.
+    fn this_node(&self) -> &str {
+        self.shared.cluster.as_ref().map_or("", |cluster| &cluster.node)
+    }
+
+    fn count_redirects(&self) -> impl Fn(Redirected) + 'static {
+        let shared = self.shared.clone();
+        move |what| shared.counters[usize::from(current_core().0)].count(redirects(what))
     }
 
     /// For POP3 and IMAP up to the login of another node.
     pub(super) fn backend(&self, listener: &Listener) -> Rc<LoginContext> {
         let config = &self.shared.config;
-        let node = config.cluster.as_ref().map_or("", |cluster| cluster.node.as_str());
-        let shared = self.shared.clone();
-        let count = move |what| shared.counters[usize::from(current_core().0)].count(redirects(what));
+        let (node, count) = (self.this_node(), self.count_redirects());
         Rc::new(LoginContext {
             // The private network is private; what travels there is no password.
             tls: None,
@@ -203,6 +246,26 @@ fn redirects(what: Redirected) -> Counter {
     }
 }
 
+/// What a client added to its message on the way to the node that keeps it: trace lines. A guess, with room.
+const TRACE_BYTES_MAX: u64 = 64 << 10;
+
+/// Nodes of ours keep their connections, and have measured and counted what they bring.
+fn for_nodes(mut options: smtp::Options, config: &Config) -> smtp::Options {
+    options.redirectors = true;
+    options.authentication = Authentication::Required;
+    options.mechanisms = Mechanisms {
+        passwords: false,
+        scram_sha_256: true,
+    };
+    let limits = &mut options.limits;
+    limits.message_bytes_max = limits.message_bytes_max.saturating_add(TRACE_BYTES_MAX);
+    limits.recipients_max = limits.recipients_max.max(config.limits.accounts_per_message_max);
+    limits.refused_recipients_max = u32::MAX;
+    limits.errors_max = u32::MAX;
+    limits.transactions_max = u32::MAX;
+    options
+}
+
 /// How clients log in.
 fn mechanisms(config: &Config) -> Mechanisms {
     Mechanisms {
@@ -214,7 +277,7 @@ fn mechanisms(config: &Config) -> Mechanisms {
 /// What a client reads when there are too many.
 fn crowded(service: Service) -> Bytes {
     Bytes::from_static(match service {
-        Service::Smtp | Service::Lmtp | Service::Submission | Service::Submissions => {
+        Service::Smtp | Service::Lmtp | Service::Submission | Service::Submissions | Service::BackendLmtp => {
             b"421 4.7.0 Too many connections, try again later\r\n"
         }
         Service::Pop3 | Service::Pop3s | Service::BackendPop3 => {

@@ -52,6 +52,7 @@ fn open_door(node: &Rc<CoreNode>, configured: &Configured) -> Door {
         Service::Imap | Service::Imaps => Context::Imap(contexts.login(configured)),
         Service::BackendPop3 => Context::Pop3(contexts.backend(configured)),
         Service::BackendImap => Context::Imap(contexts.backend(configured)),
+        Service::BackendLmtp => Context::Smtp(contexts.backend_lmtp(configured)),
     };
     Door {
         node: node.clone(),

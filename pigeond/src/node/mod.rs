@@ -10,6 +10,7 @@ mod control;
 mod core;
 mod joins;
 mod listening;
+mod mail;
 mod occupancy;
 mod open_files;
 mod publish;

@@ -40,6 +40,12 @@ counters! {
     BackendsMisconfigured = "backends_misconfigured", "Attempts to redirect where the backend refused this node, or was not the right one";
     RedirectedBytesIn = "redirected_bytes_in", "Bytes from clients to other nodes, of redirected sessions that have ended";
     RedirectedBytesOut = "redirected_bytes_out", "Bytes from other nodes to clients, of redirected sessions that have ended";
+    CopiesElsewhere = "copies_elsewhere", "Copies of messages that other nodes have taken over";
+    CopiesElsewhereRefused = "copies_elsewhere_refused", "Copies of messages that other nodes refused, for good or for now";
+    CopiesElsewhereUnreached = "copies_elsewhere_unreached", "Copies of messages that did not reach their node";
+    CopiesElsewhereUnknown = "copies_elsewhere_unknown", "Copies of messages of which the node's answer was lost: it may have them";
+    MailConnections = "mail_connections", "Connections for mail that were opened to other nodes";
+    MailConnectionsFailed = "mail_connections_failed", "Connections for mail to other nodes, and attempts at them, that failed";
     RedirectorsRefused = "redirectors_refused", "Connections to a backend from where no node may redirect";
     RedirectsAccepted = "redirects_accepted", "Sessions that another node redirected to a backend here";
     RedirectsRefusedNode = "redirects_refused_node", "Redirects by a node that the server_map does not have, or without a key there";

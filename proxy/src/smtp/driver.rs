@@ -20,7 +20,9 @@ use pigeon_engine::byte_stream::ByteStream;
 use pigeon_engine::stream::TlsInfo;
 use pigeon_proto::address::{Address, ForwardPath};
 use pigeon_proto::sasl::Claim;
-use pigeon_proto::smtp::{BodySummary, Enhanced, Event, MailParameters, Peer, RecipientParameters, Reply, Session};
+use pigeon_proto::smtp::{
+    BodySummary, Enhanced, Event, MailParameters, Mode, Peer, RecipientParameters, Reply, Session,
+};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -309,6 +311,7 @@ impl Driver {
             reverse_path,
             parameters,
             peer: self.peer,
+            answered_singly: self.context.options.mode == Mode::Lmtp,
             submitter: self.submitter.clone(),
             received_at: i64::try_from(pigeon_engine::unix_time().as_secs()).unwrap_or(i64::MAX),
         };
