@@ -6,14 +6,12 @@
 //! one attempt at a time (`breaker`).
 
 mod breaker;
-mod keys;
 
 use crate::backend::{Login, Opening};
 use crate::session_id::SessionId;
 use breaker::{Breaker, Permit};
 use bytes::Bytes;
-use futures_util::future::{Either, select};
-use keys::NodeKeys;
+use futures_util::future::{Either, LocalBoxFuture, select};
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
 use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::net::Connection;
@@ -66,10 +64,13 @@ pub enum RedirectEvent {
     BytesBackward(u64),
 }
 
+/// Derives this node's keys for a salt and a count, or finds them; off the core. `None`: too much to do.
+pub type KeysFor = Rc<dyn Fn(Vec<u8>, u32) -> LocalBoxFuture<'static, Option<ClientKeys>>>;
+
 /// Redirects sessions of one core.
 pub struct Redirector {
     node: String,
-    keys: NodeKeys,
+    keys: KeysFor,
     pool: BlockingPool,
     backends: RefCell<HashMap<(String, BackendProtocol), Breaker>>,
     names: RefCell<HashMap<(String, u16), (SocketAddr, Instant)>>,
@@ -98,11 +99,11 @@ enum Attempt {
 }
 
 impl Redirector {
-    /// For the node of this id, which has this key. `pool` is the node's pool for hashes; `count` is told what happens.
-    pub fn new(node: &str, key: Arc<[u8]>, pool: BlockingPool, count: impl Fn(RedirectEvent) + 'static) -> Redirector {
+    /// For the node of this id, which has these keys. `pool` looks names up; `count` is told what happens.
+    pub fn new(node: &str, keys: KeysFor, pool: BlockingPool, count: impl Fn(RedirectEvent) + 'static) -> Redirector {
         Redirector {
             node: node.to_owned(),
-            keys: NodeKeys::new(key, pool.clone()),
+            keys,
             pool,
             backends: RefCell::default(),
             names: RefCell::default(),
@@ -285,7 +286,7 @@ impl Redirector {
                 match event {
                     None => {}
                     Some(Event::Keys { salt, iterations }) => {
-                        let keys = self.keys.derive(salt, iterations).await;
+                        let keys = (self.keys)(salt, iterations).await;
                         let keys = keys.ok_or_else(|| Attempt::Again("no thread for the keys".to_owned()))?;
                         core.keys(&keys, &mut out);
                     }

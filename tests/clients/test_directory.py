@@ -7,7 +7,7 @@ import time
 import unittest
 
 from harness import Node
-from harness.mail import Refused, Smtp, digest, make
+from harness.mail import Refused, Smtp, digest, make, recipient_answer
 from harness.node import pigeond, wait_until
 from harness.reading import imap, stored
 from harness.slapd import SUFFIX, Slapd
@@ -26,13 +26,7 @@ class Directory(unittest.TestCase):
 
     def answer(self, name):
         """What RCPT answers for a name."""
-        session = Smtp(self.node)
-        try:
-            session.command("MAIL FROM:<>", 250)
-            session.send(f"RCPT TO:<{name}@example.org>")
-            return session.reply()[0]
-        finally:
-            session.close()
+        return recipient_answer(self.node, f"{name}@example.org")
 
     def deliver(self, identity, name):
         message = make(identity)

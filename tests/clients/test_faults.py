@@ -11,7 +11,7 @@ import unittest
 
 from harness import Node, leftovers
 from harness.held import difference
-from harness.mail import Refused, Smtp, digest, make
+from harness.mail import Refused, Smtp, digest, make, recipient_answer
 from harness.needs import needs
 from harness.node import wait_until
 from harness.reading import stored
@@ -83,13 +83,7 @@ class Faults(unittest.TestCase):
         return slapd
 
     def answer(self, name):
-        session = Smtp(self.node)
-        try:
-            session.command("MAIL FROM:<>", 250)
-            session.send(f"RCPT TO:<{name}@example.org>")
-            return session.reply()[0]
-        finally:
-            session.close()
+        return recipient_answer(self.node, f"{name}@example.org")
 
     def until_answer(self, name, code):
         wait_until(lambda: self.answer(name) == code, PATIENCE, f"RCPT of {name} answers {code}")

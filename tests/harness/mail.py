@@ -189,3 +189,14 @@ def socket_closed(connection, seconds=10):
         return False
     except OSError:
         return True
+
+
+def recipient_answer(node, address):
+    """What RCPT answers for an address: the code."""
+    session = Smtp(node)
+    try:
+        session.command("MAIL FROM:<>", 250)
+        session.send(f"RCPT TO:<{address}>")
+        return session.reply()[0]
+    finally:
+        session.close()

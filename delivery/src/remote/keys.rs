@@ -1,4 +1,5 @@
-//! The keys with which this node logs in at others: derived once for each salt and count, off the core.
+//! The keys with which this node logs in at others, for mail and for sessions: derived once for each salt and count, off the
+//! core.
 
 use super::KeysFor;
 use pigeon_engine::blocking::BlockingPool;
@@ -7,8 +8,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Salts that are remembered. All nodes of a cluster have the same verifier of this one, or two while keys change.
-const SALTS_MAX: usize = 16;
+/// Salts that are remembered. All nodes of a cluster have the same verifier of this one, or two while keys change; backends
+/// of other makers each have their own.
+const SALTS_MAX: usize = 64;
 
 struct Derived {
     salt: Vec<u8>,
@@ -33,6 +35,13 @@ pub fn keys_of(key: Arc<[u8]>, pool: BlockingPool) -> KeysFor {
                 .await
                 .ok()?;
             let mut derived = derived.borrow_mut();
+            // Somebody else may have asked meanwhile.
+            if derived
+                .iter()
+                .any(|derived| derived.salt == salt && derived.iterations == iterations)
+            {
+                return Some(keys);
+            }
             if derived.len() >= SALTS_MAX {
                 derived.remove(0);
             }

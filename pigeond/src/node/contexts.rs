@@ -9,6 +9,7 @@ use crate::status::Counter;
 use bytes::Bytes;
 use pigeon_datatree_cache::{CoreCopy, SlowingOptions};
 use pigeon_delivery::remote::Peers;
+use pigeon_delivery::remote::keys_of;
 use pigeon_engine::current_core;
 use pigeon_proto::network::NetworkSet;
 use pigeon_proto::sasl::Mechanisms;
@@ -63,13 +64,16 @@ impl Contexts {
             mechanisms: mechanisms(&shared.config),
         };
         let check = Authenticator::sharing(copy.clone(), shared.verification.clone(), SlowingOptions::default());
+        // One memory of derived keys, for sessions and for mail.
+        let keys = shared.cluster.as_ref();
+        let keys = keys.map(|cluster| keys_of(cluster.key.clone(), cluster.pool.clone()));
         Contexts {
             authenticate: Rc::new(CountedLogins {
                 check,
                 shared: shared.clone(),
             }),
-            redirector: redirector(&shared),
-            peers: mail::peers(&shared),
+            redirector: keys.clone().and_then(|keys| redirector(&shared, keys)),
+            peers: keys.and_then(|keys| mail::peers(&shared, keys)),
             shared,
             copy,
             drain,

@@ -10,7 +10,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use pigeon_datatree_cache::record::Server;
 use pigeon_datatree_cache::{Account, CoreCopy, Owner, Snapshot};
 use pigeon_delivery::remote::{
-    NodeIdentity, Peers, RemoteEnvelope, RemoteError, RemoteEvent, RemoteRecipient, RemoteTransfer, keys_of,
+    KeysFor, NodeIdentity, Peers, RemoteEnvelope, RemoteError, RemoteEvent, RemoteRecipient, RemoteTransfer,
 };
 use pigeon_engine::current_core;
 use pigeon_proto::smtp::RecipientRefusal;
@@ -36,7 +36,7 @@ enum Onward {
 }
 
 /// The other nodes, for mail from one core; of a node in a cluster.
-pub(super) fn peers(shared: &Arc<Shared>) -> Option<Peers> {
+pub(super) fn peers(shared: &Arc<Shared>, keys: KeysFor) -> Option<Peers> {
     let cluster = shared.cluster.as_ref()?;
     let counted = shared.clone();
     let count = move |event| {
@@ -52,7 +52,7 @@ pub(super) fn peers(shared: &Arc<Shared>) -> Option<Peers> {
     let identity = NodeIdentity {
         node: cluster.node.clone(),
         host_name: shared.config.hostname.clone(),
-        keys: keys_of(cluster.key.clone(), cluster.pool.clone()),
+        keys,
     };
     Some(Peers::new(identity, count))
 }

@@ -10,7 +10,7 @@ use pigeon_datatree_cache::record::Server;
 use pigeon_engine::current_core;
 use pigeon_engine::stream::Stream;
 use pigeon_proxy::Login;
-use pigeon_proxy::redirect::{RedirectEvent, Redirector};
+use pigeon_proxy::redirect::{KeysFor, RedirectEvent, Redirector};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, st
 }
 
 /// The redirector of this core, for a node in a cluster.
-pub(super) fn redirector(shared: &Arc<Shared>) -> Option<Rc<Redirector>> {
+pub(super) fn redirector(shared: &Arc<Shared>, keys: KeysFor) -> Option<Rc<Redirector>> {
     let cluster = shared.cluster.as_ref()?;
     let counted = shared.clone();
     let count = move |event| {
@@ -65,7 +65,7 @@ pub(super) fn redirector(shared: &Arc<Shared>) -> Option<Rc<Redirector>> {
     };
     Some(Rc::new(Redirector::new(
         &cluster.node,
-        cluster.key.clone(),
+        keys,
         cluster.pool.clone(),
         count,
     )))

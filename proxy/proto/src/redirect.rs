@@ -9,7 +9,9 @@ pub mod imap;
 pub mod pop3;
 pub mod received;
 
+use crate::pop3::{Line, LineBuffer};
 use crate::sasl::scram::client::{Challenge, Client, ClientKeys, Expected, ScramError};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Longest line of a backend before it lets us in. A guess; capabilities are the longest.
@@ -155,6 +157,33 @@ fn percent_decoded(text: &str) -> Option<String> {
     }
     let text = String::from_utf8(bytes).ok()?;
     (!text.chars().any(char::is_control)).then_some(text)
+}
+
+/// What the backend says up to the login, line by line: bounded in length and number.
+#[derive(Debug)]
+struct Lines {
+    buffer: LineBuffer,
+    left: usize,
+}
+
+impl Lines {
+    fn new() -> Lines {
+        Lines {
+            buffer: LineBuffer::new(LINE_BYTES_MAX),
+            left: LINES_MAX,
+        }
+    }
+
+    /// The next line off the front of `input`; `None` when it is used up. An event: beyond the bounds.
+    fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Result<Cow<'a, [u8]>, Event>> {
+        let line = self.buffer.next_line(input)?;
+        self.left = self.left.saturating_sub(1);
+        Some(match line {
+            _ if self.left == 0 => Err(garbage("many lines, and no answer to the login")),
+            Line::Complete(line) => Ok(line),
+            Line::TooLong | Line::Endless => Err(garbage("a line that is too long")),
+        })
+    }
 }
 
 /// The steps of SCRAM, the same in both protocols.

@@ -1,9 +1,6 @@
 //! The redirect of an IMAP login (RFC 3501; SASL-IR of RFC 4959; ID of RFC 2971; referrals of RFC 2221).
 
-use super::{
-    Answer, Event, LINE_BYTES_MAX, LINES_MAX, Outcome, Redirect, Referral, Scram, garbage, response_code, shown,
-};
-use crate::pop3::{Line, LineBuffer};
+use super::{Answer, Event, Lines, Outcome, Redirect, Referral, Scram, garbage, response_code, shown};
 use crate::sasl::scram::client::ClientKeys;
 
 /// Most bytes of untagged lines that are kept for the client.
@@ -15,8 +12,7 @@ pub struct ImapRedirect {
     redirect: Redirect,
     /// The backend is one of ours, or one that the configuration trusts with what is forwarded.
     forwards: bool,
-    lines: LineBuffer,
-    lines_left: usize,
+    lines: Lines,
     step: Step,
     scram: Scram,
     /// The first message is sent when the server asks for it: it does not know initial responses.
@@ -39,8 +35,7 @@ impl ImapRedirect {
             scram: Scram::new(&redirect),
             redirect,
             forwards,
-            lines: LineBuffer::new(LINE_BYTES_MAX),
-            lines_left: LINES_MAX,
+            lines: Lines::new(),
             step: Step::Greeting,
             waits_for_first: false,
             untagged: Vec::new(),
@@ -50,16 +45,12 @@ impl ImapRedirect {
     /// Takes bytes off the front of `input`, up to the next event; `None` when it is used up.
     pub fn take(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Option<Event> {
         loop {
-            let event = match self.lines.next_line(input)? {
-                Line::Complete(line) => self.line(&line, out),
-                Line::TooLong | Line::Endless => Some(garbage("a line that is too long")),
+            let event = match self.lines.next(input)? {
+                Ok(line) => self.line(&line, out),
+                Err(event) => Some(event),
             };
             if event.is_some() {
                 return event;
-            }
-            self.lines_left = self.lines_left.saturating_sub(1);
-            if self.lines_left == 0 {
-                return Some(garbage("many lines, and no answer to the login"));
             }
         }
     }

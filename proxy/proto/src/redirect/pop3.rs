@@ -1,9 +1,6 @@
 //! The redirect of a POP3 login (RFC 5034; XCLIENT as Dovecot has it, announced in the greeting).
 
-use super::{
-    Answer, Event, LINE_BYTES_MAX, LINES_MAX, Outcome, Redirect, Referral, Scram, garbage, response_code, shown,
-};
-use crate::pop3::{Line, LineBuffer};
+use super::{Answer, Event, Lines, Outcome, Redirect, Referral, Scram, garbage, response_code, shown};
 use crate::sasl::scram::client::ClientKeys;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,8 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 pub struct Pop3Redirect {
     redirect: Redirect,
     forwards: bool,
-    lines: LineBuffer,
-    lines_left: usize,
+    lines: Lines,
     step: Step,
     scram: Scram,
 }
@@ -34,8 +30,7 @@ impl Pop3Redirect {
             scram: Scram::new(&redirect),
             redirect,
             forwards,
-            lines: LineBuffer::new(LINE_BYTES_MAX),
-            lines_left: LINES_MAX,
+            lines: Lines::new(),
             step: Step::Greeting,
         }
     }
@@ -43,16 +38,12 @@ impl Pop3Redirect {
     /// Takes bytes off the front of `input`, up to the next event; `None` when it is used up.
     pub fn take(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Option<Event> {
         loop {
-            let event = match self.lines.next_line(input)? {
-                Line::Complete(line) => self.line(&line, out),
-                Line::TooLong | Line::Endless => Some(garbage("a line that is too long")),
+            let event = match self.lines.next(input)? {
+                Ok(line) => self.line(&line, out),
+                Err(event) => Some(event),
             };
             if event.is_some() {
                 return event;
-            }
-            self.lines_left = self.lines_left.saturating_sub(1);
-            if self.lines_left == 0 {
-                return Some(garbage("many lines, and no answer to the login"));
             }
         }
     }
