@@ -97,6 +97,10 @@ def wait_until(condition, seconds, what):
 class Node:
     """Starts at once; a context manager, or call `remove` at the end."""
 
+    # Where clients find it, and how they get there.
+    host = "127.0.0.1"
+    reach = staticmethod(contextlib.nullcontext)
+
     def __init__(self, directory=None, arguments=(), configure=None):
         """`configure(node)` is called between the first making of the directory and the start that counts."""
         self.temporary = None if directory else tempfile.mkdtemp(prefix="pigeonair-test-")
@@ -197,8 +201,10 @@ class Node:
         return wait_until(lambda: re.search(pattern, self.log()[after:]), seconds, f"{pattern!r} in the log")
 
     def status(self, path, method="GET"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port(STATUS), timeout=10)
+        connection = http.client.HTTPConnection(self.host, self.port(STATUS), timeout=10)
         try:
+            with self.reach():
+                connection.connect()
             connection.request(method, path)
             response = connection.getresponse()
             return response.status, response.read().decode(errors="replace")
@@ -239,4 +245,5 @@ class Node:
         return context
 
     def connect(self, standard, timeout=30):
-        return socket.create_connection(("127.0.0.1", self.port(standard)), timeout)
+        with self.reach():
+            return socket.create_connection((self.host, self.port(standard)), timeout)

@@ -13,13 +13,15 @@ poplib._MAXLINE = 100_000
 
 
 def imap(node, user=ALICE, password=PASSWORD):
-    connection = imaplib.IMAP4("127.0.0.1", node.port(IMAP), timeout=120)
+    with node.reach():
+        connection = imaplib.IMAP4(node.host, node.port(IMAP), timeout=120)
     connection.login(user, password)
     return connection
 
 
 def pop3(node, user=ALICE, password=PASSWORD):
-    connection = poplib.POP3("127.0.0.1", node.port(POP3), timeout=120)
+    with node.reach():
+        connection = poplib.POP3(node.host, node.port(POP3), timeout=120)
     connection.user(user)
     connection.pass_(password)
     return connection
