@@ -1,54 +1,31 @@
-"""A node in front of a real Dovecot: it logs in there as node, for the user, and says what it knows of the record."""
+"""A node in front of a real Dovecot: it logs in there as node, for the user, and says what it knows of the record; and it
+brings mail there by LMTP."""
 
-import os
 import secrets
 import unittest
 
-from harness import Node, scram
+from harness import Node
 from harness.dovecot import Dovecot
-from harness.mail import ALICE, BOB, digest, make, without_trace
-from harness.node import wait_until
-from harness.reading import imap, pop3
+from harness.foreign import in_front_of
+from harness.mail import ALICE, BOB, Refused, Smtp, digest, make, stuffed, without_trace
+from harness.node import LMTP, wait_until
+from harness.reading import compare, imap, messages, pop3
 
+CAROL, DAVE = "carol@example.org", "dave@example.org"
 QUOTA = 123_456 * 1024
 
 
 class DovecotBackend(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.key = secrets.token_hex(32)
-        cls.dovecot = Dovecot({"n1": cls.key})
+        key = secrets.token_hex(32)
+        cls.dovecot = Dovecot({"n1": key}, {BOB: QUOTA, CAROL: QUOTA, DAVE: 4_000})
         cls.addClassCleanup(cls.dovecot.remove)
-        cls.node = Node(configure=cls.configure)
+        # alice's mail is here, the others' is in Dovecot.
+        owners = {BOB: ("dovecot", f"mailQuotaSize: {QUOTA}\n"), CAROL: ("dovecot", ""), DAVE: ("dovecot", "")}
+        servers = {"dovecot": cls.dovecot.addresses()}
+        cls.node = Node(configure=in_front_of(key, servers, owners, ["carol", "dave"]))
         cls.addClassCleanup(cls.node.remove)
-
-    @classmethod
-    def configure(cls, node):
-        """alice's mail is here, bob's is in Dovecot."""
-        (node.directory / "cluster-key").write_text(cls.key)
-        (node.directory / "cluster-key").chmod(0o600)
-        with open(node.directory / "pigeon.toml", "a") as file:
-            file.write('\n[cluster]\nnode = "n1"\nkey_file = "cluster-key"\n')
-        ldif = node.directory / "users.ldif"
-        tree = ldif.read_text()
-        tree = tree.replace(f"mail: {ALICE}\n", f"mail: {ALICE}\nmailHost: n1\n")
-        tree = tree.replace(f"mail: {BOB}\n", f"mail: {BOB}\nmailHost: dovecot\nmailQuotaSize: {QUOTA}\n")
-        tree = tree.rstrip("\n") + f"""
-
-dn: cn=n1,dc=example,dc=org
-objectClass: pigeonServer
-cn: n1
-pigeonKey: {scram.verifier(cls.key)}
-
-dn: cn=dovecot,dc=example,dc=org
-objectClass: pigeonServer
-cn: dovecot
-pigeonPrivateAddress: imap://127.0.0.1:{cls.dovecot.imap}
-pigeonPrivateAddress: pop3://127.0.0.1:{cls.dovecot.pop3}
-"""
-        new = ldif.with_suffix(".new")
-        new.write_text(tree)
-        os.replace(new, ldif)
 
     def test_imap_and_pop3_show_what_dovecot_holds(self):
         message = make("in-dovecot", 300_000)
@@ -107,3 +84,63 @@ pigeonPrivateAddress: pop3://127.0.0.1:{cls.dovecot.pop3}
             self.assertGreater(self.node.metric("pigeon_backends_misconfigured_total"), before)
         finally:
             path.write_text(nodes)
+
+    def sent(self, message, recipients, parameters=""):
+        """The code."""
+        try:
+            with Smtp(self.node) as session:
+                session.deliver(message, recipients, parameters=parameters)
+                return 250
+        except Refused as refused:
+            return refused.code
+
+    def test_mail_comes_back_byte_for_byte(self):
+        dots = make("dots")[:-2] + b"\r\n.\r\n..\r\n.x\r\n\r\n.. ..\r\n.\r\n"
+        bytes_of_8_bits = make("eight") + "gr\u00fc\u00dfe \u2014 \u20ac\r\n".encode() * 50
+        large = make("large", 5 << 20)
+        for message, parameters in [
+            # Dovecot announces no SIZE: the parameter would end the transaction there.
+            (dots, f" SIZE={len(dots)}"),
+            (bytes_of_8_bits, f" BODY=8BITMIME SIZE={len(bytes_of_8_bits)}"),
+            (large, f" SIZE={len(large)} BODY=8BITMIME"),
+        ]:
+            self.assertEqual(self.sent(message, [BOB], parameters), 250)
+            held = [body for _, _, body in messages(self.node, BOB) if body.endswith(message)]
+            self.assertEqual(len(held), 1)
+
+    def test_several_recipients_there_and_here(self):
+        before = self.node.metric("pigeon_copies_elsewhere_total")
+        messages_sent = {f"several.{number}": make(f"several.{number}", 100_000) for number in range(5)}
+        for message in messages_sent.values():
+            self.assertEqual(self.sent(message, [ALICE, BOB, CAROL]), 250)
+        wanted = {name: digest(message) for name, message in messages_sent.items()}
+        for user in [ALICE, CAROL]:
+            self.assertEqual(compare(wanted, self.node, user), [])
+        self.assertEqual(self.node.metric("pigeon_copies_elsewhere_total") - before, 10)
+
+    def test_a_full_mailbox_there_is_told_and_costs_nobody_else_anything(self):
+        message = make("full", 50_000)
+        self.assertEqual(self.sent(message, [DAVE]), 552)
+        with Smtp(self.node, LMTP) as session:
+            session.command(f"MAIL FROM:<{BOB}>", 250)
+            for recipient in [CAROL, DAVE, ALICE]:
+                session.command(f"RCPT TO:<{recipient}>", 250)
+            session.command("DATA", 354)
+            session.send(stuffed(message) + b".\r\n")
+            answers = [session.reply() for _ in range(3)]
+        self.assertEqual([code for code, _ in answers], [250, 552, 250])
+        self.assertIn("5.2.2", answers[1][1])
+        for user in [CAROL, ALICE]:
+            self.assertEqual(len([body for _, _, body in messages(self.node, user) if body.endswith(message)]), 1)
+        # What fits is taken.
+        self.assertEqual(self.sent(make("fits", 500), [DAVE]), 250)
+
+    def test_binary_mail_is_not_for_dovecot(self):
+        message = make("binary")
+        with Smtp(self.node) as session:
+            session.command(f"MAIL FROM:<{BOB}> BODY=BINARYMIME", 250)
+            session.command(f"RCPT TO:<{CAROL}>", 250)
+            session.send(f"BDAT {len(message)} LAST")
+            session.send(message)
+            code, text = session.reply()
+        self.assertEqual((code, text[:5]), (554, "5.6.1"))

@@ -1,4 +1,4 @@
-"""A real Dovecot in a temporary directory, as a backend that nodes redirect to (docs/operating.md has its configuration)."""
+"""A real Dovecot in a temporary directory, as a backend that nodes redirect to and bring mail (docs/operating.md has its configuration)."""
 
 import pathlib
 import shutil
@@ -7,11 +7,11 @@ import subprocess
 import tempfile
 
 from . import leftovers
-from .needs import needs
+from .needs import missing, needs
 from .node import free_port, wait_until
 
 CONFIGURATION = """
-protocols = imap pop3
+protocols = imap pop3 lmtp
 listen = 127.0.0.1
 base_dir = {directory}/run
 log_path = {directory}/log
@@ -44,6 +44,14 @@ plugin {{
 protocol imap {{
   mail_plugins = quota imap_quota
 }}
+# Mail comes with an address and nothing else.
+protocol lmtp {{
+  userdb {{
+    driver = passwd-file
+    args = username_format=%u {directory}/users
+    default_fields = uid=mail gid=mail home={directory}/home/%u
+  }}
+}}
 namespace inbox {{
   inbox = yes
 }}
@@ -63,15 +71,22 @@ service pop3-login {{
     port = 0
   }}
 }}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+}}
 """
 
 
 class Dovecot:
-    """Starts at once; `keys`: of each node that may redirect."""
+    """Starts at once; `keys`: of each node that may redirect. `users`: to whom mail may come, and their quotas in bytes."""
 
-    def __init__(self, keys):
+    def __init__(self, keys, users=()):
         self.program = needs("dovecot")
         hasher = needs("doveadm")
+        if not pathlib.Path("/usr/lib/dovecot/lmtp").exists():
+            missing("Dovecot's lmtp")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pigeonair-dovecot-"))
         self.process = None
         leftovers.remember(self)
@@ -88,9 +103,12 @@ class Dovecot:
                                         check=True, timeout=60, text=True).stdout.strip()
                 lines.append(f"{node}:{hashed}\n")
             (self.directory / "nodes").write_text("".join(lines))
-            self.imap, self.pop3 = free_port(), free_port()
+            rule = "userdb_quota_rule=*:storage={}B"
+            (self.directory / "users").write_text(
+                "".join(f"{user}::::::: {rule.format(quota)}\n" for user, quota in dict(users).items()))
+            self.imap, self.pop3, self.lmtp = free_port(), free_port(), free_port()
             (self.directory / "dovecot.conf").write_text(
-                CONFIGURATION.format(directory=self.directory, imap=self.imap, pop3=self.pop3))
+                CONFIGURATION.format(directory=self.directory, imap=self.imap, pop3=self.pop3, lmtp=self.lmtp))
             self.process = subprocess.Popen([self.program, "-F", "-c", str(self.directory / "dovecot.conf")],
                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                             stderr=subprocess.DEVNULL, process_group=0)
@@ -98,6 +116,11 @@ class Dovecot:
         except BaseException:
             self.remove()
             raise
+
+    def addresses(self):
+        """For pigeonPrivateAddress."""
+        return [f"{protocol}://127.0.0.1:{port}"
+                for protocol, port in [("imap", self.imap), ("pop3", self.pop3), ("lmtp", self.lmtp)]]
 
     def log(self):
         path = self.directory / "log"
