@@ -12,6 +12,7 @@ mod bulk;
 mod copy;
 mod dn;
 mod entry;
+pub mod generalized_time;
 mod keyed;
 pub mod ldap;
 pub mod ldif;

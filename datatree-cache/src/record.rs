@@ -9,13 +9,17 @@ mod domain;
 mod forwarded;
 mod group;
 mod packed;
+mod private_address;
+mod server;
 
-pub use account::Account;
 pub(crate) use account::AccountFields;
-pub use cluster::{BackendProtocol, ModuleService, PrivateAddress, Server, Volume};
+pub use account::{Account, Previous};
+pub use cluster::{ModuleService, Volume};
 pub use domain::Domain;
 pub use forwarded::{FORWARDED_BYTES_MAX, ForwardedError};
 pub use group::{Group, Member};
+pub use private_address::{BackendProtocol, PrivateAddress};
+pub use server::{NodeState, Role, RoleSet, Server};
 
 use std::fmt;
 

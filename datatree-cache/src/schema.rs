@@ -28,6 +28,8 @@ pub enum Purpose {
     Node,
     /// Volume id.
     Volume,
+    /// Where the mail was before: a node, or a node and a volume.
+    PreviousNode,
     /// Home directory.
     HomeDirectory,
     /// Where copies are forwarded to.
@@ -50,6 +52,8 @@ pub enum Purpose {
     Status,
     /// Enabled services.
     Service,
+    /// Sessions that began before this time end.
+    SessionsSince,
     /// Delivery mode.
     DeliveryMode,
     /// Text of the automatic answer.
@@ -102,6 +106,10 @@ pub enum Purpose {
     NodeKey,
     /// A node's weight.
     Weight,
+    /// What a node is there for.
+    Role,
+    /// Whether a node is in use.
+    NodeState,
     /// Where a module runs.
     Location,
     /// Directory of a volume.
@@ -120,6 +128,7 @@ const DEFAULTS: &[(Purpose, &str, &[&str])] = &[
     (Purpose::LoginName, "login_name", &["uid"]),
     (Purpose::Node, "node", &["mailHost"]),
     (Purpose::Volume, "volume", &["mailMessageStore"]),
+    (Purpose::PreviousNode, "previous_node", &["pigeonPreviousHost"]),
     (Purpose::HomeDirectory, "home_directory", &["homeDirectory"]),
     (Purpose::Forward, "forward", &["mailForwardingAddress"]),
     (Purpose::Routing, "routing", &["mailRoutingAddress"]),
@@ -131,6 +140,7 @@ const DEFAULTS: &[(Purpose, &str, &[&str])] = &[
     (Purpose::SizeMax, "size_max", &["mailSizeMax"]),
     (Purpose::Status, "status", &["accountStatus"]),
     (Purpose::Service, "service", &["enabledService"]),
+    (Purpose::SessionsSince, "sessions_since", &["pigeonSessionsSince"]),
     (Purpose::DeliveryMode, "delivery_mode", &["deliveryMode"]),
     (Purpose::ReplyText, "reply_text", &["mailReplyText"]),
     (Purpose::Password, "password", &["userPassword"]),
@@ -169,6 +179,8 @@ const DEFAULTS: &[(Purpose, &str, &[&str])] = &[
     (Purpose::PrivateAddress, "private_address", &["pigeonPrivateAddress"]),
     (Purpose::NodeKey, "node_key", &["pigeonKey"]),
     (Purpose::Weight, "weight", &["pigeonWeight"]),
+    (Purpose::Role, "role", &["pigeonRole"]),
+    (Purpose::NodeState, "node_state", &["pigeonNodeState"]),
     (Purpose::Location, "location", &["pigeonLocation"]),
     (Purpose::Path, "path", &["pigeonPath"]),
 ];

@@ -395,7 +395,9 @@ impl Core {
     fn new(protocol: BackendProtocol, redirect: Redirect) -> Core {
         match protocol {
             BackendProtocol::Pop3 => Core::Pop3(Box::new(Pop3Redirect::new(redirect, true))),
-            BackendProtocol::Imap | BackendProtocol::Lmtp => Core::Imap(Box::new(ImapRedirect::new(redirect, true))),
+            BackendProtocol::Imap | BackendProtocol::Lmtp | BackendProtocol::Status => {
+                Core::Imap(Box::new(ImapRedirect::new(redirect, true)))
+            }
         }
     }
 

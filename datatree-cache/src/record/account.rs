@@ -24,6 +24,8 @@ mod tag {
     pub(super) const OTHER_VALUE: u8 = 15;
     pub(super) const QUOTA_BYTES: u8 = 16;
     pub(super) const QUOTA_MESSAGES: u8 = 17;
+    pub(super) const PREVIOUS: u8 = 18;
+    pub(super) const SESSIONS_SINCE: u8 = 19;
     /// Value of an attribute of [`super::COMMON_NAMES`]: this, and its place there.
     pub(super) const COMMON: u8 = 64;
 }
@@ -71,6 +73,22 @@ pub struct Account {
 /// With the two counts of its `Arc` and the allocator's word it fills 144 bytes.
 const _: () = assert!(size_of::<Account>() <= 120);
 
+/// Where an account's mail was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Previous<'a> {
+    /// An id that the server_map had then, and may have no longer.
+    pub node: &'a str,
+    /// The volume there, where it is said.
+    pub volume: Option<&'a str>,
+}
+
+impl fmt::Display for Previous<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.node)?;
+        self.volume.map_or(Ok(()), |volume| write!(f, "/{volume}"))
+    }
+}
+
 /// What an entry says of an account, before it is packed.
 #[derive(Default)]
 pub(crate) struct AccountFields {
@@ -80,6 +98,10 @@ pub(crate) struct AccountFields {
     pub(crate) login_names: Vec<String>,
     pub(crate) node: Option<String>,
     pub(crate) volume: Option<String>,
+    /// `NODE` or `NODE/VOLUME`.
+    pub(crate) previous: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) sessions_since: Option<u64>,
     pub(crate) home_directory: Option<String>,
     pub(crate) forward: Vec<String>,
     pub(crate) routing: Option<String>,
@@ -122,6 +144,7 @@ impl AccountFields {
             (tag::DN, Some(&self.dn)),
             (tag::NODE, self.node.as_ref()),
             (tag::VOLUME, self.volume.as_ref()),
+            (tag::PREVIOUS, self.previous.as_ref()),
             (tag::HOME_DIRECTORY, self.home_directory.as_ref()),
             (tag::ROUTING, self.routing.as_ref()),
             (tag::REPLY_TEXT, self.reply_text.as_ref()),
@@ -134,6 +157,7 @@ impl AccountFields {
             (tag::SIZE_MAX, self.message_size_max),
             (tag::QUOTA_BYTES, self.quota_bytes),
             (tag::QUOTA_MESSAGES, self.quota_messages),
+            (tag::SESSIONS_SINCE, self.sessions_since),
         ] {
             number.into_iter().for_each(|number| writer.number(tag, number));
         }
@@ -229,6 +253,28 @@ impl Account {
         self.packed
             .text(tag::VOLUME)
             .or_else(|| self.domain.as_deref().and_then(Domain::default_volume))
+    }
+
+    /// Where its mail was before, and may still be (pigeonPreviousHost).
+    pub fn previous(&self) -> Option<Previous<'_>> {
+        let text = self.packed.text(tag::PREVIOUS)?;
+        Some(match text.split_once('/') {
+            Some((node, volume)) => Previous {
+                node,
+                volume: Some(volume),
+            },
+            None => Previous {
+                node: text,
+                volume: None,
+            },
+        })
+    }
+
+    /// Its sessions that began before this time end (pigeonSessionsSince, its own or its domain's); milliseconds since the
+    /// Unix epoch.
+    pub fn sessions_since(&self) -> Option<u64> {
+        let own = self.packed.number(tag::SESSIONS_SINCE);
+        own.max(self.domain.as_deref().and_then(Domain::sessions_since))
     }
 
     /// homeDirectory, for Maildir volumes.

@@ -22,6 +22,7 @@ pub struct Domain {
     pub(crate) default_node: Option<String>,
     pub(crate) default_volume: Option<String>,
     pub(crate) accounts_max: Option<u64>,
+    pub(crate) sessions_since: Option<u64>,
     pub(crate) features: Vec<String>,
 }
 
@@ -104,6 +105,11 @@ impl Domain {
     /// How many accounts the domain may have; for tools that add accounts, the node itself does not enforce it.
     pub fn accounts_max(&self) -> Option<u64> {
         self.accounts_max
+    }
+
+    /// Sessions of its accounts that began before this time end; milliseconds since the Unix epoch.
+    pub fn sessions_since(&self) -> Option<u64> {
+        self.sessions_since
     }
 
     /// Features that are switched on for the domain, in lower case.

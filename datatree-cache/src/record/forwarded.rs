@@ -44,6 +44,7 @@ impl Account {
         let pairs = [
             ("id", Some(self.id().to_string())),
             ("volume", self.volume().map(str::to_owned)),
+            ("previous", self.previous().map(|previous| previous.to_string())),
             ("quota", Some(quota.bytes.unwrap_or(0).to_string())),
             ("count", Some(quota.messages.unwrap_or(0).to_string())),
             ("size", Some(self.message_size_max().unwrap_or(0).to_string())),
@@ -78,6 +79,7 @@ impl Account {
                     id = Some(AccountUuid(uuid.into_bytes()));
                 }
                 "volume" => fields.volume = Some(value.to_owned()),
+                "previous" => fields.previous = Some(value.to_owned()),
                 "quota" => fields.quota_bytes = Some(number()?),
                 "count" => fields.quota_messages = Some(number()?),
                 "size" => fields.message_size_max = Some(number()?),
@@ -120,7 +122,8 @@ mod tests {
             "dn: dc=example,dc=org\nobjectClass: pigeonDomain\nassociatedDomain: example.org\n\
              pigeonDefaultQuotaSize: 1000\npigeonDefaultVolume: v1\npigeonDefaultService: imap\n\n\
              dn: uid=alice,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: alice\nmail: alice@example.org\n\
-             entryUUID: 11111111-1111-4111-8111-111111111111\nmailQuotaCount: 7\n",
+             entryUUID: 11111111-1111-4111-8111-111111111111\nmailQuotaCount: 7\n\
+             pigeonPreviousHost: n1/v9\n",
         )
         .unwrap();
         let alice = snapshot.login("alice").unwrap();
@@ -130,6 +133,8 @@ mod tests {
         assert_eq!(there.id(), alice.id());
         assert_eq!(there.quota(), alice.quota());
         assert_eq!(there.volume(), Some("v1"));
+        assert_eq!(there.previous(), alice.previous());
+        assert_eq!(there.previous().and_then(|previous| previous.volume), Some("v9"));
         assert_eq!(there.message_size_max(), None);
         assert_eq!(there.services(), alice.services());
         assert_eq!(there.generation(), alice.generation());

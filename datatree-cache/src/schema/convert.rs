@@ -13,7 +13,8 @@ use crate::entry::Entry;
 use crate::mistake::{Mistake, Mistakes};
 use crate::password;
 use crate::record::{
-    Account, AccountFields, AccountStatus, AccountUuid, Domain, Group, ModuleService, Quota, Server, ServiceSet, Volume,
+    Account, AccountFields, AccountStatus, AccountUuid, Domain, Group, ModuleService, Quota, RoleSet, Server,
+    ServiceSet, Volume,
 };
 use reader::Reader;
 use std::sync::Arc;
@@ -185,6 +186,8 @@ impl Reader<'_, '_> {
             login_names: self.all(Purpose::LoginName, values::login_name),
             node: self.one(Purpose::Node, |text| values::component(text, "the id of a node")),
             volume: self.one(Purpose::Volume, |text| values::component(text, "the id of a volume")),
+            previous: self.one(Purpose::PreviousNode, values::previous_node),
+            sessions_since: self.one(Purpose::SessionsSince, values::time),
             home_directory: self.one(Purpose::HomeDirectory, values::path),
             forward: self.all(Purpose::Forward, values::address),
             routing: self.one(Purpose::Routing, values::address),
@@ -319,6 +322,7 @@ impl Reader<'_, '_> {
                 values::component(text, "the id of a volume")
             }),
             accounts_max: self.one(Purpose::AccountsMax, number),
+            sessions_since: self.one(Purpose::SessionsSince, values::time),
             features: self.all(Purpose::Feature, |text| Ok(text.to_ascii_lowercase())),
         };
         name.map(|_| domain)
@@ -370,8 +374,19 @@ impl Reader<'_, '_> {
             private_addresses: self.all(Purpose::PrivateAddress, values::private_address),
             keys: self.all(Purpose::NodeKey, values::node_key),
             weight: weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+            roles: self.roles(),
+            state: self.one(Purpose::NodeState, values::node_state).unwrap_or_default(),
         };
         name.map(|_| server)
+    }
+
+    fn roles(&mut self) -> RoleSet {
+        let said = self.values(Purpose::Role).next().is_some();
+        let roles = self.all(Purpose::Role, values::role);
+        match said {
+            true => roles.into_iter().fold(RoleSet::NONE, RoleSet::with),
+            false => RoleSet::ALL,
+        }
     }
 
     fn module_service(&mut self, id: AccountUuid) -> Option<ModuleService> {

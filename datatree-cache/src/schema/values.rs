@@ -1,7 +1,8 @@
 //! Reading single attribute values. Every mistake says what was found and what was expected, and at which byte.
 
 use crate::address::{Address, canonical_domain};
-use crate::record::{AccountStatus, DeliveryMode, PrivateAddress, Service};
+use crate::generalized_time;
+use crate::record::{AccountStatus, DeliveryMode, NodeState, PrivateAddress, Role, Service};
 
 /// What is wrong with a value, and at which byte of it.
 pub(crate) struct ValueError {
@@ -227,6 +228,43 @@ pub(crate) fn private_address(text: &str) -> ValueResult<PrivateAddress> {
     text.parse().or_else(|what| expected(0, what, text))
 }
 
+/// pigeonRole, one value of it.
+pub(crate) fn role(text: &str) -> ValueResult<Role> {
+    let found = Role::ALL
+        .into_iter()
+        .find(|role| role.name().eq_ignore_ascii_case(text));
+    found.map_or_else(|| expected(0, "mx, submission, proxy or store", text), Ok)
+}
+
+/// pigeonNodeState.
+pub(crate) fn node_state(text: &str) -> ValueResult<NodeState> {
+    let found = NodeState::ALL
+        .into_iter()
+        .find(|state| state.name().eq_ignore_ascii_case(text));
+    found.map_or_else(|| expected(0, "up, draining or down", text), Ok)
+}
+
+/// pigeonPreviousHost: a node, or a node and a volume.
+pub(crate) fn previous_node(text: &str) -> ValueResult<String> {
+    let (node, volume) = match text.split_once('/') {
+        Some((node, volume)) => (node, Some(volume)),
+        None => (text, None),
+    };
+    component(node, "the id of a node, or of a node and a volume as in n1/main,")?;
+    if let Some(volume) = volume {
+        component(volume, "the id of a volume").map_err(|error| ValueError {
+            at: error.at + node.len() + 1,
+            ..error
+        })?;
+    }
+    Ok(text.to_owned())
+}
+
+/// pigeonSessionsSince: milliseconds since the Unix epoch.
+pub(crate) fn time(text: &str) -> ValueResult<u64> {
+    generalized_time::parse(text).map_or_else(|at| expected(at, "a time since 1970 like 20261122101500Z", text), Ok)
+}
+
 /// The verifier of a node's key; it is not shown.
 pub(crate) fn node_key(text: &str) -> ValueResult<String> {
     match crate::password::scram_verifier(text) {
@@ -316,6 +354,22 @@ mod tests {
             Ok(0x59),
         );
         check(uuid("597ae2f616a6102798f4d28b5365dc14"), Err((0, "UUID")));
+    }
+
+    #[test]
+    fn of_nodes() {
+        check(role("MX"), Ok(Role::Mx));
+        check(role("smtp"), Err((0, "mx, submission, proxy or store, found \"smtp\"")));
+        check(node_state("Draining"), Ok(NodeState::Draining));
+        check(node_state("off"), Err((0, "up, draining or down, found \"off\"")));
+        check(previous_node("n1"), Ok("n1".into()));
+        check(previous_node("n1/main"), Ok("n1/main".into()));
+        check(previous_node("n1/"), Err((3, "the id of a volume")));
+        check(previous_node("/main"), Err((0, "as in n1/main")));
+        check(previous_node("n1/a/b"), Err((4, "the id of a volume")));
+        check(time("20261122101500Z"), Ok(1_795_342_500_000));
+        check(time("now"), Err((0, "a time since 1970")));
+        check(time("20261122101560"), Err((14, "a time since 1970")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whose an account is: this node's, another one's, or nobody's that is known.
 
 use super::Snapshot;
-use crate::record::{Account, Server};
+use crate::record::{Account, Role, Server};
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,12 +24,15 @@ pub enum NoOwner {
     UnknownNode(String),
     /// It names none, and there are several.
     Unnamed,
+    /// It names a node that keeps no mail.
+    NotAStore(String),
 }
 
 impl fmt::Display for NoOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NoOwner::UnknownNode(name) => write!(f, "its node {name:?} is not in the server_map"),
+            NoOwner::NotAStore(name) => write!(f, "its node {name:?} has not the role store"),
             NoOwner::Unnamed => f.write_str("it names no node, and the server_map has several"),
         }
     }
@@ -41,15 +44,17 @@ impl Snapshot {
         let Some(this) = node else {
             return Owner::Here;
         };
-        match account.node() {
-            Some(named) if named == this => Owner::Here,
-            Some(named) => match self.server(named) {
-                Some(server) => Owner::Node(Arc::clone(server)),
-                None => Owner::Nowhere(NoOwner::UnknownNode(named.to_owned())),
-            },
+        let named = match account.node() {
+            Some(named) => named,
             // As long as there is nobody else: the first node of what may become a cluster.
-            None if self.servers().all(|server| server.name() == this) => Owner::Here,
-            None => Owner::Nowhere(NoOwner::Unnamed),
+            None if self.servers().all(|server| server.name() == this) => this,
+            None => return Owner::Nowhere(NoOwner::Unnamed),
+        };
+        match self.server(named) {
+            Some(server) if !server.has_role(Role::Store) => Owner::Nowhere(NoOwner::NotAStore(named.to_owned())),
+            _ if named == this => Owner::Here,
+            Some(server) => Owner::Node(Arc::clone(server)),
+            None => Owner::Nowhere(NoOwner::UnknownNode(named.to_owned())),
         }
     }
 }
@@ -61,7 +66,12 @@ mod tests {
     fn tree(accounts: &str, nodes: &[&str]) -> Snapshot {
         let mut text = "dn: dc=example,dc=org\nobjectClass: pigeonDomain\nassociatedDomain: example.org\n\n".to_owned();
         for node in nodes {
-            text += &format!("dn: cn={node},dc=example,dc=org\nobjectClass: pigeonServer\ncn: {node}\n\n");
+            let (name, roles) = node.split_once(' ').unwrap_or((node, "mx store"));
+            text += &format!("dn: cn={name},dc=example,dc=org\nobjectClass: pigeonServer\ncn: {name}\n");
+            for role in roles.split(' ') {
+                text += &format!("pigeonRole: {role}\n");
+            }
+            text += "\n";
         }
         text += &format!(
             "dn: uid=alice,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: alice\nmail: alice@example.org\n{accounts}\n"
@@ -95,6 +105,12 @@ mod tests {
             "it names no node, and the server_map has several"
         );
         assert_eq!(owner(&tree("", &[]), Some("n1")), "here");
+        let no_store = "its node \"n2\" has not the role store";
+        let front = tree("mailHost: n2\n", &["n1", "n2 proxy"]);
+        assert_eq!(owner(&front, Some("n1")), no_store);
+        assert_eq!(owner(&front, Some("n2")), no_store);
+        assert_eq!(owner(&tree("", &["n2 mx"]), Some("n2")), no_store);
+        assert_eq!(owner(&front, None), "here");
         // Without a server_map any name will do.
         let unknown = tree("mailHost: n9\n", &[]);
         assert_eq!(owner(&unknown, Some("n1")), "its node \"n9\" is not in the server_map");

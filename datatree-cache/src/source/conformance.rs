@@ -1,8 +1,8 @@
 //! What is expected of every source, in code. Tests call [`run`] with a [`Fixture`] for each kind of source.
 
 use super::{DataTree, Event, Health, Loaded};
-use crate::record::{AccountStatus, Service};
-use crate::snapshot::{CopyState, Difference, Recipient, Snapshot};
+use crate::record::{AccountStatus, BackendProtocol, NodeState, Role, Service};
+use crate::snapshot::{CopyState, Difference, NoOwner, Owner, Recipient, Snapshot};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,6 +197,9 @@ pub fn run(fixture: &mut dyn Fixture) {
             .is_some_and(|account| account.status() == AccountStatus::Active)
     });
 
+    nodes(&mut run, &format!("{DOMAIN}{bob_disabled}{renamed}"));
+    run.fixture.hold(&format!("{DOMAIN}{alice}{bob_disabled}{renamed}"));
+    run.until("no nodes", |now| now.servers().count() == 0);
     wrong_records(&mut run, &alice, &bob_disabled, &renamed);
 
     // Asked for, it is read again though nothing changed; told to stop, it stops.
@@ -209,6 +212,54 @@ pub fn run(fixture: &mut dyn Fixture) {
         run.source.watch(&run.current, Duration::from_secs(3600)),
         Event::Stopped
     ));
+}
+
+/// What the server_map says of a node, and where an account was before: each change is told. `others` are held beside it.
+fn nodes(run: &mut Run<'_>, others: &str) {
+    let node = |more: &str| {
+        format!(
+            "dn: cn=n1,dc=example,dc=org\nobjectClass: top\nobjectClass: device\nobjectClass: pigeonServer\ncn: n1\n\
+             pigeonPrivateAddress: 10.0.0.1\npigeonPrivateAddress: status://10.0.0.1:2081\n{more}\
+             entryUUID: 00000000-0000-4000-8000-000000000003\n\n"
+        )
+    };
+    let alice = account(
+        1,
+        "alice",
+        "mailHost: n1\npigeonPreviousHost: n0/old\npigeonSessionsSince: 20261122101500.25Z\n",
+    );
+    run.fixture.hold(&format!("{others}{}{alice}", node("")));
+    let server = |now: &Snapshot| now.server("n1").cloned();
+    run.until("a node", |now| {
+        server(now).is_some() && now.login("alice").is_some_and(|alice| alice.node().is_some())
+    });
+    let is = server(&run.current).expect("it is there");
+    assert!(is.state() == NodeState::Up && is.has_role(Role::Mx) && is.has_role(Role::Store));
+    let status: Vec<_> = is.backends(BackendProtocol::Status).collect();
+    assert_eq!(status, [("10.0.0.1", 2080), ("10.0.0.1", 2081)]);
+    let alice_now = run.current.login("alice").expect("she is there");
+    let previous = alice_now.previous().map(|previous| previous.to_string());
+    assert_eq!(previous.as_deref(), Some("n0/old"));
+    assert_eq!(alice_now.sessions_since(), Some(1_795_342_500_250));
+
+    let front = node("pigeonRole: mx\npigeonRole: proxy\npigeonNodeState: draining\n");
+    run.fixture.hold(&format!("{others}{front}{alice}"));
+    run.until("another role", |now| {
+        server(now).is_some_and(|server| server.state() == NodeState::Draining && !server.has_role(Role::Store))
+    });
+    let alice_now = run.current.login("alice").expect("she is there");
+    let owner = run.current.owner_of(alice_now, Some("n2"));
+    assert_eq!(owner, Owner::Nowhere(NoOwner::NotAStore("n1".to_owned())));
+
+    let later = alice.replace("1015", "1115");
+    run.fixture
+        .hold(&format!("{others}{}{later}", node("pigeonNodeState: down\n")));
+    run.until("a node that is down", |now| {
+        server(now).is_some_and(|server| server.state() == NodeState::Down && server.has_role(Role::Store))
+            && now
+                .login("alice")
+                .is_some_and(|alice| alice.sessions_since() == Some(1_795_346_100_250))
+    });
 }
 
 /// Two owners of an address and a quota of -1: the last good data stays in force, and it is told.

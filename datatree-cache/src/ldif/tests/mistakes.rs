@@ -116,6 +116,30 @@ fn mistakes_of_meaning() {
             "dn: cn=g\nmail: g@x.example\ndnmember: nobody\n",
             &[("7:17", "expected =")],
         ),
+        (
+            "dn: uid=a\nmail: a@x.example\npigeonSessionsSince: yesterday\n",
+            &[("7:22", "a time since 1970 like 20261122101500Z, found \"yesterday\"")],
+        ),
+        (
+            "dn: uid=a\nmail: a@x.example\npigeonPreviousHost: n1/a/b\n",
+            &[("7:25", "the id of a volume")],
+        ),
+        (
+            "dn: cn=n\nobjectClass: pigeonServer\ncn: n\npigeonRole: mx\npigeonRole: smtp\n",
+            &[("9:13", "mx, submission, proxy or store, found \"smtp\"")],
+        ),
+        (
+            "dn: cn=n\nobjectClass: pigeonServer\ncn: n\npigeonNodeState: off\n",
+            &[("8:18", "up, draining or down, found \"off\"")],
+        ),
+        (
+            "dn: cn=n\nobjectClass: pigeonServer\ncn: n\npigeonNodeState: up\npigeonNodeState: down\n",
+            &[("9:18", "expected one value")],
+        ),
+        (
+            "dn: cn=n\nobjectClass: pigeonServer\ncn: n\npigeonPrivateAddress: http://10.0.0.1\n",
+            &[("8:23", "lmtp:// or status://")],
+        ),
         // Two owners, by whatever spelling; told at the second.
         (
             "dn: uid=a\nmail: a@x.example\n\ndn: uid=b\nmail: b@x.example\nmailAlternateAddress: \"A\"@X.example\n",

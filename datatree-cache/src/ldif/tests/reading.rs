@@ -1,6 +1,7 @@
 //! What the parser allows, the golden tree, and what the map decides.
 
 use super::*;
+use crate::record::{NodeState, Role};
 
 #[test]
 fn liberties() {
@@ -64,8 +65,11 @@ fn the_whole_schema_is_read() {
         ["mail.example.org", "192.0.2.10"]
     );
     let private: Vec<String> = server.private_addresses().map(ToString::to_string).collect();
-    assert_eq!(private, ["2001:db8::10"]);
+    assert_eq!(private, ["2001:db8::10", "status://[2001:db8::10]:2081"]);
     assert!(server.keys().all(|key| key.ends_with("l2dU=")) && server.weight() == 3);
+    assert_eq!(format!("{:?}", server.roles()), "{\"mx\", \"store\"}");
+    assert!(server.has_role(Role::Store) && !server.has_role(Role::Proxy));
+    assert_eq!(server.state(), NodeState::Draining);
     let volume = tree.volume("fast").expect("it is there");
     assert_eq!((volume.node(), volume.path()), (Some("node1"), Some("/srv/mail/fast")));
     assert_eq!(tree.volumes().count(), 2);
@@ -91,6 +95,9 @@ fn the_whole_schema_is_read() {
         (alice.node(), alice.volume(), alice.home_directory()),
         (Some("node1"), Some("slow"), Some("/home/alice"))
     );
+    let previous = alice.previous().map(|previous| (previous.node, previous.volume));
+    assert_eq!(previous, Some(("node0", Some("old"))));
+    assert_eq!(alice.sessions_since(), Some(1_795_342_500_500));
     assert_eq!((alice.uid_number(), alice.gid_number()), (Some(1001), Some(100)));
     assert_eq!(
         alice.forward_addresses().collect::<Vec<_>>(),
@@ -129,6 +136,7 @@ fn the_whole_schema_is_read() {
         (bob.node(), bob.volume(), bob.message_size_max()),
         (Some("node1"), Some("fast"), Some(1_000_000))
     );
+    assert_eq!((bob.previous(), bob.sessions_since()), (None, Some(1_795_342_500_000)));
     // Python: uuid.uuid5(uuid.NAMESPACE_X500, 'uid=bob,ou=people,dc=example,dc=org')
     assert_eq!(bob.id().to_string(), "af9c017a-4621-5163-a6e8-f6988e07c5e9");
 
