@@ -59,14 +59,17 @@ impl Teller {
 fn end_sessions(changed: &HashSet<AccountUuid>) {
     let Some(node) = node() else { return };
     let snapshot = node.copy.snapshot();
-    let ended = node.end_sessions_of(changed, |service, record| may_go_on(&snapshot, service, record));
+    let ended = node.end_sessions_of(changed, |service, record, began| {
+        may_go_on(&snapshot, service, record, began)
+    });
     if ended > 0 {
         tracing::info!(sessions = ended, "sessions end: control data changed");
     }
 }
 
-/// Whether a session that was let in by `record` may go on with what is in force.
-pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Account>) -> bool {
+/// Whether a session that was let in by `record`, at `began` (milliseconds since the Unix epoch), may go on with what is in
+/// force.
+pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Account>, began: u64) -> bool {
     let Some(current) = snapshot.account(record.id()) else {
         // A backend may have no control data: the node that redirected has, and ends the session.
         return service.is_backend();
@@ -75,10 +78,13 @@ pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Acco
         return true;
     }
     if service.is_backend() {
-        // What was forwarded holds no secrets, and its node is this one.
+        // What was forwarded holds no secrets, and its node is this one. Who is told to log in again, the other node ends.
         return current.may(used(service)) && current.volume() == record.volume();
     }
+    // A time that was there at the login was known then: a clock that is behind ends no session twice.
+    let sent_away = current.sessions_since() != record.sessions_since() && current.sessions_since() > Some(began);
     current.may(used(service))
+        && !sent_away
         && current.secrets().eq(record.secrets())
         && current.node() == record.node()
         && current.volume() == record.volume()
@@ -99,6 +105,9 @@ fn used(service: Service) -> control_data::Service {
 mod tests {
     use super::*;
 
+    /// 2026-11-22 10:15:00 UTC.
+    const BEGAN: u64 = 1_795_342_500_000;
+
     fn tree(more: &str) -> Snapshot {
         Snapshot::from_ldif(&format!(
             "dn: dc=x\nobjectClass: pigeonDomain\nassociatedDomain: x.example\n\n\
@@ -111,9 +120,9 @@ mod tests {
     fn what_ends_a_session_and_what_does_not() {
         let before = tree("userPassword: {CLEARTEXT}one\n");
         let record = before.login("a").expect("it is there");
-        let goes_on = |more: &str| may_go_on(&tree(more), Service::Imap, record);
+        let goes_on = |more: &str| may_go_on(&tree(more), Service::Imap, record, BEGAN);
         let same = "userPassword: {CLEARTEXT}one\n";
-        assert!(may_go_on(&before, Service::Imap, record));
+        assert!(may_go_on(&before, Service::Imap, record, BEGAN));
         assert!(goes_on(same));
         assert!(goes_on(&format!(
             "{same}mailQuotaSize: 7\nmailAlternateAddress: b@x.example\n"
@@ -129,6 +138,22 @@ mod tests {
         ] {
             assert!(!goes_on(more), "{more}");
         }
-        assert!(!may_go_on(&Snapshot::empty(), Service::Imap, record));
+        assert!(!may_go_on(&Snapshot::empty(), Service::Imap, record, BEGAN));
+    }
+    #[test]
+    fn who_is_told_to_log_in_again_is_told_once() {
+        let since = |time: &str| tree(&format!("pigeonSessionsSince: {time}\n"));
+        let before = tree("");
+        let record = before.login("a").expect("it is there");
+        assert!(may_go_on(&since("20261122101459Z"), Service::Imap, record, BEGAN));
+        assert!(may_go_on(&since("20261122101500Z"), Service::Imap, record, BEGAN));
+        assert!(!may_go_on(&since("20261122101500.001Z"), Service::Imap, record, BEGAN));
+        // It logged in when that time, of a clock that is ahead, was said already.
+        let after = since("20261122101600Z");
+        let record = after.login("a").expect("it is there");
+        let other = tree("pigeonSessionsSince: 20261122101600Z\nmailQuotaSize: 7\n");
+        assert!(may_go_on(&other, Service::Imap, record, BEGAN));
+        assert!(may_go_on(&tree(""), Service::Imap, record, BEGAN));
+        assert!(!may_go_on(&since("20261122101700Z"), Service::Imap, record, BEGAN));
     }
 }

@@ -44,8 +44,17 @@ struct Session {
     task: Option<Task<()>>,
     /// How a session that has logged in is told to end.
     end: Option<Weak<SessionEnd>>,
-    /// What let it in, once it has logged in.
-    record: Option<(Service, Arc<Account>)>,
+    /// Once it has logged in.
+    login: Option<Box<LoggedIn>>,
+}
+
+/// Of a session that has logged in.
+struct LoggedIn {
+    service: Service,
+    /// What let it in.
+    record: Arc<Account>,
+    /// Since when it is on this core: milliseconds since the Unix epoch.
+    began: u64,
 }
 
 thread_local! {
@@ -147,12 +156,17 @@ impl CoreNode {
         if self.drain.has_begun() {
             end.end(EndReason::Draining);
         }
-        if !may_go_on(&self.copy.snapshot(), service, record) {
+        // It logged in some time ago, on another core perhaps: whatever has changed since counts.
+        if !may_go_on(&self.copy.snapshot(), service, record, 0) {
             end.end(EndReason::AccessEnded);
         }
         if let Some(session) = self.sessions.borrow_mut().get_mut(key.0) {
             session.end = Some(Rc::downgrade(&end));
-            session.record = Some((service, record.clone()));
+            session.login = Some(Box::new(LoggedIn {
+                service,
+                record: record.clone(),
+                began: u64::try_from(pigeon_engine::unix_time().as_millis()).unwrap_or(u64::MAX),
+            }));
         }
         end
     }
@@ -161,13 +175,13 @@ impl CoreNode {
     pub(super) fn end_sessions_of(
         &self,
         accounts: &HashSet<AccountUuid>,
-        may_go_on: impl Fn(Service, &Arc<Account>) -> bool,
+        may_go_on: impl Fn(Service, &Arc<Account>, u64) -> bool,
     ) -> usize {
         let mut ends = Vec::new();
         for (_, session) in self.sessions.borrow().iter() {
-            if let Some((service, record)) = &session.record
-                && accounts.contains(&record.id())
-                && !may_go_on(*service, record)
+            if let Some(login) = &session.login
+                && accounts.contains(&login.record.id())
+                && !may_go_on(login.service, &login.record, login.began)
             {
                 ends.extend(session.end.as_ref().and_then(Weak::upgrade));
             }
