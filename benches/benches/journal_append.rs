@@ -265,6 +265,7 @@ async fn deliver(volume: &Volume, account: AccountId, message: Bytes) {
         internal_date: 1_700_000_000,
         create_mailbox: false,
         prepend: Bytes::new(),
+        key: None,
     };
     for result in volume.deliver(body, vec![delivery]).await {
         result.expect("delivered");

@@ -408,6 +408,7 @@ pub(crate) async fn deliver_finished(
             internal_date: recipient.internal_date,
             create_mailbox: false,
             prepend: recipient.prepend,
+            key: None,
         })
         .collect();
     store

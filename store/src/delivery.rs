@@ -1,14 +1,17 @@
-//! Delivering a finished body to accounts: stored once, put into a mailbox of each.
+//! Delivering a finished body to accounts: stored once, put into a mailbox of each. A delivery that comes again under the same
+//! key is answered as the first one, and not stored again.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use pigeon_store_format::{AccountId, Flags, MailboxId, ModSeq, Uid, UidValidity};
+use pigeon_store_format::{AccountId, Flags, KeyUse, MailboxId, MessageKey, ModSeq, Uid, UidValidity};
 
+use crate::account::keys::KeyState;
 use crate::account::{Limits, Usage};
 use crate::journal::outcome::Durable;
 use crate::mailbox::Planned;
 use crate::volume::VolumeInner;
+use crate::volume::counters::add;
 use crate::{Account, FinishedBody, Mailbox, StoreError};
 
 /// One recipient of a body.
@@ -31,6 +34,25 @@ pub struct Delivery {
     /// Bytes for this recipient alone, put in front of the shared body, whole header lines; may be empty, at most
     /// `options::PREPEND_BYTES_MAX`.
     pub prepend: Bytes,
+    /// Names this copy: when the account got one under the same key within 24 hours (by the internal dates of what comes with
+    /// keys; of the last `KEYS_MAX` at most), nothing is stored.
+    pub key: Option<MessageKey>,
+}
+
+impl Delivery {
+    fn key_use(&self) -> Option<KeyUse> {
+        let at = self.internal_date;
+        self.key.map(|key| KeyUse { key, at })
+    }
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It has its place.
+    Stored(Appended),
+    /// The account had it already: its key is known.
+    Known,
 }
 
 /// Where a message came to be.
@@ -46,6 +68,12 @@ pub struct Appended {
     pub mod_seq: ModSeq,
 }
 
+/// What is known of a delivery before anything is written.
+enum Acceptance {
+    Mailbox(Mailbox),
+    Known,
+}
+
 /// A delivery that has its place.
 struct Accepted {
     /// Among the deliveries.
@@ -58,13 +86,14 @@ impl VolumeInner {
         self: &Rc<Self>,
         body: FinishedBody,
         to: Vec<Delivery>,
-    ) -> Vec<Result<Appended, StoreError>> {
-        let mut results: Vec<Option<Result<Appended, StoreError>>> = to.iter().map(|_| None).collect();
+    ) -> Vec<Result<Delivered, StoreError>> {
+        let mut results: Vec<Option<Result<Delivered, StoreError>>> = to.iter().map(|_| None).collect();
         // Who cannot have it is told before anything is written.
         let mut accepted = Vec::with_capacity(to.len());
         for (index, delivery) in to.iter().enumerate() {
             match self.accept(delivery, body.info().size).await {
-                Ok(mailbox) => accepted.push(Accepted { index, mailbox }),
+                Ok(Acceptance::Mailbox(mailbox)) => accepted.push(Accepted { index, mailbox }),
+                Ok(Acceptance::Known) => results[index] = Some(Ok(self.known())),
                 Err(error) => results[index] = Some(Err(error)),
             }
         }
@@ -91,9 +120,9 @@ impl VolumeInner {
         body: Rc<crate::body::PlacedBody>,
         to: &[Delivery],
         accepted: Vec<Accepted>,
-        results: &mut [Option<Result<Appended, StoreError>>],
+        results: &mut [Option<Result<Delivered, StoreError>>],
     ) {
-        let mut under_way: Vec<(usize, Durable, Appended)> = Vec::with_capacity(accepted.len());
+        let mut under_way: Vec<(usize, Durable, Option<Appended>)> = Vec::with_capacity(accepted.len());
         for (entry, Accepted { index, mailbox }) in accepted.into_iter().enumerate() {
             let delivery = &to[index];
             let planned = Planned {
@@ -103,26 +132,31 @@ impl VolumeInner {
                 keywords: delivery.keywords.clone(),
                 internal_date: delivery.internal_date,
             };
+            let key = delivery.key_use();
             match mailbox
-                .push_planned(std::slice::from_ref(&planned), delivery.limits)
+                .push_planned(std::slice::from_ref(&planned), delivery.limits, key)
                 .await
             {
-                Ok((durable, appended)) => match appended.into_iter().next() {
-                    Some(appended) => under_way.push((index, durable, appended)),
-                    None => results[index] = Some(Err(StoreError::MessageGone)),
-                },
+                Ok((durable, appended)) => under_way.push((index, durable, appended.into_iter().next())),
                 Err(error) => results[index] = Some(Err(error)),
             }
         }
         for (index, durable, appended) in under_way {
-            results[index] = Some(durable.await.map(|()| appended));
+            let durable = durable.await;
+            results[index] = Some(durable.map(|()| appended.map_or_else(|| self.known(), Delivered::Stored)));
         }
         // Until here compaction leaves the body's segments alone.
         drop(body);
     }
 
+    /// Counts a delivery that the account had already.
+    fn known(&self) -> Delivered {
+        add(&self.counters.duplicates, 1);
+        Delivered::Known
+    }
+
     /// The mailbox that a delivery goes to, if it may.
-    async fn accept(self: &Rc<Self>, delivery: &Delivery, size: u64) -> Result<Mailbox, StoreError> {
+    async fn accept(self: &Rc<Self>, delivery: &Delivery, size: u64) -> Result<Acceptance, StoreError> {
         let cell = self.account(delivery.account).await?;
         let account = Account {
             volume: self.clone(),
@@ -131,13 +165,21 @@ impl VolumeInner {
         account.set_limits(delivery.limits);
         {
             let state = account.cell.state.borrow();
+            // Before the limits: it has its place already.
+            if let Some(key) = delivery.key_use() {
+                match state.keys.state_of(key.key) {
+                    KeyState::Durable => return Ok(Acceptance::Known),
+                    KeyState::New if state.keys.is_full_at(key.at) => add(&self.counters.keys_forgotten, 1),
+                    KeyState::New | KeyState::UnderWay => {}
+                }
+            }
             let more = Usage {
                 bytes: size.saturating_add(delivery.prepend.len() as u64),
                 messages: 1,
             };
             delivery.limits.check(state.usage, state.reserved, more)?;
         }
-        match account.mailbox(&delivery.mailbox).filter(Mailbox::is_selectable) {
+        let mailbox = match account.mailbox(&delivery.mailbox).filter(Mailbox::is_selectable) {
             Some(mailbox) => Ok(mailbox),
             None if delivery.create_mailbox => match account.create_mailbox(&delivery.mailbox, None).await {
                 // Another delivery made it meanwhile.
@@ -145,6 +187,7 @@ impl VolumeInner {
                 other => other,
             },
             None => Err(StoreError::NoSuchMailbox),
-        }
+        };
+        mailbox.map(Acceptance::Mailbox)
     }
 }

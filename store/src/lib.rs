@@ -24,13 +24,13 @@ mod volume;
 
 pub use account::{Account, Limits, Pop3Lock, Usage};
 pub use body::{BodyInfo, BodyReader, BodyWriter, FinishedBody};
-pub use delivery::{Appended, Delivery};
+pub use delivery::{Appended, Delivered, Delivery};
 pub use error::{OpenError, OpenReason, QuotaResource, StoreError};
 pub use mailbox::{FlagChange, FlagOperation, FlagOutcome, FlagResult, Mailbox, MailboxStatus, NewMessage};
 pub use options::{MESSAGE_BYTES_MAX, READ_MAX, VolumeOptions};
 pub use pigeon_store_format::{
-    AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, ModSeq, SpecialUse, Uid, UidValidity,
-    VolumeId,
+    AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, MessageKey, ModSeq, SpecialUse, Uid,
+    UidValidity, VolumeId,
 };
 pub use recovery::Damage;
 pub use view::View;

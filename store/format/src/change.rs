@@ -11,8 +11,8 @@ use crate::item::{
     encode_starts,
 };
 use crate::{
-    AccountId, Flags, LogPosition, MailboxDefinition, MailboxId, Message, ModSeq, NewKeyword, RecordKind, SegmentBytes,
-    SnapshotEnd, SnapshotPlace, StreamedStart, Uid, UidRanges,
+    AccountId, Flags, KeyUse, LogPosition, MailboxDefinition, MailboxId, Message, ModSeq, NewKeyword, RecordKind,
+    SegmentBytes, SnapshotEnd, SnapshotPlace, StreamedStart, Uid, UidRanges,
 };
 
 /// Bytes in front of every link's own fields.
@@ -95,6 +95,8 @@ pub enum Change<'a> {
         messages: Cow<'a, [Message]>,
         /// One for each streamed body among them.
         starts: Vec<StreamedStart>,
+        /// The key under which they came, if any: then it is a record of its own kind.
+        key: Option<KeyUse>,
     },
     /// Flags changed.
     Flags {
@@ -253,7 +255,8 @@ impl<'a> Change<'a> {
     /// The kind of record that it is.
     pub fn kind(&self) -> RecordKind {
         match self {
-            Change::Append { .. } => RecordKind::Append,
+            Change::Append { key: None, .. } => RecordKind::Append,
+            Change::Append { key: Some(_), .. } => RecordKind::AppendKeyed,
             Change::Flags { .. } => RecordKind::Flags,
             Change::Expunge { .. } => RecordKind::Expunge,
             Change::Copy(_) => RecordKind::Copy,
@@ -277,7 +280,11 @@ impl<'a> Change<'a> {
                 keywords,
                 messages,
                 starts,
+                key,
             } => {
+                if let Some(key) = key {
+                    key.encode(out);
+                }
                 out.put_u32(mailbox.0);
                 encode_keywords(out, keywords);
                 encode_messages(out, messages);
@@ -383,7 +390,9 @@ impl<'a> Change<'a> {
     pub fn decode(kind: RecordKind, fields: &'a [u8]) -> Result<Change<'a>, Malformed> {
         let mut reader = Reader::new(fields);
         let change = match kind {
-            RecordKind::Append => {
+            RecordKind::Append | RecordKind::AppendKeyed => {
+                let keyed = kind == RecordKind::AppendKeyed;
+                let key = keyed.then(|| KeyUse::decode(&mut reader)).transpose()?;
                 let mailbox = MailboxId(reader.u32("append mailbox")?);
                 let keywords = decode_keywords(&mut reader)?;
                 let messages = decode_messages(&mut reader)?;
@@ -393,6 +402,7 @@ impl<'a> Change<'a> {
                     keywords,
                     messages: Cow::Owned(messages),
                     starts,
+                    key,
                 }
             }
             RecordKind::Flags => {

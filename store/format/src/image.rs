@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::cursor::{Malformed, Put, Reader};
 use crate::item::{decode_messages, decode_starts, encode_messages, encode_starts};
-use crate::{Flags, MailboxDefinition, MailboxId, Message, ModSeq, StreamedStart, Uid, UidValidity};
+use crate::{Flags, KeyUse, MailboxDefinition, MailboxId, Message, ModSeq, StreamedStart, Uid, UidValidity};
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// An account's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct AccountImage<'a> {
     pub subscriptions: Vec<String>,
     /// One for each streamed body.
     pub starts: Vec<StreamedStart>,
+    /// Keys of messages that came with one, oldest first, at most `KEYS_MAX`.
+    pub keys: Vec<KeyUse>,
 }
 
 /// A mailbox's state.
@@ -62,6 +64,7 @@ impl AccountImage<'_> {
         out.put_count(self.subscriptions.len());
         self.subscriptions.iter().for_each(|name| out.put_text(name));
         encode_starts(&mut out, &self.starts);
+        KeyUse::encode_all(&mut out, &self.keys);
         out
     }
 
@@ -85,6 +88,7 @@ impl AccountImage<'_> {
             subscriptions.push(reader.text("image subscription")?.to_owned());
         }
         let starts = decode_starts(&mut reader)?;
+        let keys = KeyUse::decode_all(&mut reader)?;
         reader.end("image end")?;
         Ok(AccountImage {
             next_mailbox,
@@ -92,6 +96,7 @@ impl AccountImage<'_> {
             mailboxes,
             subscriptions,
             starts,
+            keys,
         })
     }
 }

@@ -77,7 +77,7 @@ fn the_marker() {
         0,
         &[
             ("magic", b"PigeonAir volume"),
-            ("version", &2u16.to_le_bytes()),
+            ("version", &3u16.to_le_bytes()),
             ("kind", &1u16.to_le_bytes()),
             ("checksum", &checksum(&zeroed).to_le_bytes()),
             ("volume", &volume().0),
@@ -273,6 +273,7 @@ fn a_message_and_a_link() {
         keywords: Vec::new(),
         messages: vec![message].into(),
         starts: Vec::new(),
+        key: None,
     };
     let mut fields = Vec::new();
     change.encode(&mut fields);

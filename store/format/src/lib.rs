@@ -11,6 +11,7 @@ mod checksum;
 mod cursor;
 mod image;
 mod item;
+mod key;
 #[cfg(test)]
 mod layout;
 mod marker;
@@ -35,6 +36,7 @@ pub use checksum::{Checksum, VolumeTag, checksum};
 pub use cursor::Malformed;
 pub use image::{AccountImage, MailboxImage};
 pub use item::{MESSAGE_BYTES, MailboxDefinition, NewKeyword, SegmentBytes, StreamedStart};
+pub use key::{KEY_BYTES, KEY_LIFE_SECONDS, KEYS_MAX, KeyUse};
 pub use marker::{FORMAT_VERSION, KIND_LOG, MARKER_BYTES, MARKER_NAME, Marker};
 pub use ranges::{UID_RANGE_BYTES, UidRanges};
 pub use record::{
@@ -43,6 +45,6 @@ pub use record::{
 };
 pub use snapshot::{SnapshotEnd, SnapshotPart, SnapshotPlace};
 pub use types::{
-    AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, ModSeq, SpecialUse, Uid, UidValidity,
-    VolumeId,
+    AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, MessageKey, ModSeq, SpecialUse, Uid,
+    UidValidity, VolumeId,
 };

@@ -10,8 +10,8 @@ pub const MARKER_NAME: &str = "pigeonair-volume";
 pub const MARKER_BYTES: usize = 128;
 
 /// The version that this program writes, and the newest it reads. Raised when an older reader would misread what a newer
-/// writer wrote. No release wrote version 1, so it is not read.
-pub const FORMAT_VERSION: u16 = 2;
+/// writer wrote. No release wrote versions 1 and 2, so they are not read.
+pub const FORMAT_VERSION: u16 = 3;
 
 /// A volume that is a journal.
 pub const KIND_LOG: u16 = 1;

@@ -62,6 +62,8 @@ kinds! {
     Snapshot = 28,
     /// A part of a big snapshot. Not in the account's chain.
     SnapshotPart = 29,
+    /// Messages put into a mailbox under a key, so that the same delivery is not stored twice.
+    AppendKeyed = 30,
     /// A part of a checkpoint's table of accounts.
     AccountTable = 48,
 }
@@ -69,7 +71,7 @@ kinds! {
 impl RecordKind {
     /// Whether it is a link of an account's chain, whose payload begins with the account and the link before.
     pub fn is_account_link(self) -> bool {
-        (16..=28).contains(&(self as u8))
+        matches!(self as u8, 16..=28 | 30)
     }
 }
 

@@ -13,6 +13,11 @@ pub struct AccountId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct VolumeId(pub [u8; 16]);
 
+/// Names one copy of one message for one account: a delivery that comes twice with the same key is stored once. Random bytes of
+/// whoever took the message first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct MessageKey(pub [u8; 16]);
+
 fn write_uuid(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (index, byte) in bytes.iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {
@@ -57,6 +62,7 @@ macro_rules! uuid_text {
 }
 uuid_text!(AccountId);
 uuid_text!(VolumeId);
+uuid_text!(MessageKey);
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

@@ -266,9 +266,14 @@ pub(crate) fn space_of(
 impl AccountState {
     /// A change is on its way to the disk: the next decision must know.
     fn note_pushed(&mut self, change: &Change<'_>) {
-        if let Change::Append { mailbox, messages, .. } = change
-            && let Some(cell) = self.mailboxes.get(mailbox)
-        {
+        let Change::Append {
+            mailbox, messages, key, ..
+        } = change
+        else {
+            return;
+        };
+        key.iter().for_each(|key| self.keys.note_pushed(key.key));
+        if let Some(cell) = self.mailboxes.get(mailbox) {
             let mut state = cell.state.borrow_mut();
             for message in messages.iter() {
                 state.pushed_uid_next = Uid(message.uid.0.saturating_add(1));
@@ -281,7 +286,8 @@ impl AccountState {
 
     /// It arrived there.
     fn note_durable(&mut self, change: &Change<'_>) {
-        if let Change::Append { messages, .. } = change {
+        if let Change::Append { messages, key, .. } = change {
+            key.iter().for_each(|key| self.keys.note_durable(key.key));
             self.reserved.messages -= messages.len() as u64;
             self.reserved.bytes -= messages.iter().map(|message| u64::from(message.size)).sum::<u64>();
         }

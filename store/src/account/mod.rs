@@ -3,6 +3,7 @@
 //! The handles here only decide and wait; `state` holds what is so, `commit` makes changes durable.
 
 pub(crate) mod commit;
+pub(crate) mod keys;
 pub(crate) mod load;
 mod mailboxes;
 pub(crate) mod names;

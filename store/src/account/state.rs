@@ -14,6 +14,7 @@ use pigeon_store_format::{
     ModSeq, MovedBody, SegmentBytes, StreamedStart, Transfer, Uid, UidRanges, UidValidity,
 };
 
+use super::keys::Keys;
 use super::names::INBOX;
 use super::{Limits, Usage};
 use crate::journal::segments::add_bytes;
@@ -56,6 +57,8 @@ pub(crate) struct AccountState {
     pub(crate) starts: BTreeMap<LogPosition, LogPosition>,
     /// Body entries that more than one message refers to (copies): how many more.
     extra_references: HashMap<(LogPosition, u16), u32>,
+    /// Of messages that came under a key.
+    pub(crate) keys: Keys,
     pub(crate) usage: Usage,
     /// Of messages on their way to the disk.
     pub(crate) reserved: Usage,
@@ -135,6 +138,7 @@ impl AccountState {
             next_uid_validity: image.next_uid_validity,
             subscriptions: image.subscriptions.into_iter().collect(),
             starts: image.starts.iter().map(|item| (item.end, item.start)).collect(),
+            keys: Keys::from_image(image.keys),
             ..Self::default()
         };
         let mut entries: Vec<(LogPosition, u16)> = Vec::new();
@@ -201,6 +205,7 @@ impl AccountState {
                     start: *start,
                 })
                 .collect(),
+            keys: self.keys.to_image(),
         }
         .encode()
     }
@@ -240,7 +245,11 @@ impl AccountState {
             .map(|cell| cell.state.borrow().memory_bytes() + 96)
             .sum();
         let names: usize = self.subscriptions.iter().map(|name| name.len() + 48).sum();
-        size_of::<AccountCell>() + mailboxes + names + self.starts.len() * 32 + self.extra_references.len() * 32
+        size_of::<AccountCell>()
+            + mailboxes
+            + names
+            + self.keys.memory_bytes()
+            + (self.starts.len() + self.extra_references.len()) * 32
     }
 
     /// Of a link's change: makes it so. A change that does not fit the state is an error, and then the state is useless.
@@ -251,6 +260,7 @@ impl AccountState {
                 keywords,
                 messages,
                 starts,
+                key,
             } => {
                 let cell = self.mailbox(*mailbox)?.clone();
                 let mut state = cell.state.borrow_mut();
@@ -258,6 +268,7 @@ impl AccountState {
                 state.append(messages)?;
                 self.count_in(messages);
                 self.starts.extend(starts.iter().map(|item| (item.end, item.start)));
+                key.iter().for_each(|key| self.keys.keep(*key));
             }
             Change::Flags {
                 mailbox,

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use pigeon_store_format::{BodyReference, Change, Flags, Message, ModSeq, NewKeyword, StreamedStart, Uid};
+use pigeon_store_format::{BodyReference, Change, Flags, KeyUse, Message, ModSeq, NewKeyword, StreamedStart, Uid};
 
 use super::Mailbox;
+use crate::account::keys::KeyState;
 use crate::account::state::AccountState;
 use crate::account::{Limits, Usage};
 use crate::body::PlacedBody;
@@ -88,15 +89,17 @@ impl Mailbox {
         planned: &[Planned],
         limits: Limits,
     ) -> Result<Vec<Appended>, StoreError> {
-        let (durable, appended) = self.push_planned(planned, limits).await?;
+        let (durable, appended) = self.push_planned(planned, limits, None).await?;
         durable.await.map(|()| appended)
     }
 
-    /// Puts the messages on their way: gives what tells when they have arrived.
+    /// Puts the messages on their way: gives what tells when they have arrived. With a key that the account has seen, or
+    /// that is on its way already, nothing is put: no place is given, and what tells is of the ones before.
     pub(crate) async fn push_planned(
         &self,
         planned: &[Planned],
         limits: Limits,
+        key: Option<KeyUse>,
     ) -> Result<(crate::journal::outcome::Durable, Vec<Appended>), StoreError> {
         // A keyword that is new to the mailbox changes more than an append may beside others.
         let new_keyword = {
@@ -113,9 +116,15 @@ impl Mailbox {
             account.pass_shared().await
         };
         planned.iter().for_each(|message| pass.hold(message.body.clone()));
-        let decide = |state: &AccountState| self.decide_append(state, planned, limits).map(Some);
-        let pushed = self.account.volume.change(account, pass, Purpose::Body, decide).await?;
-        Ok(pushed.expect("an append always changes something"))
+        let volume = &self.account.volume;
+        let decide = |state: &AccountState| {
+            if key.is_some_and(|key| state.keys.state_of(key.key) != KeyState::New) {
+                return Ok(None);
+            }
+            self.decide_append(state, planned, limits, key).map(Some)
+        };
+        let pushed = volume.change(account, pass, Purpose::Body, decide).await?;
+        Ok(pushed.unwrap_or_else(|| (volume.journal.durable_when(), Vec::new())))
     }
 
     fn decide_append(
@@ -123,6 +132,7 @@ impl Mailbox {
         state: &AccountState,
         planned: &[Planned],
         limits: Limits,
+        key: Option<KeyUse>,
     ) -> Result<(Change<'static>, Vec<Appended>), StoreError> {
         let mailbox = self.usable(state)?;
         let bytes = planned.iter().map(|message| u64::from(message.size())).sum();
@@ -168,6 +178,7 @@ impl Mailbox {
             keywords,
             messages: Cow::Owned(messages),
             starts,
+            key,
         };
         Ok((change, appended))
     }

@@ -10,7 +10,8 @@ use super::harness::{deliver, delivery};
 use super::model::{ModelAccount, ModelBody, ModelMessage, compare, compare_bodies};
 use crate::sim::Random;
 use crate::{
-    AccountId, Delivery, FlagChange, FlagOperation, FlagOutcome, Flags, Mailbox, NewMessage, StoreError, Uid, Volume,
+    AccountId, Delivery, FlagChange, FlagOperation, FlagOutcome, Flags, Mailbox, MessageKey, NewMessage, StoreError,
+    Uid, Volume,
 };
 
 /// What is known of an account: what was acknowledged, and what the change under way would make of it.
@@ -19,6 +20,16 @@ pub(crate) struct Known {
     pub(crate) acknowledged: ModelAccount,
     /// Steps of the change under way: any of them may be what a crash leaves.
     pub(crate) under_way: Vec<ModelAccount>,
+}
+
+/// A message for everyone comes under a key.
+pub(crate) fn group_delivery(group: AccountId, number: u64) -> Delivery {
+    let mut key = [0x67; 16];
+    key[..8].copy_from_slice(&number.to_le_bytes());
+    Delivery {
+        key: Some(MessageKey(key)),
+        ..delivery(group)
+    }
 }
 
 /// Messages for everyone: by number of the body, whether it was acknowledged.
@@ -172,7 +183,7 @@ impl Actor {
         let group = self.random.percent(40);
         if group {
             let index = self.random.index(2);
-            to.insert(index, delivery(self.group));
+            to.insert(index, group_delivery(self.group, body.number));
             let shared = ModelBody {
                 prepend: Vec::new(),
                 ..body.clone()

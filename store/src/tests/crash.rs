@@ -10,11 +10,11 @@ use std::rc::Rc;
 
 use pigeon_store_format::{CHECKPOINT_NAMES, Checkpoint};
 
-use super::actor::{Actor, Known, Shared};
+use super::actor::{Actor, Known, Shared, group_delivery};
 use super::harness::*;
 use super::model::{ModelAccount, compare, compare_bodies};
 use crate::sim::{Executor, Random, SimDisk};
-use crate::{AccountId, StoreError, Uid, Volume, VolumeOptions, VolumeState};
+use crate::{AccountId, Delivered, StoreError, Uid, Volume, VolumeOptions, VolumeState};
 
 fn number_from(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -149,7 +149,7 @@ fn settle(account: &crate::Account, known: &Known) -> ModelAccount {
     panic!("account {}: neither before nor after: {differences:#?}", account.id());
 }
 
-/// Every acknowledged message for all is there once, others at most once.
+/// Every acknowledged message for all is there once, others at most once; and again so when they are brought again.
 async fn check_group(volume: &Volume, group: AccountId, shared: &Shared) {
     let account = volume.account(group).await.expect("loads");
     let inbox = account.mailbox("INBOX").expect("there");
@@ -175,6 +175,22 @@ async fn check_group(volume: &Volume, group: AccountId, shared: &Shared) {
     }
     for (number, (_, acknowledged)) in &missing {
         assert!(!acknowledged, "group: message {number} is lost");
+    }
+    // Whoever brought one and got no answer brings it again.
+    let mut again: Vec<u64> = missing.into_keys().collect();
+    again.extend(there.keys().rev().take(3));
+    for number in again {
+        let was_there = there.contains_key(&number);
+        let body = shared.borrow()[&number].0.clone();
+        let brought = deliver_keyed(volume, vec![group_delivery(group, number)], &body.shared()).await;
+        match brought[..] {
+            [Ok(Delivered::Known)] => assert!(was_there, "group: message {number} is not there"),
+            [Ok(Delivered::Stored(_))] => {
+                assert!(!was_there, "group: message {number} came twice");
+                there.insert(number, (body, true));
+            }
+            _ => {}
+        }
     }
     *shared.borrow_mut() = there;
 }

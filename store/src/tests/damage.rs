@@ -229,11 +229,11 @@ fn what_is_not_this_volume_is_refused_by_name() {
     let mut changed = image.clone();
     changed.insert("pigeonair-volume".into(), newer.encode());
     let reason = open(&changed, VOLUME).map(|error| error.reason);
-    assert_eq!(reason, Some(OpenReason::NewerFormat { found: 9, readable: 2 }));
-    let older = pigeon_store_format::Marker { version: 1, ..marker };
+    assert_eq!(reason, Some(OpenReason::NewerFormat { found: 9, readable: 3 }));
+    let older = pigeon_store_format::Marker { version: 2, ..marker };
     changed.insert("pigeonair-volume".into(), older.encode());
     let reason = open(&changed, VOLUME).map(|error| error.reason);
-    assert_eq!(reason, Some(OpenReason::OlderFormat { found: 1, readable: 2 }));
+    assert_eq!(reason, Some(OpenReason::OlderFormat { found: 2, readable: 3 }));
     let kind = pigeon_store_format::Marker { kind: 2, ..marker };
     changed.insert("pigeonair-volume".into(), kind.encode());
     assert_eq!(

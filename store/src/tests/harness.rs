@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use crate::disk::Disk;
 use crate::sim::{Executor, SimDisk};
-use crate::{AccountId, Appended, Delivery, Flags, Limits, Mailbox, StoreError, Uid, Volume, VolumeId, VolumeOptions};
+use crate::{
+    AccountId, Appended, Delivered, Delivery, Flags, Limits, Mailbox, StoreError, Uid, Volume, VolumeId, VolumeOptions,
+};
 
 pub(crate) const VOLUME: VolumeId = VolumeId([0x42; 16]);
 
@@ -66,11 +68,28 @@ pub(crate) fn delivery(account: AccountId) -> Delivery {
         internal_date: 1_700_000_000,
         create_mailbox: false,
         prepend: Bytes::new(),
+        key: None,
     }
 }
 
-/// Delivers a body as it comes from a session.
+/// Delivers a body as it comes from a session, to accounts that have it not.
 pub(crate) async fn deliver(volume: &Volume, to: Vec<Delivery>, body: &[u8]) -> Vec<Result<Appended, StoreError>> {
+    let results = deliver_keyed(volume, to, body).await.into_iter();
+    let stored = results.map(|result| {
+        result.map(|delivered| match delivered {
+            Delivered::Stored(appended) => appended,
+            Delivered::Known => panic!("nobody has the message yet"),
+        })
+    });
+    stored.collect()
+}
+
+/// Delivers a body as it comes from a session.
+pub(crate) async fn deliver_keyed(
+    volume: &Volume,
+    to: Vec<Delivery>,
+    body: &[u8],
+) -> Vec<Result<Delivered, StoreError>> {
     let accounts: Vec<AccountId> = to.iter().map(|delivery| delivery.account).collect();
     let finished = async {
         let mut writer = volume.begin_body(&accounts).await?;

@@ -6,6 +6,7 @@ mod basics;
 mod crash;
 mod damage;
 mod harness;
+mod keys;
 mod losses;
 mod model;
 mod openings;

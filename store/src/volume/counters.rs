@@ -11,6 +11,8 @@ pub(crate) struct Counters {
     pub(crate) journal_bytes: Cell<u64>,
     pub(crate) changes: Cell<u64>,
     pub(crate) messages: Cell<u64>,
+    pub(crate) duplicates: Cell<u64>,
+    pub(crate) keys_forgotten: Cell<u64>,
     pub(crate) reads: Cell<u64>,
     pub(crate) read_bytes: Cell<u64>,
     pub(crate) damaged: Cell<u64>,
@@ -55,6 +57,10 @@ pub struct VolumeStats {
     pub changes: u64,
     /// Messages delivered or appended.
     pub messages: u64,
+    /// Deliveries not stored because the account had them already, by their keys.
+    pub duplicates: u64,
+    /// Keys forgotten before their time, because the account had too many.
+    pub keys_forgotten: u64,
     /// Reads from the disk after opening.
     pub reads: u64,
     /// Bytes of these reads.

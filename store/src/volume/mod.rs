@@ -25,7 +25,7 @@ use crate::housekeeping::Housekeeping;
 use crate::journal::segments::Segments;
 use crate::journal::{Journal, Status};
 use crate::recovery::{Damage, Recovered};
-use crate::{Account, Appended, BodyReader, BodyWriter, Delivery, FinishedBody, OpenError, StoreError, VolumeOptions};
+use crate::{Account, BodyReader, BodyWriter, Delivered, Delivery, FinishedBody, OpenError, StoreError, VolumeOptions};
 
 /// Reads under way at once, at most: more make a disk no faster, and each takes a buffer.
 const READS_MAX: usize = 64;
@@ -166,9 +166,9 @@ impl Volume {
         self.inner.begin_body(accounts)
     }
 
-    /// Stores a body once, and adds it to a mailbox of each recipient. Returns when all that is durable, with one result for
+    /// Stores a body once, and adds it to a mailbox of each recipient that has not got it yet. Returns when all that is durable, with one result for
     /// each delivery, in their order.
-    pub async fn deliver(&self, body: FinishedBody, to: Vec<Delivery>) -> Vec<Result<Appended, StoreError>> {
+    pub async fn deliver(&self, body: FinishedBody, to: Vec<Delivery>) -> Vec<Result<Delivered, StoreError>> {
         self.inner.deliver(body, to).await
     }
 
@@ -270,6 +270,8 @@ impl VolumeInner {
             journal_bytes: counters.journal_bytes.get(),
             changes: counters.changes.get(),
             messages: counters.messages.get(),
+            duplicates: counters.duplicates.get(),
+            keys_forgotten: counters.keys_forgotten.get(),
             reads: counters.reads.get(),
             read_bytes: counters.read_bytes.get(),
             cache_hits: self.bodies.hits.get(),
