@@ -13,7 +13,7 @@ use pigeon_datatree_cache::Account;
 use pigeon_engine::runtime::CoreGone;
 use pigeon_engine::{current_core, on_core};
 use pigeon_store::options::BODY_ACCOUNTS_MAX;
-use pigeon_store::{AccountId, BodyWriter, Delivery, Flags, Limits, StoreError};
+use pigeon_store::{AccountId, BodyWriter, Delivery, Flags, Limits, MessageKey, StoreError};
 use std::sync::Arc;
 
 /// Bytes of a body that are kept back for another core until it is whole; one call then does everything.
@@ -50,6 +50,8 @@ pub struct Recipient {
     pub account: Arc<Account>,
     /// Header lines for this recipient alone, in front of the body; may be empty.
     pub prepend: Bytes,
+    /// The message's key, where it has one: what the account has under it already is not stored again.
+    pub key: Option<MessageKey>,
 }
 
 /// What the owning core needs of a recipient.
@@ -59,6 +61,7 @@ pub(crate) struct RecipientParts {
     limits: Limits,
     prepend: Bytes,
     internal_date: i64,
+    key: Option<MessageKey>,
 }
 
 impl RecipientParts {
@@ -72,6 +75,7 @@ impl RecipientParts {
             },
             prepend: recipient.prepend,
             internal_date: received_at,
+            key: recipient.key,
         }
     }
 }
@@ -408,7 +412,7 @@ pub(crate) async fn deliver_finished(
             internal_date: recipient.internal_date,
             create_mailbox: false,
             prepend: recipient.prepend,
-            key: None,
+            key: recipient.key,
         })
         .collect();
     store

@@ -17,10 +17,13 @@ use pigeon_proto::sasl::Claim;
 use pigeon_proto::sasl::Mechanisms;
 use pigeon_proto::sasl::scram::Verifier;
 use pigeon_proto::smtp::{Authentication, AuthenticationAnswer, Enhanced, Event, Mode, Options, Peer, Reply, Session};
+use pigeon_store::MessageKey;
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+
+const KEY_OF_MESSAGE: MessageKey = MessageKey([0x6b; 16]);
 
 const KEY: &str = "the key of n1, which is long";
 
@@ -166,7 +169,10 @@ async fn serve(connection: Connection, seen: Rc<Seen>) {
                     let ForwardPath::Address(address) = path else {
                         panic!("postmaster")
                     };
-                    assert_eq!(parameters.record.expect("it comes with the record")[0].0, "id");
+                    let record = parameters.record.expect("it comes with the record");
+                    assert_eq!(record[0].0, "id");
+                    let key = record.last().expect("it is not empty");
+                    assert_eq!((&*key.0, &*key.1), ("key", "6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b"));
                     let answer = match address.local() {
                         "full" => Err(Reply::new(452, Enhanced(4, 2, 2), "full")),
                         _ => Ok(()),
@@ -218,6 +224,7 @@ impl There {
         let envelope = RemoteEnvelope {
             reverse_path: None,
             parameters: Default::default(),
+            key: KEY_OF_MESSAGE,
         };
         let recipients = names.iter().map(recipient).collect();
         self.peers.begin(&self.server, Rc::new(envelope), recipients).await

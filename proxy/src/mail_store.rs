@@ -73,6 +73,9 @@ pub struct Target {
     pub detail: Option<Box<str>>,
     /// Header lines for this recipient alone, with their line ends, to be put in front of the body; may be empty.
     pub prepend: Bytes,
+    /// The message's key, where another node of ours brought it: the same however often it is brought. What the account has
+    /// under it already is not stored again.
+    pub key: Option<[u8; 16]>,
 }
 
 /// Why a message could not be kept for a recipient, or at all.

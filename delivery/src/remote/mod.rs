@@ -2,7 +2,7 @@
 //!
 //! One [`Peers`] belongs to one core. The message goes on while it comes in: memory is bounded by the pieces under way. A
 //! peer that does not answer is not asked for a moment (see `breaker`), and nothing is kept here for it: the sender keeps
-//! the message. What is done with a message whose answer was lost is the sender's, too; the peer may have it.
+//! the message. A message whose answer was lost may be brought again under its key: the peer stores it once.
 
 mod breaker;
 mod connection;
@@ -20,6 +20,7 @@ use pigeon_datatree_cache::record::Server;
 use pigeon_proto::address::Address;
 use pigeon_proto::sasl::scram::client::ClientKeys;
 use pigeon_proto::smtp::{MailParameters, Reply};
+use pigeon_store::MessageKey;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
@@ -60,6 +61,8 @@ pub struct RemoteEnvelope {
     pub reverse_path: Option<Address>,
     /// What came with MAIL.
     pub parameters: MailParameters,
+    /// Names the message: the same at each try, random, of no other. The other node stores it once an account.
+    pub key: MessageKey,
 }
 
 /// Somebody whose mail another node keeps.

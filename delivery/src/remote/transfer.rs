@@ -138,7 +138,9 @@ impl RemoteTransfer {
             .map(|recipient| {
                 let account = &recipient.account;
                 if forwards {
-                    return (recipient.address.clone(), record::encode(&account.forward()));
+                    let mut pairs = account.forward();
+                    pairs.push((record::KEY.to_owned(), record::encode_key(&self.envelope.key.0)));
+                    return (recipient.address.clone(), record::encode(&pairs));
                 }
                 // Other servers know nothing of our aliases and groups.
                 let main = account
@@ -150,6 +152,7 @@ impl RemoteTransfer {
         let RemoteEnvelope {
             reverse_path,
             parameters,
+            ..
         } = &*self.envelope;
         let is_utf8 = addressed.iter().any(|(address, _)| !address.is_ascii());
         let envelope = Envelope {

@@ -20,7 +20,7 @@ use pigeon_proxy::{
     Target, Transfer, TransferError,
 };
 use pigeon_serve::{imap, pop3};
-use pigeon_store::{AccountId, Limits};
+use pigeon_store::{AccountId, Limits, MessageKey};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +85,7 @@ fn recipients_of(targets: Vec<Target>) -> Vec<Recipient> {
     let recipient = |target: Target| Recipient {
         account: target.account,
         prepend: target.prepend,
+        key: target.key.map(MessageKey),
     };
     targets.into_iter().map(recipient).collect()
 }

@@ -15,6 +15,7 @@ use pigeon_delivery::remote::{
 use pigeon_engine::current_core;
 use pigeon_proto::smtp::RecipientRefusal;
 use pigeon_proxy::{EnvelopeInfo, MailStore, Redirected, Target, Transfer, TransferError};
+use pigeon_store::MessageKey;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -285,6 +286,7 @@ impl Routed {
         let outgoing = Rc::new(RemoteEnvelope {
             reverse_path: envelope.reverse_path.clone(),
             parameters: envelope.parameters.clone(),
+            key: MessageKey(*uuid::Uuid::new_v4().as_bytes()),
         });
         let there = split.there.into_iter().map(|(server, recipients, places)| {
             let (peers, outgoing) = (peers.as_ref(), outgoing.clone());

@@ -210,6 +210,16 @@ impl Scrape {
                 "Messages put into a volume",
                 (|v| v.stats.messages) as fn(&super::VolumeStatus) -> u64,
             ),
+            (
+                "volume_duplicates",
+                "Deliveries that a volume did not store because the account had them already, by their keys",
+                |v| v.stats.duplicates,
+            ),
+            (
+                "volume_keys_forgotten",
+                "Keys of messages that were forgotten within a day, because an account had too many",
+                |v| v.stats.keys_forgotten,
+            ),
             ("volume_batches", "Durable writes of a volume's journal", |v| {
                 v.stats.batches
             }),

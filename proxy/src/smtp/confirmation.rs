@@ -52,6 +52,7 @@ pub(super) async fn report(
         address: sender.clone(),
         detail: detail.map(Box::from),
         prepend: trace::own_lines(None, delivered_to),
+        key: None,
     };
     let own = Rc::new(EnvelopeInfo {
         reverse_path: None,

@@ -381,6 +381,7 @@ impl Driver {
             client_name: self.core.client_name().unwrap_or_default(),
             host_name: &self.context.options.host_name,
             tls: self.tls.as_deref(),
+            from_node: self.context.nodes.is_some(),
         });
     }
 }

@@ -7,7 +7,7 @@ use super::trace;
 use crate::mail_store::Target;
 use pigeon_datatree_cache::{Account, AccountUuid, Group, Recipient, Service, Snapshot};
 use pigeon_proto::address::{Address, ForwardPath};
-use pigeon_proto::smtp::{Mode, OriginalRecipient, RecipientParameters, RecipientRefusal};
+use pigeon_proto::smtp::{Mode, OriginalRecipient, RecipientParameters, RecipientRefusal, record};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ impl Circumstances<'_> {
         let pairs = pairs
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
-            .filter(|(name, _)| *name != "size");
+            .filter(|(name, _)| !matches!(*name, "size" | record::KEY));
         match Account::forwarded(&address.to_string(), pairs) {
             Ok(account) => Ok((address, Found::Account(Arc::new(account), None))),
             Err(error) => {
@@ -141,6 +141,19 @@ impl Circumstances<'_> {
     }
 }
 
+/// The message's key among what was forwarded with a recipient.
+fn key_of(pairs: &[(String, String)]) -> Result<Option<[u8; 16]>, RecipientRefusal> {
+    let key = pairs.iter().find(|(name, _)| name == record::KEY);
+    match key.map(|(_, value)| record::decode_key(value)) {
+        Some(None) => {
+            tracing::error!("the key that came with a recipient is not understood");
+            Err(RecipientRefusal::BadRecord)
+        }
+        Some(key) => Ok(key),
+        None => Ok(None),
+    }
+}
+
 impl Recipients {
     /// Nobody yet. `answered_singly`: `links` is going to be asked for.
     pub(super) fn new(answered_singly: bool) -> Recipients {
@@ -161,6 +174,7 @@ impl Recipients {
             Some(pairs) => circumstances.forwarded(path, pairs)?,
             None => circumstances.find(path)?,
         };
+        let key = key_of(parameters.record.as_deref().unwrap_or_default())?;
         let confirm = parameters.notify.is_some_and(|notify| notify.success).then(|| Confirm {
             address: address.clone(),
             original: parameters.original_recipient,
@@ -172,7 +186,7 @@ impl Recipients {
                 if self.targets.len() >= circumstances.accounts_max {
                     return Err(RecipientRefusal::TooManyRecipients);
                 }
-                self.link(account, address, detail, circumstances);
+                self.link(account, address, detail, key, circumstances);
             }
             Found::Group(group) => self.add_group(&group, &address, circumstances)?,
             Found::Refused(RecipientRefusal::Relaying) if circumstances.authenticated => {
@@ -227,7 +241,7 @@ impl Recipients {
             return Err(RecipientRefusal::TooManyRecipients);
         }
         for account in members {
-            self.link(account, address.clone(), None, circumstances);
+            self.link(account, address.clone(), None, None, circumstances);
         }
         Ok(())
     }
@@ -237,9 +251,10 @@ impl Recipients {
         account: Arc<Account>,
         address: Address,
         detail: Option<Box<str>>,
+        key: Option<[u8; 16]>,
         circumstances: &Circumstances<'_>,
     ) {
-        let place = self.target(account, address, detail, circumstances);
+        let place = self.target(account, address, detail, key, circumstances);
         if self.answered_singly {
             self.links.push(place);
         }
@@ -251,6 +266,7 @@ impl Recipients {
         account: Arc<Account>,
         address: Address,
         detail: Option<Box<str>>,
+        key: Option<[u8; 16]>,
         circumstances: &Circumstances<'_>,
     ) -> usize {
         if let Some(place) = self.place(account.id()) {
@@ -269,6 +285,7 @@ impl Recipients {
             address,
             detail,
             prepend,
+            key,
         });
         if self.targets.len() > LINEAR_MAX && self.by_account.is_empty() {
             let all = self.targets.iter().enumerate();

@@ -18,6 +18,8 @@ pub(super) struct Hop<'a> {
     pub(super) client_name: &'a str,
     pub(super) host_name: &'a str,
     pub(super) tls: Option<&'a TlsInfo>,
+    /// A node of ours brings it, and has written the line of a sender whose path is long.
+    pub(super) from_node: bool,
 }
 
 /// What it says of the message beside that.
@@ -81,7 +83,7 @@ impl fmt::Display for Received<'_> {
 
 /// What all recipients have in front of the message: Received, and before it a Return-Path that is not their own.
 pub(super) fn lines(buffer: &mut String, reverse_path: Option<&Address>, received: &Received<'_>) {
-    if !is_short(reverse_path) {
+    if !is_short(reverse_path) && !received.hop.from_node {
         write_return_path(buffer, reverse_path);
     }
     write!(buffer, "{received}").expect("writing to a string does not fail");
@@ -189,6 +191,7 @@ mod tests {
             client_name,
             host_name: "mx.example.org",
             tls,
+            from_node: false,
         }
     }
 
@@ -248,6 +251,13 @@ mod tests {
         assert!(
             buffer.starts_with(&format!("Return-Path: <{long}>\r\nReceived: ")),
             "{buffer}"
+        );
+        let brought = Hop { from_node: true, ..hop };
+        let mut buffer = String::new();
+        lines(&mut buffer, Some(&long), &received(&brought, None));
+        assert!(
+            buffer.starts_with("Received: "),
+            "the node that took it has written it: {buffer}"
         );
         let quoted: Address = format!("\"{}\"@example.net", "\\\"".repeat(240)).parse().unwrap();
         assert_eq!(own_lines(None, Some(&quoted)), "Return-Path: <>\r\n");

@@ -136,7 +136,8 @@ fn a_node_brings_messages_with_their_records() {
     assert_eq!(bench.event(), Event::Ready);
     assert!(bench.client.forwards());
     // Nobody here knows stranger, nor looks for them; alice is known here, and is brought without a record.
-    let record: &[_] = &[("id", STRANGER), ("quota", "5000"), ("size", "1")];
+    let key = ("key", "000102030405060708090a0b0c0d0e0f");
+    let record: &[_] = &[("id", STRANGER), ("quota", "5000"), ("size", "1"), key];
     let deliveries = bench.deliver(&[("stranger@elsewhere.example", record), ("alice@example.org", &[])]);
     assert_eq!(deliveries, [Delivery::Delivered, Delivery::Delivered]);
     let stored = bench.store.stored();
@@ -146,9 +147,11 @@ fn a_node_brings_messages_with_their_records() {
         stored[0].prepend,
         "Return-Path: <carol@example.net>\r\nDelivered-To: stranger@elsewhere.example\r\n"
     );
+    assert_eq!(stored[0].key.map(|key| key[15]), Some(15));
+    assert_eq!(stored[1].key, None);
     assert_eq!(stored[0].body(), "Subject: h\u{e9}\r\n\r\n.\r\nbody\r\n");
     // And the next one over the same connection; who is unknown, or comes with nonsense, is refused alone.
-    let nonsense: &[_] = &[("id", "7")];
+    let nonsense: &[_] = &[("id", STRANGER), ("key", "7")];
     let deliveries = bench.deliver(&[
         ("nobody@example.org", &[]),
         ("stranger@elsewhere.example", nonsense),

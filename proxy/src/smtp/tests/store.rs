@@ -17,6 +17,7 @@ pub(in crate::smtp) struct Stored {
     pub(in crate::smtp) prepend: String,
     pub(in crate::smtp) detail: Option<String>,
     pub(in crate::smtp) message: Vec<u8>,
+    pub(in crate::smtp) key: Option<[u8; 16]>,
 }
 
 impl Stored {
@@ -175,6 +176,7 @@ impl Transfer for MemoryTransfer {
                             prepend: String::from_utf8_lossy(&target.prepend).into_owned(),
                             detail: target.detail.as_deref().map(str::to_owned),
                             message: self.message.clone(),
+                            key: target.key,
                         });
                         Ok(())
                     }
