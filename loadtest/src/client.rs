@@ -1,0 +1,119 @@
+//! A connection of a client: lines and literals in, bytes out, a deadline for the unit.
+
+use crate::failure::Failure;
+use bytes::Bytes;
+use pigeon_engine::net::Connection;
+use pigeon_engine::stream::Stream;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// The longest line that a server may send.
+const LINE_BYTES_MAX: usize = 256 * 1024;
+
+/// See the module.
+pub(crate) struct Client {
+    stream: Stream,
+    buffer: Vec<u8>,
+    /// Where in the buffer the next byte is.
+    at: usize,
+}
+
+impl Client {
+    /// The deadline holds until the next `set_deadline`.
+    pub(crate) async fn connect(target: SocketAddr, deadline: Instant) -> Result<Client, Failure> {
+        let connection = Connection::connect(target, deadline)
+            .await
+            .map_err(|error| match Failure::of(&error) {
+                Failure::Timeout => Failure::Timeout,
+                _ => Failure::Connect,
+            })?;
+        let stream = Stream::plain(connection);
+        stream.set_deadline(Some(deadline));
+        Ok(Client {
+            stream,
+            buffer: Vec::new(),
+            at: 0,
+        })
+    }
+
+    /// For all that follows.
+    pub(crate) fn set_deadline(&self, timeout: Duration) {
+        self.stream.set_deadline(Some(pigeon_engine::now() + timeout));
+    }
+
+    /// Waits as long as the server does.
+    pub(crate) fn set_patient(&self) {
+        self.stream.set_deadline(None);
+    }
+
+    /// All of it.
+    pub(crate) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), Failure> {
+        self.stream
+            .send(bytes.into())
+            .await
+            .map_err(|error| Failure::of(&error))
+    }
+
+    /// The next line, without its end.
+    pub(crate) async fn line(&mut self) -> Result<&[u8], Failure> {
+        let mut searched = self.at;
+        loop {
+            if let Some(found) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {
+                let (start, end) = (self.at, searched + found);
+                self.at = end + 1;
+                let line = &self.buffer[start..end];
+                return Ok(line.strip_suffix(b"\r").unwrap_or(line));
+            }
+            if self.buffer.len() - self.at > LINE_BYTES_MAX {
+                return Err(Failure::Garbage);
+            }
+            self.buffer.drain(..self.at);
+            self.at = 0;
+            searched = self.buffer.len();
+            self.more().await?;
+        }
+    }
+
+    /// The next `count` bytes, given in pieces.
+    pub(crate) async fn take(&mut self, mut count: usize, mut piece: impl FnMut(&[u8])) -> Result<(), Failure> {
+        loop {
+            let there = (self.buffer.len() - self.at).min(count);
+            piece(&self.buffer[self.at..self.at + there]);
+            self.at += there;
+            count -= there;
+            if count == 0 {
+                return Ok(());
+            }
+            self.buffer.clear();
+            self.at = 0;
+            self.more().await?;
+        }
+    }
+
+    async fn more(&mut self) -> Result<(), Failure> {
+        match self.stream.receive().await {
+            Ok(Some(chunk)) => {
+                self.buffer.extend_from_slice(&chunk);
+                Ok(())
+            }
+            Ok(None) => Err(Failure::Closed),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+
+    /// What comes until the server ends the connection is of no interest.
+    pub(crate) async fn until_closed(&mut self) -> Failure {
+        loop {
+            self.buffer.clear();
+            self.at = 0;
+            if let Err(failure) = self.more().await {
+                return failure;
+            }
+        }
+    }
+
+    /// Orderly.
+    pub(crate) async fn close(self) {
+        self.stream.close().await;
+    }
+}

@@ -1,0 +1,298 @@
+//! The command line: what load, on whom, how much of it.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Puts load on mail servers and reports what they did with it.
+#[derive(Parser)]
+#[command(name = "pigeon-load", version)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Of this machine.
+#[derive(Args, Clone)]
+pub(crate) struct Machine {
+    /// The CPUs to run on, as in `0-3`; without, all.
+    #[arg(long, global = true, value_name = "CPUS")]
+    pub(crate) cores: Option<String>,
+    /// Write the summary to this file as JSON, too.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Say nothing while it runs.
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Work(WorkCommand),
+    /// A server that answers everything and keeps nothing: what the generator itself can do.
+    NullServer(NullServerOptions),
+}
+
+#[derive(Subcommand, Clone)]
+pub(crate) enum WorkCommand {
+    /// Messages by SMTP.
+    Smtp(MailOptions),
+    /// Messages by LMTP.
+    Lmtp(MailOptions),
+    /// IMAP sessions.
+    Imap(ImapOptions),
+    /// POP3 sessions: login, LIST, RETR of the last message, QUIT.
+    Pop3(ReadOptions),
+    /// IMAP sessions that log in one after the other and then wait in IDLE; with --server-pid, the memory of each.
+    Idle(ReadOptions),
+    /// The same, all at once.
+    Storm(ReadOptions),
+    /// Send messages of known content, read them back, and say what was lost, doubled or changed.
+    Verify(Box<VerifyOptions>),
+}
+
+/// How much, for how long.
+#[derive(Args, Clone)]
+pub(crate) struct Amount {
+    /// Sessions at once, over all cores.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) sessions: u32,
+    /// How long to run, as in `30s`, `5m`; the warm-up comes before it.
+    #[arg(long, value_parser = duration, default_value = "30s")]
+    pub(crate) duration: Duration,
+    /// How long to run before anything is counted.
+    #[arg(long, value_parser = duration, default_value = "0s")]
+    pub(crate) warm_up: Duration,
+    /// Units a second, begun when they are due whether or not earlier ones have ended as long as a session is free; a unit's
+    /// latency counts from when it was due. Without, each session begins the next unit when it has ended one.
+    #[arg(long, value_parser = positive)]
+    pub(crate) rate: Option<f64>,
+    /// End after so many units, if that comes before the end of the duration.
+    #[arg(long)]
+    pub(crate) count: Option<u64>,
+    /// How long one unit may take.
+    #[arg(long, value_parser = duration, default_value = "60s")]
+    pub(crate) timeout: Duration,
+    /// What is random is made of this. Without, of the time: then no two runs send the same messages.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// A process of the server on this machine: its CPU time and memory are reported. May be given several times.
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Vec<u32>,
+}
+
+/// On whom.
+#[derive(Args, Clone)]
+pub(crate) struct Targets {
+    /// A server. Several share the sessions evenly.
+    #[arg(long, required = true, value_name = "ADDRESS:PORT")]
+    pub(crate) target: Vec<SocketAddr>,
+}
+
+/// Accounts.
+#[derive(Args, Clone)]
+pub(crate) struct Users {
+    /// Accounts: `alice@example.org`, or many as in `user{1..1000}@example.org`. May be given several times.
+    #[arg(long, required = true, value_name = "ADDRESS")]
+    pub(crate) user: Vec<String>,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct MailOptions {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[command(flatten)]
+    pub(crate) users: Users,
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+    #[command(flatten)]
+    pub(crate) message: MessageOptions,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct MessageOptions {
+    /// The sender.
+    #[arg(long, default_value = "load@sender.example")]
+    pub(crate) from: String,
+    /// Octets of a message, or `LEAST-MOST`: then small ones are more frequent, evenly by their logarithm.
+    #[arg(long, value_parser = sizes, default_value = "4096")]
+    pub(crate) size: Sizes,
+    /// Messages in a session before it ends and the next begins.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) messages_per_session: u32,
+    /// Recipients of a message.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) recipients: u32,
+    /// Wait for each answer instead of sending commands ahead (RFC 2920).
+    #[arg(long)]
+    pub(crate) no_pipelining: bool,
+    /// BDAT instead of DATA (RFC 3030).
+    #[arg(long)]
+    pub(crate) bdat: bool,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct ReadOptions {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[command(flatten)]
+    pub(crate) users: Users,
+    /// The password of all accounts.
+    #[arg(long)]
+    pub(crate) password: String,
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct ImapOptions {
+    #[command(flatten)]
+    pub(crate) read: ReadOptions,
+    /// What a unit is.
+    #[arg(long, value_enum, default_value_t = ImapWork::Fetch)]
+    pub(crate) work: ImapWork,
+}
+
+/// What one unit of IMAP is.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImapWork {
+    /// Connect, login, LOGOUT.
+    Login,
+    /// Connect, login, SELECT, FETCH of the last message, LOGOUT.
+    Fetch,
+    /// FETCH of all messages of INBOX, in a session that stays.
+    Bulk,
+    /// APPEND of 4 KiB to INBOX, in a session that stays.
+    Append,
+    /// A flag of the last message set and taken away, in a session that stays.
+    Flags,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct VerifyOptions {
+    #[command(flatten)]
+    pub(crate) mail: MailOptions,
+    /// The password of all accounts.
+    #[arg(long)]
+    pub(crate) password: String,
+    /// Where they are read by IMAP. Several are used in turn.
+    #[arg(long, value_name = "ADDRESS:PORT", required = true)]
+    pub(crate) read: Vec<SocketAddr>,
+    /// Speak LMTP.
+    #[arg(long)]
+    pub(crate) lmtp: bool,
+    /// How long messages may be on their way after the last was acknowledged.
+    #[arg(long, value_parser = duration, default_value = "60s")]
+    pub(crate) patience: Duration,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct NullServerOptions {
+    /// What it speaks.
+    #[arg(long, value_enum)]
+    pub(crate) protocol: NullProtocol,
+    /// Where it listens.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// Octets of every message that it gives.
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    pub(crate) size: u32,
+}
+
+/// What the null server speaks.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NullProtocol {
+    Smtp,
+    Lmtp,
+    Imap,
+    Pop3,
+}
+
+/// Octets of a message.
+pub(crate) type Sizes = RangeInclusive<u32>;
+
+/// The biggest message that is made.
+const SIZE_MAX: u32 = 1 << 30;
+
+/// The smallest message: its header needs so much.
+const SIZE_MIN: u32 = 300;
+
+fn sizes(text: &str) -> Result<Sizes, String> {
+    let (least, most) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| {
+        let number: u32 = text
+            .trim()
+            .parse()
+            .map_err(|_| format!("{text:?} is no number of octets"))?;
+        match (SIZE_MIN..=SIZE_MAX).contains(&number) {
+            true => Ok(number),
+            false => Err(format!("expected {SIZE_MIN} to {SIZE_MAX} octets")),
+        }
+    };
+    let (least, most) = (number(least)?, number(most)?);
+    match least <= most {
+        true => Ok(least..=most),
+        false => Err("expected the smaller size first".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    match number.is_finite() && number > 0.0 && number <= 10_000_000.0 {
+        true => Ok(number),
+        false => Err("expected more than 0 and at most 10000000".to_owned()),
+    }
+}
+
+/// `500ms`, `30s`, `5m`, `1h`, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "expected a time as in 30s or 5m".to_owned())?;
+    let seconds = match unit {
+        "ms" => number / 1000.0,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(format!("{unit:?} is none of ms, s, m, h")),
+    };
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| *time <= Duration::from_secs(7 * 24 * 3600))
+        .ok_or_else(|| "expected at most a week".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        for text in ["", "s", "5x", "-1s", "8000h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(sizes("4096"), Ok(4096..=4096));
+        assert_eq!(sizes("1000-100000"), Ok(1000..=100_000));
+        for text in ["", "1", "5000-1000", "2000000000", "x"] {
+            assert!(sizes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
+}

@@ -1,0 +1,108 @@
+//! When the units of one core are due, and when it is over.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Of one core. Its sessions share it.
+pub(crate) struct Pace {
+    start: Instant,
+    /// From here on units count.
+    counted_from: Instant,
+    end: Instant,
+    /// Between two units; without, there is no waiting.
+    interval: Option<Duration>,
+    begun: Cell<u64>,
+    count: Option<u64>,
+}
+
+impl Pace {
+    /// This core's share of `rate` units a second and of `count` units: one of `cores`.
+    pub(crate) fn new(
+        start: Instant,
+        warm_up: Duration,
+        duration: Duration,
+        rate: Option<f64>,
+        count: Option<u64>,
+    ) -> Pace {
+        Pace {
+            start,
+            counted_from: start + warm_up,
+            end: start + warm_up + duration,
+            interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            begun: Cell::new(0),
+            count,
+        }
+    }
+
+    /// The moment at which the next unit is due, which may be over already; none when it is over.
+    fn ticket(&self, now: Instant) -> Option<Instant> {
+        let number = self.begun.get();
+        if self.count.is_some_and(|count| number >= count) {
+            return None;
+        }
+        let due = match self.interval {
+            // In f64 to keep an even rate: a rounded interval would drift.
+            Some(interval) => self.start + Duration::from_secs_f64(interval.as_secs_f64() * number as f64),
+            None => now,
+        };
+        if due >= self.end || now >= self.end {
+            return None;
+        }
+        self.begun.set(number + 1);
+        Some(due)
+    }
+
+    /// Waits until the next unit is due, and says when that was.
+    pub(crate) async fn next(&self) -> Option<Instant> {
+        let now = pigeon_engine::now();
+        let due = self.ticket(now)?;
+        if due > now {
+            pigeon_engine::sleep(due - now).await;
+        }
+        Some(due)
+    }
+
+    /// Whether a unit that was due then is counted.
+    pub(crate) fn counts(&self, due: Instant) -> bool {
+        due >= self.counted_from
+    }
+}
+
+/// One core's share of a whole number.
+pub(crate) fn share(whole: u64, core: u16, cores: u16) -> u64 {
+    let (core, cores) = (u64::from(core), u64::from(cores));
+    whole / cores + u64::from(core < whole % cores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_due_at_an_even_rate_whoever_is_late() {
+        let start = Instant::now();
+        let pace = Pace::new(start, Duration::from_secs(1), Duration::from_secs(1), Some(10.0), None);
+        let dues: Vec<Instant> = std::iter::from_fn(|| pace.ticket(start + Duration::from_millis(1500))).collect();
+        assert_eq!(dues.len(), 20);
+        assert_eq!(dues[15], start + Duration::from_millis(1500));
+        assert_eq!(dues.iter().filter(|&&due| pace.counts(due)).count(), 10);
+    }
+
+    #[test]
+    fn the_count_and_the_end_end_it() {
+        let start = Instant::now();
+        let pace = Pace::new(start, Duration::ZERO, Duration::from_secs(9), None, Some(2));
+        assert_eq!(pace.ticket(start), Some(start));
+        assert!(pace.ticket(start).is_some());
+        assert_eq!(pace.ticket(start), None);
+        let pace = Pace::new(start, Duration::ZERO, Duration::from_secs(9), None, None);
+        assert_eq!(pace.ticket(start + Duration::from_secs(9)), None);
+    }
+
+    #[test]
+    fn shares_add_up() {
+        for whole in [0, 1, 7, 100] {
+            assert_eq!((0..3).map(|core| share(whole, core, 3)).sum::<u64>(), whole);
+        }
+    }
+}

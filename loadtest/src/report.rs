@@ -1,0 +1,185 @@
+//! What a run came to: for people, and as JSON.
+
+use crate::command_line::WorkCommand;
+use crate::failure::Failure;
+use crate::plan::Plan;
+use crate::processes::Usage;
+use crate::tally::Tally;
+use crate::work::verify::Findings;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Of each kind of wrong message, so many are named.
+const NAMED_MAX: usize = 10;
+
+/// See the module.
+pub(crate) struct Report<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) tally: &'a Tally,
+    /// From the first connection to the last answer, warm-up included.
+    pub(crate) took: Duration,
+    /// Of the server's processes: before, while sessions were held (else as after), after.
+    pub(crate) usage: Option<(Usage, Usage, Usage)>,
+    /// Of `verify`, and how many messages were acknowledged.
+    pub(crate) findings: Option<(&'a Findings, usize)>,
+}
+
+const QUANTILES: [(&str, f64); 5] = [
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("max", 1.0),
+];
+
+impl Report<'_> {
+    /// In which units were counted.
+    fn counted(&self) -> f64 {
+        let amount = self.plan.amount();
+        let uncounted = if self.held() { amount.duration } else { amount.warm_up };
+        self.took.saturating_sub(uncounted).as_secs_f64().max(1e-9)
+    }
+
+    fn held(&self) -> bool {
+        matches!(self.plan.work, WorkCommand::Idle(_) | WorkCommand::Storm(_))
+    }
+
+    fn rate(&self) -> f64 {
+        self.tally.done as f64 / self.counted()
+    }
+
+    /// CPU time of the server for one unit of all that were tried.
+    fn cpu_each(&self) -> Option<Duration> {
+        let (before, _, after) = self.usage?;
+        // Warm-up included, since it cost too.
+        let (done, failed, _) = self.plan.live.read();
+        let units = u32::try_from(done + failed).ok().filter(|units| *units > 0)?;
+        Some((after.cpu - before.cpu) / units)
+    }
+
+    fn memory_each(&self) -> Option<u64> {
+        let (before, held, _) = self.usage?;
+        (self.held() && self.tally.done > 0).then(|| held.memory.saturating_sub(before.memory) / self.tally.done)
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        let tally = self.tally;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{}: {} done, {} failed in {:.1} s (seed {}); {:.0} a second, {:.1} MiB of messages a second",
+            self.plan.name(),
+            tally.done,
+            tally.failed(),
+            self.took.as_secs_f64(),
+            self.plan.seed,
+            self.rate(),
+            tally.message_bytes as f64 / self.counted() / f64::from(1 << 20),
+        );
+        let latencies: Vec<String> = QUANTILES
+            .iter()
+            .map(|(name, quantile)| format!("{name} {:.2}", self.millis(*quantile)))
+            .collect();
+        let _ = writeln!(text, "latency, ms: {}", latencies.join(", "));
+        for failure in Failure::ALL {
+            if let Some(count) = tally.failures.get(&failure) {
+                let _ = writeln!(text, "{failure}: {count}");
+            }
+        }
+        if let Some(cpu) = self.cpu_each() {
+            let _ = writeln!(text, "the server's CPU time: {:.1} us a unit", cpu.as_secs_f64() * 1e6);
+        }
+        if let Some((_, held, after)) = self.usage {
+            let memory = if self.held() { held.memory } else { after.memory };
+            let _ = writeln!(
+                text,
+                "the server's own memory: {:.1} MiB",
+                memory as f64 / f64::from(1 << 20)
+            );
+        }
+        if let Some(each) = self.memory_each() {
+            let _ = writeln!(text, "the server's memory a session: {each} bytes");
+        }
+        if let Some((findings, acknowledged)) = self.findings {
+            self.verified(&mut text, findings, acknowledged);
+        }
+        text
+    }
+
+    fn verified(&self, text: &mut String, findings: &Findings, acknowledged: usize) {
+        let _ = writeln!(
+            text,
+            "verify: {acknowledged} acknowledged, {} there once and whole; {} there without an acknowledgement",
+            findings.right, findings.unasked
+        );
+        for (name, numbers) in [
+            ("lost", &findings.lost),
+            ("there more than once", &findings.doubled),
+            ("changed", &findings.changed),
+        ] {
+            if !numbers.is_empty() {
+                let named: Vec<String> = numbers
+                    .iter()
+                    .take(NAMED_MAX)
+                    .map(|number| self.named(*number))
+                    .collect();
+                let _ = writeln!(text, "{} {name}: {}", numbers.len(), named.join(", "));
+            }
+        }
+        for (user, failure) in findings.unread.iter().take(NAMED_MAX) {
+            let _ = writeln!(text, "{user} could not be read: {failure}");
+        }
+    }
+
+    fn named(&self, number: u64) -> String {
+        format!(
+            "<{number}.{}@load.invalid> of {}",
+            self.plan.seed,
+            self.plan.user(number)
+        )
+    }
+
+    fn millis(&self, quantile: f64) -> f64 {
+        self.tally.latencies.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    /// For programs; times in seconds where no unit is named.
+    pub(crate) fn json(&self) -> Value {
+        let latencies: serde_json::Map<String, Value> = QUANTILES
+            .iter()
+            .map(|(name, quantile)| ((*name).to_owned(), json!(self.millis(*quantile))))
+            .collect();
+        let failures: serde_json::Map<String, Value> = self
+            .tally
+            .failures
+            .iter()
+            .map(|(failure, count)| (failure.name().to_owned(), json!(count)))
+            .collect();
+        json!({
+            "work": self.plan.name(),
+            "seed": self.plan.seed,
+            "sessions": self.plan.amount().sessions,
+            "seconds": self.took.as_secs_f64(),
+            "done": self.tally.done,
+            "failed": self.tally.failed(),
+            "per_second": self.rate(),
+            "message_bytes": self.tally.message_bytes,
+            "latency_ms": latencies,
+            "failures": failures,
+            "server_cpu_us_per_unit": self.cpu_each().map(|cpu| cpu.as_secs_f64() * 1e6),
+            "server_memory_bytes_per_session": self.memory_each(),
+            "verify": self.findings.map(|(findings, acknowledged)| json!({
+                "acknowledged": acknowledged,
+                "right": findings.right,
+                "lost": findings.lost,
+                "doubled": findings.doubled,
+                "changed": findings.changed,
+                "unasked": findings.unasked,
+                "unread": findings.unread.keys().collect::<Vec<_>>(),
+            })),
+        })
+    }
+}

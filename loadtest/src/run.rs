@@ -1,0 +1,294 @@
+//! A run: the sessions on all cores, a line a second while they work, and the report.
+
+use crate::command_line::{Machine, ReadOptions, VerifyOptions, WorkCommand};
+use crate::pace::{Pace, share};
+use crate::plan::Plan;
+use crate::processes::{self, Usage};
+use crate::report::Report;
+use crate::tally::Tally;
+use crate::work::verify::{self, Findings};
+use crate::work::{Worker, hold};
+use futures_util::future::join_all;
+use pigeon_engine::placement::CpuSet;
+use pigeon_engine::runtime::EngineOptions;
+use pigeon_engine::{core_count, current_core};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// After a failure, so that a server that is not there is not asked as fast as this machine can.
+const FAILURE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accounts that are read back at once, on one core.
+const READERS: usize = 16;
+
+/// What the cores came to, together.
+#[derive(Default)]
+struct Outcome {
+    tally: Option<Tally>,
+    acknowledged: BTreeSet<u64>,
+    findings: Findings,
+    /// When the last core had opened its sessions; of `idle` and `storm`.
+    opened: Option<Usage>,
+    trouble: Option<String>,
+}
+
+type Shared = Arc<Mutex<Outcome>>;
+
+fn with<T>(shared: &Shared, change: impl FnOnce(&mut Outcome) -> T) -> T {
+    change(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Does it, and reports. `false`: something was wrong that should not be.
+pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
+    let plan = Arc::new(plan);
+    let shared = Shared::default();
+    let pids = &plan.amount().server_pid;
+    let before = processes::usage(pids)?;
+    let began = Instant::now();
+    let (sending, results) = (plan.clone(), shared.clone());
+    on_all_cores(machine, &plan, move || send(sending.clone(), results.clone()))?;
+    let took = began.elapsed();
+    let after = processes::usage(pids)?;
+    if let WorkCommand::Verify(options) = &plan.work {
+        let (reading, results, options) = (plan.clone(), shared.clone(), VerifyOptions::clone(options));
+        let until = Instant::now() + options.patience;
+        on_all_cores(machine, &plan, move || {
+            read(reading.clone(), options.clone(), results.clone(), until)
+        })?;
+    }
+    let outcome = std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Some(trouble) = outcome.trouble {
+        return Err(trouble);
+    }
+    let tally = outcome.tally.unwrap_or_else(Tally::new);
+    let report = Report {
+        plan: &plan,
+        tally: &tally,
+        took,
+        usage: (!pids.is_empty()).then_some((before, outcome.opened.unwrap_or(after), after)),
+        findings: matches!(plan.work, WorkCommand::Verify(_))
+            .then_some((&outcome.findings, outcome.acknowledged.len())),
+    };
+    print!("{}", report.text());
+    if let Some(path) = &machine.json {
+        std::fs::write(path, format!("{:#}\n", report.json()))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(outcome.findings.is_clean() && tally.done > 0)
+}
+
+/// `main` on every core, with the live view beside it.
+fn on_all_cores<F>(
+    machine: &Machine,
+    plan: &Arc<Plan>,
+    main: impl Fn() -> F + Clone + Send + 'static,
+) -> Result<(), String>
+where
+    F: Future<Output = ()> + 'static,
+{
+    let cores = match &machine.cores {
+        Some(text) => Some(
+            text.parse::<CpuSet>()
+                .map_err(|error| format!("--cores {text:?}: {error}"))?,
+        ),
+        None => None,
+    };
+    let sessions = plan.amount().sessions;
+    let options = EngineOptions {
+        cores,
+        control_cpus: None,
+        receive_buffers: 1024,
+        receive_buffer_bytes: 16 * 1024,
+        core_queue_depth: 64,
+        open_files: u64::from(sessions) + 256,
+        open_files_for: format!("{sessions} sessions"),
+    };
+    let (ended, mut ends) = mpsc::unbounded_channel::<()>();
+    let (quiet, live) = (machine.quiet, plan.clone());
+    pigeon_engine::runtime::run(
+        options,
+        move || {
+            let (work, ended) = (main(), ended.clone());
+            async move {
+                work.await;
+                // Nobody listens any more when the control thread has given up.
+                let _ = ended.send(());
+            }
+        },
+        move |handle| async move {
+            let mut left = handle.core_count();
+            let mut last = (0, 0, 0);
+            while left > 0 {
+                match tokio::time::timeout(Duration::from_secs(1), ends.recv()).await {
+                    Ok(Some(())) => left -= 1,
+                    Ok(None) => return,
+                    Err(_) if quiet => {}
+                    Err(_) => {
+                        let now = live.live.read();
+                        eprintln!(
+                            "{:>9} a second, {:>7} failed, {:>7} held",
+                            now.0.saturating_sub(last.0),
+                            now.1.saturating_sub(last.1),
+                            now.2
+                        );
+                        last = now;
+                    }
+                }
+            }
+        },
+    )
+    .map_err(|error| error.to_string())
+}
+
+/// The numbers of the sessions of this core.
+fn own_sessions(plan: &Plan) -> impl Iterator<Item = u64> {
+    let (core, cores) = (u64::from(current_core().0), u64::from(core_count()));
+    (core..u64::from(plan.amount().sessions)).step_by(usize::try_from(cores).expect("few"))
+}
+
+async fn send(plan: Arc<Plan>, shared: Shared) {
+    match &plan.work {
+        WorkCommand::Idle(options) => hold_all(&plan, options.clone(), shared, true).await,
+        WorkCommand::Storm(options) => hold_all(&plan, options.clone(), shared, false).await,
+        _ => work(plan, shared).await,
+    }
+}
+
+async fn work(plan: Arc<Plan>, shared: Shared) {
+    let amount = plan.amount();
+    // A core without a session has no share.
+    let busy = plan.amount().sessions.min(u32::from(core_count()));
+    let (core, cores) = (current_core().0, u16::try_from(busy).expect("at most the cores"));
+    let pace = Rc::new(Pace::new(
+        pigeon_engine::now(),
+        amount.warm_up,
+        amount.duration,
+        amount.rate.map(|rate| rate / f64::from(cores)),
+        amount
+            .count
+            .map(|count| if core < cores { share(count, core, cores) } else { 0 }),
+    ));
+    let tally = Rc::new(RefCell::new(Tally::new()));
+    let sessions = own_sessions(&plan).filter_map(|index| Worker::new(&plan, index));
+    let tasks: Vec<_> = sessions
+        .map(|worker| pigeon_engine::spawn(session(plan.clone(), worker, pace.clone(), tally.clone())))
+        .collect();
+    let ended = join_all(tasks).await;
+    with(&shared, |outcome| {
+        merge(outcome, &tally.borrow());
+        for acknowledged in ended {
+            match acknowledged {
+                Some(numbers) => outcome.acknowledged.extend(numbers),
+                None => outcome.trouble = Some("a session of the generator broke: see above".to_owned()),
+            }
+        }
+    });
+}
+
+fn merge(outcome: &mut Outcome, tally: &Tally) {
+    outcome.tally.get_or_insert_with(Tally::new).merge(tally);
+}
+
+async fn session(plan: Arc<Plan>, mut worker: Worker, pace: Rc<Pace>, tally: Rc<RefCell<Tally>>) -> Vec<u64> {
+    while let Some(due) = pace.next().await {
+        let result = worker.unit().await;
+        plan.live.add(result.is_ok());
+        if pace.counts(due) {
+            tally
+                .borrow_mut()
+                .add(result, pigeon_engine::now().saturating_duration_since(due));
+        }
+        if result.is_err() {
+            pigeon_engine::sleep(FAILURE_PAUSE).await;
+        }
+    }
+    worker.end().await
+}
+
+/// Opens this core's sessions, and holds them for the duration.
+async fn hold_all(plan: &Arc<Plan>, options: ReadOptions, shared: Shared, one_by_one: bool) {
+    use std::sync::atomic::Ordering;
+    let options = Rc::new(options);
+    let tally = Rc::new(RefCell::new(Tally::new()));
+    let open = |index: u64| {
+        let (plan, options, tally) = (plan.clone(), options.clone(), tally.clone());
+        async move {
+            let began = pigeon_engine::now();
+            let opened = hold::open(&plan, &options, index).await;
+            plan.live.add(opened.is_ok());
+            let result = opened.as_ref().map(|_| 0).map_err(|failure| *failure);
+            tally.borrow_mut().add(result, pigeon_engine::now() - began);
+            let session = opened.ok()?;
+            plan.live.held.fetch_add(1, Ordering::Relaxed);
+            Some(session)
+        }
+    };
+    let mut sessions = Vec::new();
+    if one_by_one {
+        for index in own_sessions(plan) {
+            sessions.extend(open(index).await);
+        }
+    } else {
+        let opening: Vec<_> = own_sessions(plan)
+            .map(|index| pigeon_engine::spawn(open(index)))
+            .collect();
+        sessions.extend(join_all(opening).await.into_iter().flatten().flatten());
+    }
+    let holding: Vec<_> = sessions
+        .into_iter()
+        .map(|mut session| {
+            let plan = plan.clone();
+            pigeon_engine::spawn(async move {
+                let failure = hold::hold(&mut session).await;
+                plan.live.held.fetch_sub(1, Ordering::Relaxed);
+                failure
+            })
+        })
+        .collect();
+    pigeon_engine::sleep(plan.amount().duration).await;
+    // While all are held: what it costs the server.
+    let usage = processes::usage(&plan.amount().server_pid);
+    for task in holding {
+        task.cancel();
+    }
+    with(&shared, |outcome| {
+        merge(outcome, &tally.borrow());
+        match usage {
+            Ok(usage) => outcome.opened = Some(usage),
+            Err(error) => outcome.trouble = Some(error),
+        }
+    });
+}
+
+async fn read(plan: Arc<Plan>, options: VerifyOptions, shared: Shared, until: Instant) {
+    let acknowledged = with(&shared, |outcome| outcome.acknowledged.clone());
+    let (core, cores) = (usize::from(current_core().0), usize::from(core_count()));
+    let own: Vec<usize> = (core..plan.users.len()).step_by(cores).collect();
+    let next = Rc::new(RefCell::new(own.into_iter()));
+    let readers = (0..READERS).map(|_| {
+        let (plan, options, next, acknowledged) = (plan.clone(), options.clone(), next.clone(), acknowledged.clone());
+        pigeon_engine::spawn(async move {
+            let mut findings = Findings::default();
+            loop {
+                let account = next.borrow_mut().next();
+                let Some(account) = account else {
+                    return findings;
+                };
+                let of_account = |number: &u64| *number % plan.users.len() as u64 == account as u64;
+                let expected = acknowledged.iter().copied().filter(of_account).collect();
+                findings.merge(verify::read_back(plan.clone(), options.clone(), account, expected, until).await);
+            }
+        })
+    });
+    for findings in join_all(readers.collect::<Vec<_>>()).await {
+        with(&shared, |outcome| match findings {
+            Some(findings) => outcome.findings.merge(findings),
+            None => outcome.trouble = Some("a session of the generator broke: see above".to_owned()),
+        });
+    }
+}

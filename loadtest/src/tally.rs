@@ -1,0 +1,101 @@
+//! What the units came to: counts, latencies, failures.
+
+use crate::failure::Failure;
+use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The longest latency that is told apart, in microseconds: an hour.
+const LATENCY_MAX: u64 = 3_600_000_000;
+
+/// Of one core, or of all.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    /// Units that succeeded.
+    pub(crate) done: u64,
+    /// Their latencies, microseconds from when they were due.
+    pub(crate) latencies: Histogram<u64>,
+    /// Units that did not.
+    pub(crate) failures: BTreeMap<Failure, u64>,
+    /// Octets of messages, in either direction.
+    pub(crate) message_bytes: u64,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Tally {
+        Tally {
+            done: 0,
+            latencies: Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("bounds and digits are allowed ones"),
+            failures: BTreeMap::new(),
+            message_bytes: 0,
+        }
+    }
+
+    /// A unit that ended `latency` after it was due, and carried so many octets of messages.
+    pub(crate) fn add(&mut self, outcome: Result<u64, Failure>, latency: Duration) {
+        match outcome {
+            Ok(bytes) => {
+                self.done += 1;
+                self.message_bytes += bytes;
+                let micros = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX);
+                self.latencies.saturating_record(micros.max(1));
+            }
+            Err(failure) => *self.failures.entry(failure).or_default() += 1,
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Tally) {
+        self.done += other.done;
+        self.message_bytes += other.message_bytes;
+        self.latencies.add(&other.latencies).expect("both have the same bounds");
+        for (failure, count) in &other.failures {
+            *self.failures.entry(*failure).or_default() += count;
+        }
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+}
+
+/// Seen while it runs, warm-up included.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// Units that succeeded.
+    pub(crate) done: AtomicU64,
+    /// Units that did not.
+    pub(crate) failed: AtomicU64,
+    /// Sessions that are held.
+    pub(crate) held: AtomicU64,
+}
+
+impl Live {
+    pub(crate) fn add(&self, succeeded: bool) {
+        let counter = if succeeded { &self.done } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Done, failed, held.
+    pub(crate) fn read(&self) -> (u64, u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.done), read(&self.failed), read(&self.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tallies_merge() {
+        let (mut one, mut two) = (Tally::new(), Tally::new());
+        one.add(Ok(10), Duration::from_millis(2));
+        two.add(Ok(5), Duration::from_millis(4));
+        two.add(Err(Failure::Timeout), Duration::from_secs(9));
+        two.add(Ok(1), Duration::from_secs(1 << 40));
+        one.merge(&two);
+        assert_eq!((one.done, one.failed(), one.message_bytes), (3, 1, 16));
+        assert!((3_990..4_010).contains(&one.latencies.value_at_quantile(0.5)));
+    }
+}

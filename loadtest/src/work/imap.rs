@@ -1,0 +1,265 @@
+//! IMAP sessions, as IMAP4rev1 alone knows them.
+
+use crate::client::Client;
+use crate::command_line::{ImapOptions, ImapWork};
+use crate::content::Content;
+use crate::failure::Failure;
+use crate::plan::Plan;
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A session that is logged in.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    tag: u32,
+}
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Of the last EXISTS.
+    pub(crate) exists: Option<u64>,
+    /// Octets in literals.
+    pub(crate) literal_bytes: u64,
+    /// Literals.
+    pub(crate) literals: u64,
+}
+
+/// The octets that are announced at the end of a line (RFC 3501 section 4.3).
+fn literal(line: &[u8]) -> Option<usize> {
+    let inner = line.strip_suffix(b"}")?;
+    let open = inner.iter().rposition(|&byte| byte == b'{')?;
+    std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()
+}
+
+fn exists(line: &[u8]) -> Option<u64> {
+    let number = line.strip_prefix(b"* ")?.strip_suffix(b" EXISTS")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// In a quoted string (RFC 3501 section 4.3).
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        if matches!(letter, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(letter);
+    }
+    quoted.push('"');
+    quoted
+}
+
+impl Session {
+    /// Connects and logs in.
+    pub(crate) async fn open(
+        target: SocketAddr,
+        user: &str,
+        password: &str,
+        timeout: Duration,
+    ) -> Result<Session, Failure> {
+        let mut client = Client::connect(target, pigeon_engine::now() + timeout).await?;
+        let greeting = client.line().await?;
+        if greeting.starts_with(b"* BYE") {
+            return Err(Failure::Temporary);
+        }
+        if !greeting.starts_with(b"* OK") {
+            return Err(Failure::Garbage);
+        }
+        let mut session = Session { client, tag: 0 };
+        let login = format!("LOGIN {} {}", quoted(user), quoted(password));
+        session.command(&login, |_| {}).await?;
+        Ok(session)
+    }
+
+    /// Sends a command, and reads its answer; literals are given in pieces.
+    pub(crate) async fn command(&mut self, command: &str, piece: impl FnMut(&[u8])) -> Result<Answer, Failure> {
+        self.send(command).await?;
+        self.answer(piece).await
+    }
+
+    async fn send(&mut self, command: &str) -> Result<(), Failure> {
+        self.tag += 1;
+        self.client
+            .send(format!("a{} {command}\r\n", self.tag).into_bytes())
+            .await
+    }
+
+    async fn answer(&mut self, mut piece: impl FnMut(&[u8])) -> Result<Answer, Failure> {
+        let tag = format!("a{} ", self.tag).into_bytes();
+        let mut answer = Answer::default();
+        // What stands behind a literal goes on with the line before it.
+        let mut goes_on = false;
+        loop {
+            let line = self.client.line().await?;
+            if goes_on || line.starts_with(b"* ") || line.starts_with(b"+") {
+                // A BYE that answers no LOGOUT is followed by the end of the connection, which the next line shows.
+                answer.exists = exists(line).or(answer.exists);
+                let count = literal(line);
+                goes_on = count.is_some();
+                if let Some(count) = count {
+                    answer.literals += 1;
+                    answer.literal_bytes += count as u64;
+                    self.client.take(count, &mut piece).await?;
+                }
+                continue;
+            }
+            return match line.strip_prefix(&tag[..]) {
+                Some(status) if status.starts_with(b"OK") => Ok(answer),
+                Some(status) if status.starts_with(b"NO [UNAVAILABLE]") => Err(Failure::Temporary),
+                Some(status) if status.starts_with(b"NO") || status.starts_with(b"BAD") => Err(Failure::Refused),
+                _ => Err(Failure::Garbage),
+            };
+        }
+    }
+
+    /// IDLE (RFC 2177): from here on the server speaks when it has something to say.
+    pub(crate) async fn idle(&mut self) -> Result<(), Failure> {
+        self.send("IDLE").await?;
+        loop {
+            let line = self.client.line().await?;
+            if line.starts_with(b"+") {
+                return Ok(());
+            }
+            if !line.starts_with(b"* ") {
+                return Err(Failure::Refused);
+            }
+        }
+    }
+
+    /// APPEND with a synchronising literal.
+    async fn append(&mut self, message: Vec<u8>) -> Result<u64, Failure> {
+        let bytes = message.len() as u64;
+        self.send(&format!("APPEND INBOX {{{bytes}}}")).await?;
+        loop {
+            let line = self.client.line().await?;
+            if line.starts_with(b"+") {
+                break;
+            }
+            if !line.starts_with(b"* ") {
+                return Err(Failure::Refused);
+            }
+        }
+        let mut message = message;
+        message.extend_from_slice(b"\r\n");
+        self.client.send(Bytes::from(message)).await?;
+        self.answer(|_| {}).await.map(|_| bytes)
+    }
+
+    pub(crate) async fn logout(mut self) -> Result<(), Failure> {
+        self.command("LOGOUT", |_| {}).await?;
+        self.client.close().await;
+        Ok(())
+    }
+}
+
+/// Units of IMAP.
+pub(crate) struct Imap {
+    plan: Arc<Plan>,
+    options: ImapOptions,
+    content: Content,
+    index: u64,
+    next: u64,
+    kept: Option<(Session, u64)>,
+}
+
+impl Imap {
+    pub(crate) fn new(plan: &Arc<Plan>, options: &ImapOptions, index: u64) -> Imap {
+        Imap {
+            plan: plan.clone(),
+            options: options.clone(),
+            content: plan.content(),
+            index,
+            next: index,
+            kept: None,
+        }
+    }
+
+    async fn open(&self) -> Result<Session, Failure> {
+        let user = self.plan.user(self.next);
+        let timeout = self.plan.amount().timeout;
+        Session::open(self.plan.target(self.index), user, &self.options.read.password, timeout).await
+    }
+
+    pub(crate) async fn unit(&mut self) -> Result<u64, Failure> {
+        let result = match self.options.work {
+            ImapWork::Login => async { self.open().await?.logout().await.map(|()| 0) }.await,
+            ImapWork::Fetch => self.fetch().await,
+            ImapWork::Bulk | ImapWork::Append | ImapWork::Flags => self.within_session().await,
+        };
+        self.next += u64::from(self.plan.amount().sessions);
+        result
+    }
+
+    async fn fetch(&self) -> Result<u64, Failure> {
+        let mut session = self.open().await?;
+        let selected = session.command("SELECT INBOX", |_| {}).await?;
+        if selected.exists.unwrap_or(0) == 0 {
+            return Err(Failure::NoMessage);
+        }
+        let fetched = session.command("FETCH * (FLAGS BODY.PEEK[])", |_| {}).await?;
+        if fetched.literals == 0 {
+            return Err(Failure::NoMessage);
+        }
+        session.logout().await?;
+        Ok(fetched.literal_bytes)
+    }
+
+    async fn within_session(&mut self) -> Result<u64, Failure> {
+        let (mut session, exists) = match self.kept.take() {
+            Some(kept) => kept,
+            None => {
+                let mut session = self.open().await?;
+                let selected = session.command("SELECT INBOX", |_| {}).await?;
+                (session, selected.exists.unwrap_or(0))
+            }
+        };
+        session.client.set_deadline(self.plan.amount().timeout);
+        if exists == 0 && self.options.work != ImapWork::Append {
+            return Err(Failure::NoMessage);
+        }
+        let bytes = match self.options.work {
+            ImapWork::Bulk => session.command("FETCH 1:* (BODY.PEEK[])", |_| {}).await?.literal_bytes,
+            ImapWork::Append => {
+                let message = self.content.message(self.next, self.plan.user(self.next));
+                session.append(message).await?
+            }
+            _ => {
+                session
+                    .command(&format!("STORE {exists} +FLAGS (\\Flagged)"), |_| {})
+                    .await?;
+                session
+                    .command(&format!("STORE {exists} -FLAGS (\\Flagged)"), |_| {})
+                    .await?;
+                0
+            }
+        };
+        self.kept = Some((session, exists));
+        Ok(bytes)
+    }
+
+    pub(crate) async fn end(self) {
+        if let Some((session, _)) = self.kept {
+            session.client.set_deadline(Duration::from_secs(2));
+            // All that matters was answered before.
+            let _ = session.logout().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        assert_eq!(literal(b"* 1 FETCH (BODY[] {12}"), Some(12));
+        assert_eq!(literal(b"* 1 FETCH (FLAGS ())"), None);
+        assert_eq!(literal(b"x {}"), None);
+        assert_eq!(exists(b"* 17 EXISTS"), Some(17));
+        assert_eq!(exists(b"* 17 RECENT"), None);
+        assert_eq!(quoted("a\"b\\"), "\"a\\\"b\\\\\"");
+    }
+}

@@ -1,0 +1,183 @@
+//! Reading back what was acknowledged: each message there once, byte for byte behind what the server put in front.
+
+use super::imap::Session;
+use crate::command_line::VerifyOptions;
+use crate::content::Content;
+use crate::failure::Failure;
+use crate::plan::Plan;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Between two looks at an account that lacks messages.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A message is read in one piece: this is the most that one may take. Far above what is sent.
+const MESSAGE_BYTES_MAX: u64 = (1 << 30) + (1 << 20);
+
+/// What is wrong, by number of the message.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Findings {
+    /// Acknowledged and found, once and whole.
+    pub(crate) right: u64,
+    /// Acknowledged, and not there.
+    pub(crate) lost: BTreeSet<u64>,
+    /// There more than once.
+    pub(crate) doubled: BTreeSet<u64>,
+    /// There, but not as it was sent.
+    pub(crate) changed: BTreeSet<u64>,
+    /// There without an acknowledgement: allowed, the answer was lost.
+    pub(crate) unasked: u64,
+    /// Accounts that could not be read, and why.
+    pub(crate) unread: BTreeMap<String, Failure>,
+}
+
+impl Findings {
+    pub(crate) fn merge(&mut self, other: Findings) {
+        self.right += other.right;
+        self.unasked += other.unasked;
+        self.lost.extend(other.lost);
+        self.doubled.extend(other.doubled);
+        self.changed.extend(other.changed);
+        self.unread.extend(other.unread);
+    }
+
+    /// Nothing is wrong.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.lost.is_empty() && self.doubled.is_empty() && self.changed.is_empty() && self.unread.is_empty()
+    }
+}
+
+/// Reads accounts until all that was acknowledged to them is there, or the patience is over.
+pub(crate) async fn read_back(
+    plan: Arc<Plan>,
+    options: VerifyOptions,
+    account: usize,
+    acknowledged: BTreeSet<u64>,
+    until: Instant,
+) -> Findings {
+    let user = &plan.users[account];
+    loop {
+        let target = options.read[account % options.read.len()];
+        let read = read(&plan, &options, target, user).await;
+        let patient = pigeon_engine::now() < until;
+        match read {
+            Ok(found) if patient && acknowledged.iter().any(|number| !found.contains_key(number)) => {}
+            Ok(found) => return judge(found, &acknowledged),
+            Err(_) if patient => {}
+            Err(failure) => {
+                let mut findings = Findings::default();
+                findings.unread.insert(user.clone(), failure);
+                return findings;
+            }
+        }
+        pigeon_engine::sleep(PAUSE).await;
+    }
+}
+
+/// For each message of this run: how often it is there, and whether it is whole.
+type Found = BTreeMap<u64, (u64, bool)>;
+
+fn judge(found: Found, acknowledged: &BTreeSet<u64>) -> Findings {
+    let mut findings = Findings::default();
+    for number in acknowledged {
+        match found.get(number) {
+            None => drop(findings.lost.insert(*number)),
+            Some((1, true)) => findings.right += 1,
+            Some(_) => {}
+        }
+    }
+    for (number, (count, whole)) in found {
+        if count > 1 {
+            findings.doubled.insert(number);
+        }
+        if !whole {
+            findings.changed.insert(number);
+        }
+        if !acknowledged.contains(&number) {
+            findings.unasked += 1;
+        }
+    }
+    findings
+}
+
+async fn read(
+    plan: &Plan,
+    options: &VerifyOptions,
+    target: std::net::SocketAddr,
+    user: &str,
+) -> Result<Found, Failure> {
+    let timeout = plan.amount().timeout;
+    let mut session = Session::open(target, user, &options.password, timeout).await?;
+    let exists = session.command("SELECT INBOX", |_| {}).await?.exists.unwrap_or(0);
+    let content = plan.content();
+    let mut found = Found::new();
+    for sequence in 1..=exists {
+        session.client.set_deadline(timeout);
+        let mut message = Vec::new();
+        let mut too_large = false;
+        let answer = session
+            .command(&format!("FETCH {sequence} (BODY.PEEK[])"), |piece| {
+                too_large |= (message.len() + piece.len()) as u64 > MESSAGE_BYTES_MAX;
+                if !too_large {
+                    message.extend_from_slice(piece);
+                }
+            })
+            .await?;
+        if answer.literals != 1 || too_large {
+            return Err(Failure::Garbage);
+        }
+        if let Some(number) = content.number_of(&message) {
+            let whole = is_whole(&content, number, user, &message);
+            let entry = found.entry(number).or_insert((0, true));
+            entry.0 += 1;
+            entry.1 &= whole;
+        }
+    }
+    session.logout().await?;
+    Ok(found)
+}
+
+/// What was sent, behind header lines that servers put in front.
+fn is_whole(content: &Content, number: u64, user: &str, message: &[u8]) -> bool {
+    let sent = content.message(number, user);
+    message.strip_suffix(&sent[..]).is_some_and(|front| {
+        front.is_empty() || (front.ends_with(b"\n") && !front.windows(4).any(|four| four == b"\r\n\r\n"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_doubled_or_changed_is_found() {
+        let acknowledged = BTreeSet::from([1, 2, 3, 4]);
+        let found = Found::from([(1, (1, true)), (2, (2, true)), (3, (1, false)), (9, (1, true))]);
+        let findings = judge(found, &acknowledged);
+        assert_eq!(findings.right, 1);
+        assert_eq!(findings.lost, BTreeSet::from([4]));
+        assert_eq!(findings.doubled, BTreeSet::from([2]));
+        assert_eq!(findings.changed, BTreeSet::from([3]));
+        assert_eq!(findings.unasked, 1);
+        assert!(!findings.is_clean());
+    }
+
+    #[test]
+    fn only_lines_in_front_are_forgiven() {
+        let content = Content {
+            seed: 1,
+            from: "a@example.org".to_owned(),
+            sizes: 400..=400,
+        };
+        let sent = content.message(5, "b@example.org");
+        let with = |front: &[u8], back: &[u8]| [front, &sent, back].concat();
+        let whole = |message: &[u8]| is_whole(&content, 5, "b@example.org", message);
+        assert!(whole(&sent));
+        assert!(whole(&with(b"Received: from a\r\n by b\r\n", b"")));
+        assert!(!whole(&with(b"Received: from a", b"")));
+        assert!(!whole(&with(b"X: y\r\n\r\n", b"")));
+        assert!(!whole(&with(b"", b"\r\n")));
+        assert!(!whole(&sent[1..]));
+    }
+}

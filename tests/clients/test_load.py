@@ -1,0 +1,169 @@
+"""The load generator: what it sends arrives, what it cannot do it counts, and what a server loses or doubles it finds."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import tempfile
+import threading
+import unittest
+
+from harness import PASSWORD, Node
+from harness.mail import ALICE, BOB, Smtp
+from harness.node import IMAP, LMTP, POP3, SMTP, free_port, pigeond, wait_until
+
+
+def program():
+    path = os.environ.get("PIGEON_LOAD") or pathlib.Path(pigeond()).with_name("pigeon-load")
+    if not pathlib.Path(path).exists():
+        raise AssertionError(f"{path} is not there: cargo build --release --bin pigeon-load")
+    return str(path)
+
+
+def load(*words, code=0):
+    """Its summary."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as summary:
+        done = subprocess.run([program(), "--quiet", "--json", summary.name, *map(str, words)], capture_output=True,
+                              text=True, timeout=300)
+        assert done.returncode == code, f"ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return json.loads(summary.read() or "null")
+
+
+class FaultySink:
+    """An SMTP server in front of a node, that acknowledges everything, and loses one message and doubles another."""
+
+    def __init__(self, node, lost, doubled):
+        self.node, self.copies = node, {lost: 0, doubled: 2}
+        self.count, self.lock = 0, threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with connection, connection.makefile("rb") as lines, Smtp(self.node, LMTP) as onward:
+            say = lambda text: connection.sendall(text.encode() + b"\r\n")  # noqa: E731
+            say("220 sink.invalid")
+            sender = recipient = ""
+            for line in lines:
+                verb = line[:4].upper()
+                if verb == b"MAIL":
+                    sender = line.split(b"<")[1].split(b">")[0].decode()
+                elif verb == b"RCPT":
+                    recipient = line.split(b"<")[1].split(b">")[0].decode()
+                elif verb == b"DATA":
+                    say("354 go on")
+                    message = b""
+                    while (line := lines.readline()) != b".\r\n":
+                        message += line.removeprefix(b".")
+                    for _ in range(self.copies_now()):
+                        onward.send(f"MAIL FROM:<{sender}>\r\nRCPT TO:<{recipient}>\r\nBDAT {len(message)} LAST\r\n".encode() + message)
+                        for command in ("MAIL", "RCPT", "BDAT"):
+                            onward.expect(250, command)
+                elif verb == b"QUIT":
+                    return say("221 bye")
+                say("250 yes")
+
+    def copies_now(self):
+        with self.lock:
+            self.count += 1
+            return self.copies.get(self.count, 1)
+
+    def close(self):
+        self.listener.close()
+
+
+class LoadTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.node = Node()
+        cls.addClassCleanup(cls.node.remove)
+
+    def at(self, standard):
+        return f"127.0.0.1:{self.node.port(standard)}"
+
+    def users(self):
+        return ["--user", ALICE, "--user", BOB]
+
+    def verify(self, target, count, *more, code=0):
+        return load("verify", "--target", target, "--read", self.at(IMAP), *self.users(), "--password", PASSWORD,
+                    "--count", count, "--duration", "120s", "--sessions", 20, *more, code=code)
+
+    def test_verify(self):
+        for target, more in [(SMTP, []), (SMTP, ["--bdat", "--no-pipelining"]), (LMTP, ["--lmtp", "--messages-per-session", 3])]:
+            summary = self.verify(self.at(target), 2_000, "--size", "400-40000", *more)
+            self.assertEqual(summary["failed"], 0, summary)
+            self.assertEqual(summary["verify"]["right"], 2_000, summary)
+
+    def test_what_a_server_loses_or_doubles_is_found(self):
+        sink = FaultySink(self.node, lost=6_789, doubled=3_210)
+        self.addCleanup(sink.close)
+        summary = self.verify(sink.address, 10_000, "--size", 500, "--patience", "2s", code=1)
+        found = summary["verify"]
+        self.assertEqual((len(found["lost"]), len(found["doubled"]), len(found["changed"])), (1, 1, 0), summary)
+        self.assertEqual((found["acknowledged"], found["right"]), (10_000, 9_998))
+
+    def test_every_work_is_done(self):
+        users = self.users()
+        read = [*users, "--password", PASSWORD]
+        amount = ["--duration", "60s", "--count", 200, "--server-pid", self.node.process.pid]
+        few = [*amount, "--sessions", 4]
+        mail = load("smtp", "--target", self.at(SMTP), *users, "--recipients", 2, *few)
+        self.assertEqual((mail["done"], mail["failed"]), (200, 0))
+        for work in ("login", "fetch", "bulk", "append", "flags"):
+            with self.subTest(work=work):
+                done = load("imap", "--target", self.at(IMAP), *read, "--work", work, *few)
+                self.assertEqual((done["done"], done["failed"]), (200, 0))
+                self.assertEqual(done["message_bytes"] > 0, work in ("fetch", "bulk", "append"))
+        one = load("pop3", "--target", self.at(POP3), *read, *amount, "--sessions", 1)
+        self.assertEqual((one["done"], one["failed"]), (200, 0))
+        for work in ("idle", "storm"):
+            held = load(work, "--target", self.at(IMAP), *read, "--sessions", 300, "--duration", "500ms")
+            self.assertEqual((held["done"], held["failed"]), (300, 0))
+
+    def test_an_open_loop_counts_from_when_a_unit_was_due(self):
+        summary = load("smtp", "--target", self.at(SMTP), *self.users(), "--rate", 200, "--duration", "2s")
+        self.assertEqual(summary["done"] + summary["failed"], 400)
+
+    def test_bad_targets_are_counted(self):
+        patient = ["--duration", "20s", "--count", 6, "--sessions", 2, "--password", PASSWORD]
+        amount = [*patient, "--timeout", "500ms"]
+        nobody = load("imap", "--target", f"127.0.0.1:{free_port()}", "--user", ALICE, *amount, code=1)
+        self.assertEqual(nobody["failures"], {"no connection": 6})
+        wrong = load("imap", "--target", self.at(IMAP), "--user", "nobody@example.org", *patient, code=1)
+        self.assertEqual(wrong["failures"], {"refused": 6})
+        nonsense = load("imap", "--target", self.at(SMTP), "--user", ALICE, *amount, code=1)
+        self.assertEqual(nonsense["failures"], {"not understood": 6})
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            address = "127.0.0.1:%d" % silent.getsockname()[1]
+            self.assertEqual(load("pop3", "--target", address, "--user", ALICE, *amount, code=1)["failures"], {"timed out": 6})
+
+    def test_the_null_server(self):
+        for protocol, work in [("smtp", "smtp"), ("lmtp", "lmtp"), ("imap", "imap"), ("pop3", "pop3")]:
+            address = f"127.0.0.1:{free_port()}"
+            server = subprocess.Popen([program(), "null-server", "--protocol", protocol, "--listen", address],
+                                      stdout=subprocess.DEVNULL)
+            try:
+                wait_until(lambda: self.answers(address), 30, "the null server listens")
+                more = ["--password", "x"] if work in ("imap", "pop3") else []
+                summary = load(work, "--target", address, "--user", "u{1..100}@example.org", *more, "--count", 1_000)
+                self.assertEqual((summary["done"], summary["failed"]), (1_000, 0), protocol)
+            finally:
+                server.kill()
+                server.wait()
+
+    def answers(self, address):
+        host, port = address.split(":")
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+            return True
+        except OSError:
+            return False
