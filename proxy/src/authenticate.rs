@@ -18,6 +18,7 @@ pub use counts::{AuthenticationCounts, Count};
 pub use directory::AskDirectory;
 pub use verification::{VERIFIED_FOR, Verification, Verify};
 
+use crate::backend::Place;
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
 pub use node::{NodeAuthenticator, Redirected};
@@ -59,6 +60,8 @@ pub enum Outcome {
     /// The password is right, but the account's status or its services do not allow it: 535 5.7.8 has nothing better to
     /// say, IMAP has `[CONTACTADMIN]`.
     NotAllowed,
+    /// A node logged in for a user whose mail is on another node.
+    Elsewhere(Place),
     /// Neither right nor wrong: too much to do, the directory does not answer, or control data is not current or has a
     /// secret that cannot be checked. Ask the client to come again.
     Unavailable,
@@ -137,6 +140,7 @@ fn log(outcome: &Outcome, session: SessionId, peer: IpAddr, service: Service, na
         }
         Outcome::Refused => tracing::info!(%session, %peer, service, name, "login refused"),
         Outcome::NotAllowed => tracing::info!(%session, %peer, service, name, "login not allowed by control data"),
+        Outcome::Elsewhere(_) => tracing::info!(%session, %peer, service, name, "login referred"),
         Outcome::Unavailable => tracing::warn!(%session, %peer, service, name, "login not possible now"),
     }
 }

@@ -47,6 +47,46 @@ impl Opening {
             }
         }
     }
+
+    /// The answer to a node whose user's mail is on another one (RFC 2221, and the same for POP3): send it and close.
+    pub fn referral(&self, place: &Place) -> Bytes {
+        let Place { user, host, port } = place;
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.clone(),
+        };
+        let user = percent_encoded(user);
+        Bytes::from(match self {
+            Opening::Imap { tag } => {
+                format!("{tag} NO [REFERRAL imap://{user}@{host}:{port}/] Not here\r\n* BYE Not here\r\n")
+            }
+            Opening::Pop3 { .. } => format!("-ERR [REFERRAL/{user}@{host}:{port}] Not here\r\n"),
+        })
+    }
+}
+
+/// Where a node is referred to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// As whom.
+    pub user: String,
+    /// An address or a name.
+    pub host: String,
+    /// The backend's port.
+    pub port: u16,
+}
+
+/// For the user of a URL (RFC 3986 section 2.3).
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// Serves mail to those who have logged in.

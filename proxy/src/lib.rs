@@ -15,6 +15,6 @@ pub use authenticate::{
     Attempt, Authenticator, CheckCredentials, NodeAuthenticator, Outcome, ProofAttempt, Redirected, Verification,
     Verify,
 };
-pub use backend::{Backend, Login, Opening};
+pub use backend::{Backend, Login, Opening, Place};
 pub use mail_store::{EnvelopeInfo, MailStore, MessageId, Target, Transfer, TransferError};
 pub use session_id::{SessionId, SessionIds};

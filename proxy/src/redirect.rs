@@ -3,7 +3,7 @@
 //!
 //! One [`Redirector`] a core. The password of the user was checked before and goes nowhere. Whatever fails ends in a
 //! temporary failure for the client, never in "wrong password": the password was right. A backend that is gone is asked by
-//! one attempt at a time (`breaker`).
+//! one attempt at a time (`breaker`). A backend may refer to another node of the server_map; nobody is followed anywhere else.
 
 mod breaker;
 
@@ -12,13 +12,14 @@ use crate::session_id::SessionId;
 use breaker::{Breaker, Permit};
 use bytes::Bytes;
 use futures_util::future::{Either, LocalBoxFuture, select};
+use pigeon_datatree_cache::CoreCopy;
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
 use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::net::Connection;
 use pigeon_engine::stream::{RelayEnd, Relayed, Stream, relay};
 use pigeon_proto::redirect::imap::ImapRedirect;
 use pigeon_proto::redirect::pop3::Pop3Redirect;
-use pigeon_proto::redirect::{Answer, Event, Outcome, Redirect, SessionData};
+use pigeon_proto::redirect::{Answer, Event, Outcome, Redirect, Referral, SessionData};
 use pigeon_proto::sasl::scram::client::ClientKeys;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -34,8 +35,11 @@ use std::time::{Duration, Instant};
 const ATTEMPTS_MAX: u32 = 3;
 /// Between two of them, less up to a half by chance.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Redirects that a session may go through, referrals counted.
-const HOPS_MAX: u8 = 4;
+/// Redirects that a session may go through: to the owner, and three referrals. The last backend is told of one more, since with
+/// none left it would refuse.
+const HOPS_MAX: u8 = REFERRALS_MAX + 2;
+/// Referrals that are followed.
+const REFERRALS_MAX: u8 = 3;
 /// For a connection to be made on the private network.
 const CONNECT_TIME: Duration = Duration::from_secs(2);
 /// For the whole login at the backend.
@@ -58,6 +62,10 @@ pub enum RedirectEvent {
     Unavailable,
     /// The backend refused this node, or was not the right one: for a person to mend.
     Misconfigured,
+    /// A backend referred to another node, which was asked next.
+    Referred,
+    /// A backend referred to where no node is, or once too often: the nodes do not agree whose the account is.
+    Astray,
     /// So many bytes from clients to backends.
     BytesForward(u64),
     /// So many bytes from backends to clients.
@@ -71,6 +79,7 @@ pub type KeysFor = Rc<dyn Fn(Vec<u8>, u32) -> LocalBoxFuture<'static, Option<Cli
 pub struct Redirector {
     node: String,
     keys: KeysFor,
+    copy: Rc<CoreCopy>,
     pool: BlockingPool,
     backends: RefCell<HashMap<(String, BackendProtocol), Breaker>>,
     names: RefCell<HashMap<(String, u16), (SocketAddr, Instant)>>,
@@ -95,15 +104,30 @@ enum Attempt {
     /// All further ones would fail in the same way.
     Misconfigured(String),
     PassOn(String),
-    Elsewhere(String),
+    Elsewhere(Referral),
+}
+
+/// A backend to ask: a node and, where it was referred to, which of its places.
+struct Way {
+    server: Arc<Server>,
+    place: Option<(String, u16)>,
+    hops_left: u8,
 }
 
 impl Redirector {
-    /// For the node of this id, which has these keys. `pool` looks names up; `count` is told what happens.
-    pub fn new(node: &str, keys: KeysFor, pool: BlockingPool, count: impl Fn(RedirectEvent) + 'static) -> Redirector {
+    /// For the node of this id, which has these keys. Referrals are followed to nodes of the copy's server_map; `pool` looks names
+    /// up; `count` is told what happens.
+    pub fn new(
+        node: &str,
+        keys: KeysFor,
+        copy: Rc<CoreCopy>,
+        pool: BlockingPool,
+        count: impl Fn(RedirectEvent) + 'static,
+    ) -> Redirector {
         Redirector {
             node: node.to_owned(),
             keys,
+            copy,
             pool,
             backends: RefCell::default(),
             names: RefCell::default(),
@@ -131,7 +155,7 @@ impl Redirector {
     /// Up to the answer to the login.
     async fn begin(self: Rc<Self>, login: Login, mut client: Stream, server: Arc<Server>) -> Option<Redirected> {
         let session = login.session;
-        let (backend, answer) = match self.open(&login, &client, &server).await {
+        let (backend, answer, server) = match self.open(&login, &client, server).await {
             Ok(opened) => opened,
             Err(failure) => {
                 refuse(client, &login.opening, failure).await;
@@ -154,15 +178,83 @@ impl Redirector {
     }
 
     /// Logs in there, or at where it refers to.
-    async fn open(&self, login: &Login, client: &Stream, server: &Server) -> Result<(Stream, Answer), Failure> {
+    async fn open(
+        &self,
+        login: &Login,
+        client: &Stream,
+        server: Arc<Server>,
+    ) -> Result<(Stream, Answer, Arc<Server>), Failure> {
         let protocol = match login.opening {
             Opening::Imap { .. } => BackendProtocol::Imap,
             Opening::Pop3 { .. } => BackendProtocol::Pop3,
         };
-        let places: Vec<(String, u16)> = server
-            .backends(protocol)
-            .map(|(host, port)| (host.to_owned(), port))
-            .collect();
+        let mut way = Way {
+            server,
+            place: None,
+            hops_left: HOPS_MAX - 1,
+        };
+        loop {
+            let referral = match self.open_at(login, client, protocol, &way).await? {
+                Ok((stream, answer)) => return Ok((stream, answer, way.server)),
+                Err(referral) => referral,
+            };
+            let Referral { host, port, .. } = &referral;
+            let next = match way.hops_left > 1 {
+                true => self.node_at(protocol, &referral),
+                false => None,
+            };
+            let Some((server, place)) = next else {
+                (self.count)(RedirectEvent::Astray);
+                tracing::error!(
+                    session = %login.session, node = way.server.name(), host, port, dn = login.account.dn(),
+                    account = %login.account.id(), hops_left = way.hops_left,
+                    "a backend refers elsewhere once too often, or to no node: the nodes do not agree whose the account is"
+                );
+                return Err(Failure::Unavailable);
+            };
+            (self.count)(RedirectEvent::Referred);
+            tracing::info!(session = %login.session, from = way.server.name(), to = server.name(), "referred");
+            way = Way {
+                server,
+                place: Some(place),
+                hops_left: way.hops_left - 1,
+            };
+        }
+    }
+
+    /// The node that has a backend there. What is not in the server_map is nobody to talk to.
+    fn node_at(&self, protocol: BackendProtocol, referral: &Referral) -> Option<(Arc<Server>, (String, u16))> {
+        let snapshot = self.copy.snapshot();
+        let mut found = None;
+        for server in snapshot.servers() {
+            let mut backends = server.backends(protocol);
+            let is_there = |(host, port): &(&str, u16)| {
+                host.eq_ignore_ascii_case(&referral.host) && referral.port.is_none_or(|named| named == *port)
+            };
+            if let Some((host, port)) = backends.find(is_there) {
+                found = Some((Arc::clone(server), (host.to_owned(), port)));
+                break;
+            }
+        }
+        found
+    }
+
+    /// Logs in at a node. The inner error: it refers elsewhere.
+    async fn open_at(
+        &self,
+        login: &Login,
+        client: &Stream,
+        protocol: BackendProtocol,
+        way: &Way,
+    ) -> Result<Result<(Stream, Answer), Referral>, Failure> {
+        let server = &way.server;
+        let places: Vec<(String, u16)> = match &way.place {
+            Some(place) => vec![place.clone()],
+            None => server
+                .backends(protocol)
+                .map(|(host, port)| (host.to_owned(), port))
+                .collect(),
+        };
         if places.is_empty() {
             tracing::error!(session = %login.session, node = server.name(), protocol = protocol.name(), "the node has no private address");
             (self.count)(RedirectEvent::Misconfigured);
@@ -174,10 +266,10 @@ impl Redirector {
             }
             let (host, port) = &places[attempt as usize % places.len()];
             match self
-                .attempt(login, client, server.name(), protocol, (host, *port))
+                .attempt(login, client, server.name(), protocol, (host, *port), way.hops_left)
                 .await
             {
-                Ok(opened) => return Ok(opened),
+                Ok(opened) => return Ok(Ok(opened)),
                 Err(Attempt::Again(why)) => {
                     (self.count)(RedirectEvent::Unavailable);
                     tracing::warn!(session = %login.session, node = server.name(), host, port, why, "redirect failed");
@@ -188,14 +280,7 @@ impl Redirector {
                     return Err(Failure::Unavailable);
                 }
                 Err(Attempt::PassOn(text)) => return Err(Failure::PassOn(text)),
-                Err(Attempt::Elsewhere(place)) => {
-                    (self.count)(RedirectEvent::Misconfigured);
-                    tracing::error!(
-                        session = %login.session, node = server.name(), place, account = %login.account.id(),
-                        "a backend refers elsewhere: the nodes do not agree whose the account is"
-                    );
-                    return Err(Failure::Unavailable);
-                }
+                Err(Attempt::Elsewhere(referral)) => return Ok(Err(referral)),
             }
         }
         Err(Failure::Unavailable)
@@ -208,6 +293,7 @@ impl Redirector {
         node: &str,
         protocol: BackendProtocol,
         (host, port): (&str, u16),
+        hops_left: u8,
     ) -> Result<(Stream, Answer), Attempt> {
         let permit = self.with_breaker(node, protocol, |breaker, now| breaker.permit(now));
         match permit {
@@ -215,7 +301,22 @@ impl Redirector {
             Permit::After(wait) if wait.is_zero() => {}
             Permit::After(wait) => pigeon_engine::sleep(wait).await,
         }
-        let reached = self.reach(login, client, protocol, host, port).await;
+        let session = SessionData {
+            id: login.session.to_string(),
+            client: client.peer_address(),
+            connected: client.local_address(),
+            hops_left,
+        };
+        let account = &login.account;
+        let redirect = Redirect {
+            node: self.node.clone(),
+            // A user without an address logs in by another name; the account's id goes along anyway.
+            user: account.name().to_owned(),
+            nonce: crate::authenticate::random_nonce(),
+            session,
+            forwarded: account.forward(),
+        };
+        let reached = self.reach(redirect, protocol, host, port).await;
         match &reached {
             // Only what says that nobody is there, or that somebody is there who does not answer, counts against it.
             Err(Attempt::Again(_)) => {
@@ -244,8 +345,7 @@ impl Redirector {
 
     async fn reach(
         &self,
-        login: &Login,
-        client: &Stream,
+        redirect: Redirect,
         protocol: BackendProtocol,
         host: &str,
         port: u16,
@@ -257,20 +357,6 @@ impl Redirector {
             .map_err(again)?;
         let mut backend = Stream::plain(connection);
         backend.set_deadline(Some(pigeon_engine::now() + LOGIN_TIME));
-        let account = &login.account;
-        let redirect = Redirect {
-            node: self.node.clone(),
-            // A user without an address logs in by another name; the account's id goes along anyway.
-            user: account.name().to_owned(),
-            nonce: crate::authenticate::random_nonce(),
-            session: SessionData {
-                id: login.session.to_string(),
-                client: client.peer_address(),
-                connected: client.local_address(),
-                hops_left: HOPS_MAX - 1,
-            },
-            forwarded: account.forward(),
-        };
         let mut core = Core::new(protocol, redirect);
         loop {
             let chunk = match backend.receive().await {
@@ -427,7 +513,7 @@ fn settle(mut backend: Stream, outcome: Outcome, rest: &[u8]) -> Result<(Stream,
         Outcome::Garbage(why) => Err(Attempt::Misconfigured(format!("it does not speak as a backend: {why}"))),
         Outcome::Misconfigured(why) => Err(Attempt::Misconfigured(why)),
         Outcome::PassOn(text) => Err(Attempt::PassOn(text)),
-        Outcome::Referral(referral) => Err(Attempt::Elsewhere(referral.host)),
+        Outcome::Referral(referral) => Err(Attempt::Elsewhere(referral)),
     }
 }
 

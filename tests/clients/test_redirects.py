@@ -99,6 +99,39 @@ class Redirects(unittest.TestCase):
         self.assertGreaterEqual(self.one.metric("pigeon_backends_misconfigured_total"), 2)
         imap(self.one, BOB).logout()
 
+    def test_nodes_that_each_take_the_other_for_the_owner_come_to_an_end(self):
+        """n2 has a tree in which bob is n1's: it refers back, until no hop is left. A temporary failure, counted and logged."""
+        def metrics():
+            names = ("pigeon_redirects_referred_total", "pigeon_referrals_followed_total", "pigeon_redirects_astray_total")
+            return [sum(node.metric(name) for node in (self.one, self.two)) for name in names]
+
+        try:
+            self.cluster.hold(lambda tree: tree.replace(f"mail: {BOB}\nmailHost: n2\n", f"mail: {BOB}\nmailHost: n1\n"), ["n2"])
+            before = metrics()
+            with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+                imap(self.one, BOB)
+            with self.assertRaisesRegex(poplib.error_proto, r"SYS/TEMP"):
+                pop3(self.one, BOB)
+            referred, followed, astray = (after - old for after, old in zip(metrics(), before))
+            self.assertEqual(referred, 6, "three for each of the two sessions")
+            self.assertEqual(followed, 6)
+            self.assertGreaterEqual(astray, 2)
+        finally:
+            self.cluster.hold()
+        imap(self.one, BOB).logout()
+
+    def test_a_referral_is_followed_to_the_owner(self):
+        """n3 has an old tree, in which bob is n1's, and n1 knows better."""
+        with Cluster(["n1", "n2", "n3"], {ALICE: "n1", BOB: "n2"}) as cluster:
+            cluster.hold(lambda tree: tree.replace(f"mail: {BOB}\nmailHost: n2\n", f"mail: {BOB}\nmailHost: n1\n"), ["n3"])
+            self.deliver(cluster["n2"], BOB, "referred")
+            self.assertEqual(len(list(messages(cluster["n3"], BOB))), 1)
+            client = pop3(cluster["n3"], BOB)
+            self.assertEqual(client.stat()[0], 1)
+            client.quit()
+            self.assertEqual(cluster["n3"].metric("pigeon_referrals_followed_total"), 2)
+            self.assertEqual(cluster["n1"].metric("pigeon_redirects_referred_total"), 2)
+
     def test_a_disabled_account_loses_its_redirected_sessions(self):
         client = imap(self.one, BOB)
         self.addCleanup(client.shutdown)

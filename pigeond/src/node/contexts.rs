@@ -72,7 +72,7 @@ impl Contexts {
                 check,
                 shared: shared.clone(),
             }),
-            redirector: keys.clone().and_then(|keys| redirector(&shared, keys)),
+            redirector: keys.clone().and_then(|keys| redirector(&shared, &copy, keys)),
             peers: keys.and_then(|keys| mail::peers(&shared, keys)),
             shared,
             copy,
@@ -246,6 +246,7 @@ fn redirects(what: Redirected) -> Counter {
         Redirected::UnknownNode => Counter::RedirectsRefusedNode,
         Redirected::WrongKey => Counter::RedirectsRefusedKey,
         Redirected::Malformed => Counter::RedirectsMalformed,
+        Redirected::Referred => Counter::RedirectsReferred,
         Redirected::Astray => Counter::RedirectsAstray,
     }
 }

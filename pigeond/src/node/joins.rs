@@ -146,7 +146,9 @@ fn counted(shared: &Shared, outcome: Outcome) -> Outcome {
     let counters = &shared.counters[usize::from(current_core().0)];
     match &outcome {
         Outcome::Accepted(_) => counters.count(Counter::Logins),
-        Outcome::Refused | Outcome::NotAllowed | Outcome::Unavailable => counters.count(Counter::LoginFailures),
+        Outcome::Refused | Outcome::NotAllowed | Outcome::Elsewhere(_) | Outcome::Unavailable => {
+            counters.count(Counter::LoginFailures)
+        }
     }
     outcome
 }

@@ -5,8 +5,8 @@ use super::joins::refuse;
 use super::shared::Shared;
 use crate::config::Service;
 use crate::status::Counter;
-use pigeon_datatree_cache::Owner;
 use pigeon_datatree_cache::record::Server;
+use pigeon_datatree_cache::{CoreCopy, Owner};
 use pigeon_engine::current_core;
 use pigeon_engine::stream::Stream;
 use pigeon_proxy::Login;
@@ -50,7 +50,7 @@ pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, st
 }
 
 /// The redirector of this core, for a node in a cluster.
-pub(super) fn redirector(shared: &Arc<Shared>, keys: KeysFor) -> Option<Rc<Redirector>> {
+pub(super) fn redirector(shared: &Arc<Shared>, copy: &Rc<CoreCopy>, keys: KeysFor) -> Option<Rc<Redirector>> {
     let cluster = shared.cluster.as_ref()?;
     let counted = shared.clone();
     let count = move |event| {
@@ -59,6 +59,8 @@ pub(super) fn redirector(shared: &Arc<Shared>, keys: KeysFor) -> Option<Rc<Redir
             RedirectEvent::Redirected => counters.count(Counter::SessionsRedirected),
             RedirectEvent::Unavailable => counters.count(Counter::BackendsUnavailable),
             RedirectEvent::Misconfigured => counters.count(Counter::BackendsMisconfigured),
+            RedirectEvent::Referred => counters.count(Counter::ReferralsFollowed),
+            RedirectEvent::Astray => counters.count(Counter::ReferralsAstray),
             RedirectEvent::BytesForward(bytes) => counters.add(Counter::RedirectedBytesIn, bytes),
             RedirectEvent::BytesBackward(bytes) => counters.add(Counter::RedirectedBytesOut, bytes),
         }
@@ -66,6 +68,7 @@ pub(super) fn redirector(shared: &Arc<Shared>, keys: KeysFor) -> Option<Rc<Redir
     Some(Rc::new(Redirector::new(
         &cluster.node,
         keys,
+        copy.clone(),
         cluster.pool.clone(),
         count,
     )))

@@ -37,6 +37,8 @@ counters! {
     LoginFailures = "login_failures", "Logins that failed";
     SessionsRedirected = "sessions_redirected", "Sessions that were redirected to the node that has the mail";
     BackendsUnavailable = "backends_unavailable", "Attempts to redirect that found nobody, or were asked to come again";
+    ReferralsFollowed = "referrals_followed", "Redirects that a backend referred to another node, which was asked next";
+    ReferralsAstray = "referrals_astray", "Redirects that a backend referred to where no node is, or once too often";
     BackendsMisconfigured = "backends_misconfigured", "Attempts to redirect where the backend refused this node, or was not the right one";
     RedirectedBytesIn = "redirected_bytes_in", "Bytes from clients to other nodes, of redirected sessions that have ended";
     RedirectedBytesOut = "redirected_bytes_out", "Bytes from other nodes to clients, of redirected sessions that have ended";
@@ -51,6 +53,7 @@ counters! {
     RedirectsRefusedNode = "redirects_refused_node", "Redirects by a node that the server_map does not have, or without a key there";
     RedirectsRefusedKey = "redirects_refused_key", "Redirects by a node with a wrong key";
     RedirectsMalformed = "redirects_malformed", "Redirects without a user, or with a record that is not understood";
+    RedirectsReferred = "redirects_referred", "Redirects of accounts that are another node's, as this one sees it: the redirecting node was told so";
     RedirectsAstray = "redirects_astray", "Redirects of accounts that are another node's, as this one sees it, or with no hop left";
     RecipientsAccepted = "recipients_accepted", "Recipients that were accepted";
     RecipientsRefused = "recipients_refused", "Recipients that were refused for good";
@@ -66,7 +69,7 @@ const COUNTERS: usize = Counter::ALL.len();
 const SERVICES: usize = Service::ALL.len();
 
 /// One core's counters. Apart from other cores' by two cache lines, so that counting costs no core anything but its own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 pub struct CoreCounters {
     counts: [AtomicU64; COUNTERS],
@@ -75,7 +78,7 @@ pub struct CoreCounters {
 }
 
 /// What a core's counters said at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// By `Counter as usize`.
     pub counts: [u64; COUNTERS],
@@ -85,10 +88,31 @@ pub struct Counts {
     pub sessions_open: [u64; SERVICES],
 }
 
+impl Default for Counts {
+    /// All zero.
+    fn default() -> Counts {
+        Counts {
+            counts: [0; COUNTERS],
+            sessions_started: [0; SERVICES],
+            sessions_open: [0; SERVICES],
+        }
+    }
+}
+
+impl Default for CoreCounters {
+    fn default() -> CoreCounters {
+        CoreCounters::new()
+    }
+}
+
 impl CoreCounters {
     /// All zero.
     pub fn new() -> CoreCounters {
-        CoreCounters::default()
+        CoreCounters {
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            sessions_started: std::array::from_fn(|_| AtomicU64::new(0)),
+            sessions_ended: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 
     /// Counts one.

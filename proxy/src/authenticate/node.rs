@@ -6,10 +6,12 @@
 
 use super::scram::{ProofAttempt, random_nonce, verifier_of};
 use super::{Attempt, CheckCredentials, Outcome};
+use crate::backend::Place;
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::scram_verifier;
-use pigeon_datatree_cache::{Account, CoreCopy, Owner};
+use pigeon_datatree_cache::record::{BackendProtocol, Server};
+use pigeon_datatree_cache::{Account, CoreCopy, Owner, Service};
 use pigeon_proto::sasl::Exchange;
 use pigeon_proto::sasl::scram::{ClientFirst, Proof, Verifier};
 use std::net::IpAddr;
@@ -27,8 +29,20 @@ pub enum Redirected {
     WrongKey,
     /// Without a user, without the record, or with one that is not understood.
     Malformed,
-    /// Of an account that is another node's, as this node sees it, or with no hop left.
+    /// To the node that has the account, as this node sees it.
+    Referred,
+    /// Of an account that is another node's, as this node sees it, and with no hop left.
     Astray,
+}
+
+/// Where a node's backend for a service is.
+fn backend(server: &Server, service: Service) -> Option<(&str, u16)> {
+    let protocol = match service {
+        Service::Imap => BackendProtocol::Imap,
+        Service::Pop3 => BackendProtocol::Pop3,
+        _ => return None,
+    };
+    server.backends(protocol).next()
 }
 
 /// Checks redirects on one core.
@@ -109,16 +123,32 @@ impl NodeAuthenticator {
                 return Outcome::Unavailable;
             }
         };
-        // Where this node has the record too, both must mean the same owner: else each could send it to the other for ever.
-        let known = self.copy.snapshot().account(account.id()).cloned();
-        let owner = known.map(|known| self.copy.snapshot().owner_of(&known, Some(&self.node)));
-        if received.hops_left == Some(0) || !matches!(owner, None | Some(Owner::Here)) {
-            count(Redirected::Astray);
-            tracing::error!(
-                %session, %peer, node, user, account = %account.id(), ?owner, hops_left = ?received.hops_left,
-                "a redirect went astray: the nodes do not agree whose the account is"
-            );
-            return Outcome::Unavailable;
+        // Where this node has the record too, both must mean the same owner: else the other one is told whom this one means,
+        // as long as there are hops left, so that two nodes that each mean the other come to an end.
+        let snapshot = self.copy.snapshot();
+        let owner = snapshot.account(account.id());
+        let owner = owner.map(|known| snapshot.owner_of(known, Some(&self.node)));
+        let hops_left = received.hops_left.unwrap_or(1);
+        match &owner {
+            None | Some(Owner::Here) if hops_left > 0 => {}
+            Some(Owner::Node(server)) if hops_left > 1 && backend(server, service).is_some() => {
+                let (host, port) = backend(server, service).expect("it was just there");
+                count(Redirected::Referred);
+                tracing::info!(%session, %peer, node, user, account = %account.id(), to = server.name(), "a redirect is referred");
+                return Outcome::Elsewhere(Place {
+                    user: user.clone(),
+                    host: host.to_owned(),
+                    port,
+                });
+            }
+            _ => {
+                count(Redirected::Astray);
+                tracing::error!(
+                    %session, %peer, node, user, account = %account.id(), ?owner, hops_left,
+                    "a redirect went astray: the nodes do not agree whose the account is"
+                );
+                return Outcome::Unavailable;
+            }
         }
         if !account.services().contains(service) {
             return Outcome::NotAllowed;

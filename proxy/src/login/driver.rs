@@ -230,6 +230,13 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
                 context.backend.hand_over(login, stream).await;
                 return None;
             }
+            Outcome::Elsewhere(place) => {
+                let answer = self.core.opening().referral(&place);
+                if self.stream.send(answer).await.is_ok() {
+                    self.stream.close().await;
+                }
+                return None;
+            }
             Outcome::Refused => Refusal::Credentials,
             Outcome::NotAllowed => Refusal::NotAllowed,
             Outcome::Unavailable => Refusal::Temporary,

@@ -40,6 +40,7 @@ fn said(outcome: Outcome) -> String {
         Outcome::Accepted(account) => account.main_address().unwrap_or_default().to_owned(),
         Outcome::Refused => "refused".to_owned(),
         Outcome::NotAllowed => "not allowed".to_owned(),
+        Outcome::Elsewhere(_) => "elsewhere".to_owned(),
         Outcome::Unavailable => "unavailable".to_owned(),
     }
 }

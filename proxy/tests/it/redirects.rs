@@ -9,7 +9,7 @@ use pigeon_engine::stream::Stream;
 use pigeon_engine::{now, spawn};
 use pigeon_proto::redirect::imap::ImapRedirect;
 use pigeon_proto::redirect::pop3::Pop3Redirect;
-use pigeon_proto::redirect::{Event, Outcome as End, Redirect, SessionData};
+use pigeon_proto::redirect::{Event, Outcome as End, Redirect, Referral, SessionData};
 use pigeon_proto::sasl::Mechanisms;
 use pigeon_proto::sasl::scram::client::ClientKeys;
 use pigeon_proxy::drain::Drain;
@@ -30,7 +30,7 @@ fn tree() -> Snapshot {
         "dn: dc=example,dc=org\nobjectClass: pigeonDomain\nassociatedDomain: example.org\n\n\
          dn: cn=n1,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n1\npigeonKey: {key}\n\n\
          dn: cn=n2,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n2\n\n\
-         dn: cn=n3,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n3\n\n\
+         dn: cn=n3,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n3\npigeonPrivateAddress: fd00::3\n\n\
          dn: uid=alice,dc=example,dc=org\nobjectClass: inetOrgPerson\nentryUUID: {ALICE}\nuid: alice\n\
          mail: alice@example.org\nmailHost: n2\n\n\
          dn: uid=bob,dc=example,dc=org\nobjectClass: inetOrgPerson\nentryUUID: 22222222-2222-4222-8222-222222222222\n\
@@ -246,10 +246,11 @@ fn whatever_is_not_right_is_refused_and_counted() {
                     true,
                 ),
                 (
-                    "of another node",
+                    "of another node, with no hop left for a referral",
                     Try {
                         forwarded: bob,
                         user: "bob@example.org",
+                        hops_left: 1,
                         ..good.clone()
                     },
                     Redirected::Astray,
@@ -273,6 +274,27 @@ fn whatever_is_not_right_is_refused_and_counted() {
                 }
                 assert_eq!(counts, [count], "{what}");
             }
+        }
+    });
+}
+
+#[test]
+fn who_is_another_nodes_is_referred_to_it() {
+    run(|| async {
+        for is_imap in [true, false] {
+            let (end, counts) = redirect(Try {
+                forwarded: vec![("id", "22222222-2222-4222-8222-222222222222")],
+                user: "bob+100%@example.org",
+                ..Try::good(is_imap)
+            })
+            .await;
+            let referral = Referral {
+                user: Some("bob+100%@example.org".to_owned()),
+                host: "fd00::3".to_owned(),
+                port: Some(if is_imap { 2143 } else { 2110 }),
+            };
+            assert_eq!(end, End::Referral(referral));
+            assert_eq!(counts, [Redirected::Referred]);
         }
     });
 }

@@ -113,6 +113,7 @@ impl Node {
             Outcome::Accepted(_) => "accepted",
             Outcome::Refused => "refused",
             Outcome::NotAllowed => "not allowed",
+            Outcome::Elsewhere(_) => "elsewhere",
             Outcome::Unavailable => "unavailable",
         }
     }

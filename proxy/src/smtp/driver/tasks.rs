@@ -125,7 +125,8 @@ impl Driver {
                 add(&counters.authentications_refused, 1);
                 AuthenticationAnswer::Refused
             }
-            Outcome::Unavailable => AuthenticationAnswer::Unavailable,
+            // Who brings messages names no user, so that nobody is anywhere else.
+            Outcome::Unavailable | Outcome::Elsewhere(_) => AuthenticationAnswer::Unavailable,
         };
         self.core.answer_authentication(answer, pigeon_engine::now());
     }
