@@ -165,6 +165,9 @@ impl VolumeInner {
         account.set_limits(delivery.limits);
         {
             let state = account.cell.state.borrow();
+            if !state.standing.is_here() {
+                return Err(StoreError::Elsewhere);
+            }
             // Before the limits: it has its place already.
             if let Some(key) = delivery.key_use() {
                 match state.keys.state_of(key.key) {

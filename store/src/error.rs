@@ -48,6 +48,8 @@ pub enum StoreError {
     TooLarge,
     /// The volume has been closed.
     Closed,
+    /// The account is somewhere else, or on its way: `Account::standing` says where.
+    Elsewhere,
 }
 
 /// What a quota limits.
@@ -70,6 +72,7 @@ impl StoreError {
                 | StoreError::Poisoned(_)
                 | StoreError::Io(_)
                 | StoreError::Closed
+                | StoreError::Elsewhere
         )
     }
 }
@@ -103,6 +106,7 @@ impl fmt::Display for StoreError {
             StoreError::Io(what) => f.write_str(what),
             StoreError::TooLarge => f.write_str("the message is too large"),
             StoreError::Closed => f.write_str("the volume is closed"),
+            StoreError::Elsewhere => f.write_str("the account is somewhere else, or on its way"),
         }
     }
 }

@@ -19,6 +19,7 @@ mod recovery;
 pub mod sim;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod view;
 mod volume;
 
@@ -29,9 +30,10 @@ pub use error::{OpenError, OpenReason, QuotaResource, StoreError};
 pub use mailbox::{FlagChange, FlagOperation, FlagOutcome, FlagResult, Mailbox, MailboxStatus, NewMessage};
 pub use options::{MESSAGE_BYTES_MAX, READ_MAX, VolumeOptions};
 pub use pigeon_store_format::{
-    AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, MessageKey, ModSeq, SpecialUse, Uid,
-    UidValidity, VolumeId,
+    AccountId, BodyReference, BodyTraits, Counterpart, Flags, LogPosition, MailboxId, Message, MessageKey, ModSeq,
+    MoveId, SpecialUse, Standing, Uid, UidValidity, VolumeId,
 };
 pub use recovery::Damage;
+pub use transfer::{Import, Wanted};
 pub use view::View;
 pub use volume::{Volume, VolumeState, VolumeStats};

@@ -12,7 +12,7 @@ use crate::item::{
 };
 use crate::{
     AccountId, Flags, KeyUse, LogPosition, MailboxDefinition, MailboxId, Message, ModSeq, NewKeyword, RecordKind,
-    SegmentBytes, SnapshotEnd, SnapshotPlace, StreamedStart, Uid, UidRanges,
+    SegmentBytes, SnapshotEnd, SnapshotPlace, Standing, StreamedStart, Uid, UidRanges,
 };
 
 /// Bytes in front of every link's own fields.
@@ -182,6 +182,13 @@ pub enum Change<'a> {
     },
     /// The account's whole state as of some link before.
     Snapshot(SnapshotEnd<'a>),
+    /// A step of a move. With [`Standing::Moved`] everything in the account goes.
+    Handover {
+        /// Whose it is from here on.
+        standing: Standing,
+        /// Space to be given back.
+        dead: Vec<SegmentBytes>,
+    },
 }
 
 /// A body moved by compaction.
@@ -269,6 +276,7 @@ impl<'a> Change<'a> {
             Change::Recent { .. } => RecordKind::Recent,
             Change::Moved { .. } => RecordKind::Moved,
             Change::Snapshot(_) => RecordKind::Snapshot,
+            Change::Handover { .. } => RecordKind::Handover,
         }
     }
 
@@ -383,6 +391,10 @@ impl<'a> Change<'a> {
                 };
                 SnapshotEnd::encode_fields(out, place, &end.dead(), &end.live(), end.image);
             }
+            Change::Handover { standing, dead } => {
+                standing.encode(out);
+                encode_bytes(out, dead);
+            }
         }
     }
 
@@ -485,6 +497,10 @@ impl<'a> Change<'a> {
                     live: decode_bytes(&mut reader)?,
                 }
             }
+            RecordKind::Handover => Change::Handover {
+                standing: Standing::decode(&mut reader)?,
+                dead: decode_bytes(&mut reader)?,
+            },
             RecordKind::Snapshot => return SnapshotEnd::decode(reader).map(Change::Snapshot),
             RecordKind::Body
             | RecordKind::BodyChunk

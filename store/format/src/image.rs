@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::cursor::{Malformed, Put, Reader};
 use crate::item::{decode_messages, decode_starts, encode_messages, encode_starts};
-use crate::{Flags, KeyUse, MailboxDefinition, MailboxId, Message, ModSeq, StreamedStart, Uid, UidValidity};
+use crate::{Flags, KeyUse, MailboxDefinition, MailboxId, Message, ModSeq, Standing, StreamedStart, Uid, UidValidity};
 
 const VERSION: u16 = 2;
 
@@ -23,6 +23,8 @@ pub struct AccountImage<'a> {
     pub starts: Vec<StreamedStart>,
     /// Keys of messages that came with one, oldest first, at most `KEYS_MAX`.
     pub keys: Vec<KeyUse>,
+    /// Whose it is.
+    pub standing: Standing,
 }
 
 /// A mailbox's state.
@@ -65,6 +67,7 @@ impl AccountImage<'_> {
         self.subscriptions.iter().for_each(|name| out.put_text(name));
         encode_starts(&mut out, &self.starts);
         KeyUse::encode_all(&mut out, &self.keys);
+        self.standing.encode(&mut out);
         out
     }
 
@@ -89,6 +92,7 @@ impl AccountImage<'_> {
         }
         let starts = decode_starts(&mut reader)?;
         let keys = KeyUse::decode_all(&mut reader)?;
+        let standing = Standing::decode(&mut reader)?;
         reader.end("image end")?;
         Ok(AccountImage {
             next_mailbox,
@@ -97,6 +101,7 @@ impl AccountImage<'_> {
             subscriptions,
             starts,
             keys,
+            standing,
         })
     }
 }

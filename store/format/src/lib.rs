@@ -18,6 +18,7 @@ mod marker;
 mod ranges;
 mod record;
 mod snapshot;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -44,6 +45,7 @@ pub use record::{
     salvage_records, seal_record, verify_batch,
 };
 pub use snapshot::{SnapshotEnd, SnapshotPart, SnapshotPlace};
+pub use standing::{Counterpart, MoveId, PLACE_BYTES_MAX, Standing};
 pub use types::{
     AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, MessageKey, ModSeq, SpecialUse, Uid,
     UidValidity, VolumeId,

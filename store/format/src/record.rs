@@ -64,6 +64,8 @@ kinds! {
     SnapshotPart = 29,
     /// Messages put into a mailbox under a key, so that the same delivery is not stored twice.
     AppendKeyed = 30,
+    /// Whose the account is from here on: a step of a move.
+    Handover = 31,
     /// A part of a checkpoint's table of accounts.
     AccountTable = 48,
 }
@@ -71,7 +73,7 @@ kinds! {
 impl RecordKind {
     /// Whether it is a link of an account's chain, whose payload begins with the account and the link before.
     pub fn is_account_link(self) -> bool {
-        matches!(self as u8, 16..=28 | 30)
+        matches!(self as u8, 16..=28 | 30 | 31)
     }
 }
 

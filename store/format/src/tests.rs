@@ -124,7 +124,7 @@ fn changes() -> Vec<Change<'static>> {
                 start: LogPosition::NONE,
             }],
             dead: dead.clone(),
-            live: dead,
+            live: dead.clone(),
         },
         Change::Append {
             mailbox: MailboxId(1),
@@ -133,7 +133,26 @@ fn changes() -> Vec<Change<'static>> {
             starts: vec![],
             key: Some(key(7)),
         },
+        handover(Standing::Here, &[]),
+        handover(Standing::Arrived(counterpart()), &[]),
+        handover(Standing::Incoming(counterpart()), &[]),
+        handover(Standing::HandingOver(counterpart()), &[]),
+        handover(Standing::Moved(counterpart()), &dead),
     ]
+}
+
+fn counterpart() -> Counterpart {
+    Counterpart {
+        id: MoveId([0xcc; 16]),
+        place: "n2/v1".into(),
+    }
+}
+
+fn handover(standing: Standing, dead: &[SegmentBytes]) -> Change<'static> {
+    Change::Handover {
+        standing,
+        dead: dead.to_vec(),
+    }
 }
 
 fn encoded(change: &Change<'_>) -> Vec<u8> {
@@ -229,6 +248,7 @@ fn an_image_goes_there_and_back() {
             start: LogPosition(32),
         }],
         keys: vec![key(1), key(2)],
+        standing: Standing::Incoming(counterpart()),
     };
     let bytes = image.encode();
     assert_eq!(AccountImage::decode(&bytes).as_ref(), Ok(&image));

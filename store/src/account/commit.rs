@@ -77,6 +77,9 @@ impl VolumeInner {
             let Some((change, told)) = decide(&account.state.borrow())? else {
                 return Ok(None);
             };
+            if !may(&account.state.borrow(), &change) {
+                return Err(StoreError::Elsewhere);
+            }
             let fields = encode_fields(&change);
             let first = self.first_link_of(account);
             let first_bytes = first.as_ref().map_or(0, |(_, fields)| link_bytes(fields));
@@ -174,6 +177,11 @@ impl VolumeInner {
     }
 }
 
+/// Whether an account as it stands takes the change. Compaction and moves go on wherever the account is.
+fn may(state: &AccountState, change: &Change<'_>) -> bool {
+    state.standing.is_here() || matches!(change, Change::Moved { .. } | Change::Handover { .. })
+}
+
 fn notify(account: &AccountCell, mailbox: MailboxId) {
     let cell = account.state.borrow().mailboxes.get(&mailbox).cloned();
     if let Some(cell) = cell {
@@ -196,6 +204,7 @@ fn changed_mailbox(change: &Change<'_>) -> Option<MailboxId> {
         | Change::Subscribe { .. }
         | Change::Recent { .. }
         | Change::Moved { .. }
+        | Change::Handover { .. }
         | Change::Snapshot(_) => None,
     }
 }
@@ -238,7 +247,9 @@ pub(crate) fn space_of(
             }
             Vec::new()
         }
-        Change::Expunge { dead, .. } | Change::MailboxDelete { dead, .. } => dead.clone(),
+        Change::Expunge { dead, .. } | Change::MailboxDelete { dead, .. } | Change::Handover { dead, .. } => {
+            dead.clone()
+        }
         Change::Moved { dead, live: moved, .. } => {
             moved
                 .iter()

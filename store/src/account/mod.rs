@@ -13,7 +13,7 @@ pub(crate) mod state;
 use std::rc::Rc;
 
 use pigeon_engine::sync::Notify;
-use pigeon_store_format::AccountId;
+use pigeon_store_format::{AccountId, LogPosition, Standing};
 
 pub(crate) use self::mailboxes::dead_bytes;
 pub(crate) use self::state::AccountCell;
@@ -73,6 +73,16 @@ impl Account {
     /// Its key.
     pub fn id(&self) -> AccountId {
         self.cell.id
+    }
+
+    /// Whose it is, as far as this volume knows.
+    pub fn standing(&self) -> Standing {
+        self.cell.state.borrow().standing.clone()
+    }
+
+    /// Nothing of it was ever in this volume.
+    pub fn is_unused(&self) -> bool {
+        self.cell.state.borrow().pushed_head == LogPosition::NONE
     }
 
     /// What it holds, durably.

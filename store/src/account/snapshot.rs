@@ -41,6 +41,18 @@ impl VolumeInner {
         account: &Rc<AccountCell>,
         purpose: Purpose,
     ) -> Result<Option<Durable>, StoreError> {
+        let turn = account.snapshotting.acquire(1).await;
+        let pushed = self.push_snapshot_in_turn(account, purpose).await;
+        drop(turn);
+        pushed
+    }
+
+    /// As `push_snapshot`, by whoever has the turn.
+    pub(crate) async fn push_snapshot_in_turn(
+        &self,
+        account: &Rc<AccountCell>,
+        purpose: Purpose,
+    ) -> Result<Option<Durable>, StoreError> {
         // All that is pushed is durable and applied: the state is that of `head`.
         let pass = account.pass_alone().await;
         // After a failed write things stay under way for ever.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use pigeon_engine::sync::{Notify, Semaphore};
 use pigeon_store_format::{
     AccountId, AccountImage, Change, LogPosition, MailboxDefinition, MailboxId, MailboxImage, Malformed, Message,
-    ModSeq, MovedBody, SegmentBytes, StreamedStart, Transfer, Uid, UidRanges, UidValidity,
+    ModSeq, MovedBody, SegmentBytes, Standing, StreamedStart, Transfer, Uid, UidRanges, UidValidity,
 };
 
 use super::keys::Keys;
@@ -42,6 +42,10 @@ pub(crate) struct AccountCell {
     pub(crate) memory_bytes: Cell<usize>,
     /// A snapshot is due, and said so.
     pub(crate) snapshot_due: Cell<bool>,
+    /// Snapshots are written one at a time, so that the newest is the last one whose image was taken.
+    pub(crate) snapshotting: Semaphore,
+    /// It is being fetched: by one at a time.
+    pub(crate) importing: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -65,6 +69,8 @@ pub(crate) struct AccountState {
     pub(crate) head: LogPosition,
     pub(crate) pushed_head: LogPosition,
     pub(crate) chain: Chain,
+    /// Whose it is.
+    pub(crate) standing: Standing,
 }
 
 /// The records that loading the account would read.
@@ -98,6 +104,8 @@ impl AccountCell {
             pop3_locked: Cell::new(false),
             used_at: Cell::new(0),
             snapshot_due: Cell::new(false),
+            snapshotting: Semaphore::new(1),
+            importing: Cell::new(false),
         };
         Rc::new(cell)
     }
@@ -139,6 +147,7 @@ impl AccountState {
             subscriptions: image.subscriptions.into_iter().collect(),
             starts: image.starts.iter().map(|item| (item.end, item.start)).collect(),
             keys: Keys::from_image(image.keys),
+            standing: image.standing,
             ..Self::default()
         };
         let mut entries: Vec<(LogPosition, u16)> = Vec::new();
@@ -206,6 +215,7 @@ impl AccountState {
                 })
                 .collect(),
             keys: self.keys.to_image(),
+            standing: self.standing.clone(),
         }
         .encode()
     }
@@ -333,6 +343,12 @@ impl AccountState {
                 self.chain.image_bytes = end.image_bytes;
                 self.chain.links = 0;
             }
+            Change::Handover { standing, .. } => {
+                if matches!(standing, Standing::Moved(_)) {
+                    self.forget();
+                }
+                self.standing = standing.clone();
+            }
         }
         self.note_link(place);
         Ok(())
@@ -343,6 +359,26 @@ impl AccountState {
         self.chain.links += 1;
         add_bytes(&mut self.chain.segments, place.segment, place.occupied_bytes);
         self.head = place.position;
+    }
+
+    /// Everything in it goes: it is somewhere else.
+    fn forget(&mut self) {
+        for cell in std::mem::take(&mut self.mailboxes).into_values() {
+            {
+                let mut state = cell.state.borrow_mut();
+                state.deleted = true;
+                let highest = state.highest_mod_seq;
+                state.remove_all(highest);
+            }
+            cell.changed.notify_all();
+        }
+        self.names.clear();
+        self.subscriptions.clear();
+        self.starts.clear();
+        self.extra_references.clear();
+        self.keys = Keys::default();
+        self.usage = Usage::default();
+        self.list_generation += 1;
     }
 
     fn count_in(&mut self, messages: &[Message]) {

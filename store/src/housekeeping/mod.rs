@@ -327,7 +327,7 @@ async fn write_recent(
 ) -> Result<(), StoreError> {
     let pass = account.pass_shared().await;
     let decide = |state: &AccountState| {
-        let there = state.mailboxes.contains_key(&mailbox);
+        let there = state.standing.is_here() && state.mailboxes.contains_key(&mailbox);
         Ok(there.then_some((Change::Recent { mailbox, first }, ())))
     };
     // Nobody waits for it.

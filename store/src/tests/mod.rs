@@ -9,6 +9,7 @@ mod harness;
 mod keys;
 mod losses;
 mod model;
+mod moves;
 mod openings;
 mod space;
 mod under_way;

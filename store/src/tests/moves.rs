@@ -14,6 +14,9 @@ use crate::{
 
 const ACCOUNT: u8 = 3;
 
+/// UID, mod-sequence, flags as kept, keywords by name, date, bytes.
+type SeenMessage = (Uid, ModSeq, Flags, Vec<String>, i64, Vec<u8>);
+
 /// Everything that a client could see of a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
@@ -24,7 +27,7 @@ struct Seen {
     highest_mod_seq: ModSeq,
     special_use: Option<SpecialUse>,
     selectable: bool,
-    messages: Vec<(Uid, ModSeq, Flags, Vec<String>, i64, Vec<u8>)>,
+    messages: Vec<SeenMessage>,
 }
 
 async fn seen(account: &Account) -> (Vec<Seen>, Vec<String>) {

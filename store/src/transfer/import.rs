@@ -277,6 +277,7 @@ impl Import {
                 .into_iter()
                 .map(|(end, start)| StreamedStart { end, start })
                 .collect(),
+            keys: image.keys.clone(),
             standing: Standing::Here,
             ..*image
         };

@@ -20,7 +20,7 @@ pub(super) fn refusal(error: &StoreError) -> Refusal {
         StoreError::MessageGone => "[EXPUNGEISSUED] The message is gone",
         StoreError::NearlyFull => "[UNAVAILABLE] The server's disk is nearly full, try again later",
         StoreError::ReadOnly(_) => "[UNAVAILABLE] Mail can only be read at the moment",
-        StoreError::Poisoned(_) | StoreError::Io(_) | StoreError::Closed => {
+        StoreError::Poisoned(_) | StoreError::Io(_) | StoreError::Closed | StoreError::Elsewhere => {
             "[UNAVAILABLE] The server has a problem with its disk, try again later"
         }
         StoreError::Damaged { .. } => "[CORRUPTION] The mail is damaged on the server",
