@@ -25,6 +25,9 @@ pub(crate) struct Machine {
     /// Write the summary to this file as JSON, too.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the report with its plots to this file, which opens in any browser without a network.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Say nothing while it runs.
     #[arg(long, global = true)]
     pub(crate) quiet: bool,

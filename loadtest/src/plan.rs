@@ -2,6 +2,7 @@
 
 use crate::command_line::{Amount, WorkCommand};
 use crate::content::Content;
+use crate::series::Series;
 use crate::tally::Live;
 use crate::users;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ pub(crate) struct Plan {
     /// What is random is made of it.
     pub(crate) seed: u64,
     pub(crate) live: Live,
+    pub(crate) series: Series,
 }
 
 impl Plan {
@@ -41,6 +43,7 @@ impl Plan {
             users,
             seed: 0,
             live: Live::default(),
+            series: Series::default(),
         };
         plan.seed = plan.amount().seed.unwrap_or_else(time_seed);
         Ok(plan)

@@ -53,8 +53,7 @@ impl Report<'_> {
     fn cpu_each(&self) -> Option<Duration> {
         let (before, _, after) = self.usage?;
         // Warm-up included, since it cost too.
-        let (done, failed, _) = self.plan.live.read();
-        let units = u32::try_from(done + failed).ok().filter(|units| *units > 0)?;
+        let units = u32::try_from(self.plan.live.units()).ok().filter(|units| *units > 0)?;
         Some((after.cpu - before.cpu) / units)
     }
 

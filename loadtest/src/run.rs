@@ -3,8 +3,10 @@
 use crate::command_line::{Machine, ReadOptions, VerifyOptions, WorkCommand};
 use crate::pace::{Pace, share};
 use crate::plan::Plan;
+use crate::plot;
 use crate::processes::{self, Usage};
 use crate::report::Report;
+use crate::series::Sampler;
 use crate::tally::Tally;
 use crate::work::verify::{self, Findings};
 use crate::work::{Worker, hold};
@@ -51,13 +53,13 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     let before = processes::usage(pids)?;
     let began = Instant::now();
     let (sending, results) = (plan.clone(), shared.clone());
-    on_all_cores(machine, &plan, move || send(sending.clone(), results.clone()))?;
+    on_all_cores(machine, &plan, true, move || send(sending.clone(), results.clone()))?;
     let took = began.elapsed();
     let after = processes::usage(pids)?;
     if let WorkCommand::Verify(options) = &plan.work {
         let (reading, results, options) = (plan.clone(), shared.clone(), VerifyOptions::clone(options));
         let until = Instant::now() + options.patience;
-        on_all_cores(machine, &plan, move || {
+        on_all_cores(machine, &plan, false, move || {
             read(reading.clone(), options.clone(), results.clone(), until)
         })?;
     }
@@ -74,7 +76,12 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
         findings: matches!(plan.work, WorkCommand::Verify(_))
             .then_some((&outcome.findings, outcome.acknowledged.len())),
     };
-    print!("{}", report.text());
+    let text = report.text();
+    print!("{text}");
+    if let Some(path) = &machine.html {
+        let page = plot::page(&format!("pigeon-load {}", plan.name()), &text, &plan.series.points());
+        std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     if let Some(path) = &machine.json {
         std::fs::write(path, format!("{:#}\n", report.json()))
             .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -82,10 +89,11 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     Ok(outcome.findings.is_clean() && tally.done > 0)
 }
 
-/// `main` on every core, with the live view beside it.
+/// `main` on every core; `sampled`: second by second, and shown.
 fn on_all_cores<F>(
     machine: &Machine,
     plan: &Arc<Plan>,
+    sampled: bool,
     main: impl Fn() -> F + Clone + Send + 'static,
 ) -> Result<(), String>
 where
@@ -109,7 +117,7 @@ where
         open_files_for: format!("{sessions} sessions"),
     };
     let (ended, mut ends) = mpsc::unbounded_channel::<()>();
-    let (quiet, live) = (machine.quiet, plan.clone());
+    let (quiet, live) = (machine.quiet || !sampled, plan.clone());
     pigeon_engine::runtime::run(
         options,
         move || {
@@ -122,23 +130,28 @@ where
         },
         move |handle| async move {
             let mut left = handle.core_count();
-            let mut last = (0, 0, 0);
+            // A process that is gone shows at the end of the run, as an error.
+            let usage = || processes::usage(&live.amount().server_pid).unwrap_or_default();
+            let mut sampler = Sampler::new(usage());
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            // The first is at once.
+            ticks.tick().await;
             while left > 0 {
-                match tokio::time::timeout(Duration::from_secs(1), ends.recv()).await {
-                    Ok(Some(())) => left -= 1,
-                    Ok(None) => return,
-                    Err(_) if quiet => {}
-                    Err(_) => {
-                        let now = live.live.read();
-                        eprintln!(
-                            "{:>9} a second, {:>7} failed, {:>7} held",
-                            now.0.saturating_sub(last.0),
-                            now.1.saturating_sub(last.1),
-                            now.2
-                        );
-                        last = now;
+                tokio::select! {
+                    ended = ends.recv() => match ended {
+                        Some(()) => left -= 1,
+                        None => return,
+                    },
+                    _ = ticks.tick(), if sampled => {
+                        let point = sampler.sample(&live.series, usage(), live.live.held());
+                        if !quiet {
+                            eprintln!("{}", point.line());
+                        }
                     }
                 }
+            }
+            if sampled {
+                sampler.sample(&live.series, usage(), live.live.held());
             }
         },
     )
@@ -198,10 +211,10 @@ async fn session(plan: Arc<Plan>, mut worker: Worker, pace: Rc<Pace>, tally: Rc<
     while let Some(due) = pace.next().await {
         let result = worker.unit().await;
         plan.live.add(result.is_ok());
+        let latency = pigeon_engine::now().saturating_duration_since(due);
+        plan.series.add(result, latency);
         if pace.counts(due) {
-            tally
-                .borrow_mut()
-                .add(result, pigeon_engine::now().saturating_duration_since(due));
+            tally.borrow_mut().add(result, latency);
         }
         if result.is_err() {
             pigeon_engine::sleep(FAILURE_PAUSE).await;
@@ -222,7 +235,9 @@ async fn hold_all(plan: &Arc<Plan>, options: ReadOptions, shared: Shared, one_by
             let opened = hold::open(&plan, &options, index).await;
             plan.live.add(opened.is_ok());
             let result = opened.as_ref().map(|_| 0).map_err(|failure| *failure);
-            tally.borrow_mut().add(result, pigeon_engine::now() - began);
+            let latency = pigeon_engine::now() - began;
+            plan.series.add(result, latency);
+            tally.borrow_mut().add(result, latency);
             let session = opened.ok()?;
             plan.live.held.fetch_add(1, Ordering::Relaxed);
             Some(session)

@@ -76,10 +76,14 @@ impl Live {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Done, failed, held.
-    pub(crate) fn read(&self) -> (u64, u64, u64) {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (read(&self.done), read(&self.failed), read(&self.held))
+    /// All units so far.
+    pub(crate) fn units(&self) -> u64 {
+        self.done.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that are held now.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 }
 

@@ -133,12 +133,24 @@ class LoadTest(unittest.TestCase):
         summary = load("smtp", "--target", self.at(SMTP), *self.users(), "--rate", 200, "--duration", "2s")
         self.assertEqual(summary["done"] + summary["failed"], 400)
 
+    def test_the_page_shows_the_run(self):
+        with tempfile.TemporaryDirectory() as directory:
+            page = pathlib.Path(directory) / "page.html"
+            load("smtp", "--target", self.at(SMTP), *self.users(), "--duration", "2s", "--html", page,
+                 "--server-pid", self.node.process.pid)
+            text = page.read_text()
+        self.assertEqual(text.count("<svg"), 4, "units, latencies, CPU time, memory")
+        self.assertNotIn("http", text)
+
     def test_bad_targets_are_counted(self):
         patient = ["--duration", "20s", "--count", 6, "--sessions", 2, "--password", PASSWORD]
         amount = [*patient, "--timeout", "500ms"]
         nobody = load("imap", "--target", f"127.0.0.1:{free_port()}", "--user", ALICE, *amount, code=1)
         self.assertEqual(nobody["failures"], {"no connection": 6})
-        wrong = load("imap", "--target", self.at(IMAP), "--user", "nobody@example.org", *patient, code=1)
+        # A node of its own, because it slows whoever fails to log in.
+        with Node() as node:
+            target = f"127.0.0.1:{node.port(IMAP)}"
+            wrong = load("imap", "--target", target, "--user", "nobody@example.org", *patient, code=1)
         self.assertEqual(wrong["failures"], {"refused": 6})
         nonsense = load("imap", "--target", self.at(SMTP), "--user", ALICE, *amount, code=1)
         self.assertEqual(nonsense["failures"], {"not understood": 6})
