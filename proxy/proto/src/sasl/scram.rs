@@ -169,8 +169,14 @@ impl ServerFirst {
         };
         let proof = STANDARD.decode(proof).map_err(|_| SaslError::Malformed)?;
         let proof: [u8; 32] = proof.try_into().map_err(|_| SaslError::Malformed)?;
+        // A proof of another exchange proves nothing in this one, whoever has kept it.
         if binding != STANDARD.encode(&self.first.gs2_header) || nonce != self.nonce {
-            return Err(SaslError::Malformed);
+            let proof = Proof {
+                authorization: self.first.authorization,
+                name: self.first.name,
+                proven: None,
+            };
+            return Ok((proof, None));
         }
         let said = format!("{},{},{without_proof}", self.first.bare, self.message);
         let signature: [u8; 32] = keyed(&self.verifier.stored_key, &said).finalize().into_bytes().into();
