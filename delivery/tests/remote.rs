@@ -127,6 +127,7 @@ async fn serve(connection: Connection, seen: Rc<Seen>) {
     options.authentication = Authentication::Required;
     options.mechanisms = Mechanisms {
         passwords: false,
+        plain_of_nodes: false,
         scram_sha_256: true,
     };
     let known = Peer {

@@ -20,6 +20,7 @@ pub(crate) fn run(input: &[u8]) {
                 mechanisms: Mechanisms {
                     passwords: steer.option(2) == 0,
                     scram_sha_256: steer.option(2) == 0,
+                    plain_of_nodes: steer.option(2) == 0,
                 },
             };
             assert_eq!(

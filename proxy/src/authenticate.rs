@@ -24,6 +24,7 @@ use futures_util::future::LocalBoxFuture;
 pub use node::{NodeAuthenticator, Redirected};
 use pigeon_datatree_cache::{Account, CopyState, CoreCopy, FailureSlowing, Service, SlowingOptions};
 use pigeon_engine::blocking::BlockingPool;
+use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::scram::ClientFirst;
 use pigeon_proto::sasl::{Credentials, Exchange};
 pub use scram::ProofAttempt;
@@ -44,6 +45,8 @@ pub struct Attempt {
     pub session: SessionId,
     /// What the client said.
     pub credentials: Credentials,
+    /// What a redirector said of the session; empty for clients.
+    pub received: Received,
     /// Where the client is.
     pub peer: IpAddr,
     /// What it wants to use: `Submission`, `Pop3` or `Imap`.

@@ -1,4 +1,5 @@
-"""A real Dovecot in a temporary directory, as a backend that nodes redirect to and bring mail (docs/operating.md has its configuration)."""
+"""A real Dovecot in a temporary directory: as a backend that nodes redirect to and bring mail, and as a proxy in front of nodes
+(docs/operating.md has the configuration of both)."""
 
 import pathlib
 import shutil
@@ -8,7 +9,7 @@ import tempfile
 
 from . import leftovers
 from .needs import missing, needs
-from .node import free_port, wait_until
+from .node import PASSWORD, free_port, wait_until
 
 CONFIGURATION = """
 protocols = imap pop3 lmtp
@@ -79,48 +80,55 @@ service lmtp {{
 """
 
 
-class Dovecot:
-    """Starts at once; `keys`: of each node that may redirect. `users`: to whom mail may come, and their quotas in bytes."""
+PROXY = """
+protocols = imap pop3
+listen = 127.0.0.1
+base_dir = {directory}/run
+log_path = {directory}/log
+# Clients come over loopback; TLS is what it speaks to the backends.
+ssl = no
+disable_plaintext_auth = no
+ssl_ca = <{authorities}
+ssl_require_crl = no
+passdb {{
+  driver = passwd-file
+  args = {directory}/users.%s
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+"""
 
-    def __init__(self, keys, users=()):
+
+class Master:
+    """Its process and its directory."""
+
+    def __init__(self):
         self.program = needs("dovecot")
-        hasher = needs("doveadm")
-        if not pathlib.Path("/usr/lib/dovecot/lmtp").exists():
-            missing("Dovecot's lmtp")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pigeonair-dovecot-"))
         self.process = None
         leftovers.remember(self)
-        try:
-            self.directory.chmod(0o755)
-            mail = self.directory / "mail"
-            mail.mkdir()
-            shutil.chown(mail, "mail", "mail")
-            (self.directory / "home").mkdir()
-            shutil.chown(self.directory / "home", "mail", "mail")
-            lines = []
-            for node, key in keys.items():
-                hashed = subprocess.run([hasher, "-O", "pw", "-s", "SCRAM-SHA-256", "-p", key], capture_output=True,
-                                        check=True, timeout=60, text=True).stdout.strip()
-                lines.append(f"{node}:{hashed}\n")
-            (self.directory / "nodes").write_text("".join(lines))
-            rule = "userdb_quota_rule=*:storage={}B"
-            (self.directory / "users").write_text(
-                "".join(f"{user}::::::: {rule.format(quota)}\n" for user, quota in dict(users).items()))
-            self.imap, self.pop3, self.lmtp = free_port(), free_port(), free_port()
-            (self.directory / "dovecot.conf").write_text(
-                CONFIGURATION.format(directory=self.directory, imap=self.imap, pop3=self.pop3, lmtp=self.lmtp))
-            self.process = subprocess.Popen([self.program, "-F", "-c", str(self.directory / "dovecot.conf")],
-                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                            stderr=subprocess.DEVNULL, process_group=0)
-            wait_until(lambda: "starting up" in self.log(), 30, "Dovecot starts")
-        except BaseException:
-            self.remove()
-            raise
+        self.directory.chmod(0o755)
 
-    def addresses(self):
-        """For pigeonPrivateAddress."""
-        return [f"{protocol}://127.0.0.1:{port}"
-                for protocol, port in [("imap", self.imap), ("pop3", self.pop3), ("lmtp", self.lmtp)]]
+    def start(self, configuration):
+        (self.directory / "dovecot.conf").write_text(configuration)
+        self.process = subprocess.Popen([self.program, "-F", "-c", str(self.directory / "dovecot.conf")],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                        process_group=0)
+        wait_until(lambda: "starting up" in self.log(), 30, "Dovecot starts")
 
     def log(self):
         path = self.directory / "log"
@@ -136,3 +144,60 @@ class Dovecot:
                 self.process.kill()
                 self.process.wait(30)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Dovecot(Master):
+    """A backend. Starts at once; `keys`: of each node that may redirect. `users`: to whom mail may come, and their quotas in bytes."""
+
+    def __init__(self, keys, users=()):
+        hasher = needs("doveadm")
+        if not pathlib.Path("/usr/lib/dovecot/lmtp").exists():
+            missing("Dovecot's lmtp")
+        super().__init__()
+        try:
+            for name in ["mail", "home"]:
+                (self.directory / name).mkdir()
+                shutil.chown(self.directory / name, "mail", "mail")
+            lines = []
+            for node, key in keys.items():
+                hashed = subprocess.run([hasher, "-O", "pw", "-s", "SCRAM-SHA-256", "-p", key], capture_output=True,
+                                        check=True, timeout=60, text=True).stdout.strip()
+                lines.append(f"{node}:{hashed}\n")
+            (self.directory / "nodes").write_text("".join(lines))
+            rule = "userdb_quota_rule=*:storage={}B"
+            (self.directory / "users").write_text(
+                "".join(f"{user}::::::: {rule.format(quota)}\n" for user, quota in dict(users).items()))
+            self.imap, self.pop3, self.lmtp = free_port(), free_port(), free_port()
+            self.start(CONFIGURATION.format(directory=self.directory, imap=self.imap, pop3=self.pop3, lmtp=self.lmtp))
+        except BaseException:
+            self.remove()
+            raise
+
+    def addresses(self):
+        """For pigeonPrivateAddress."""
+        return [f"{protocol}://127.0.0.1:{port}"
+                for protocol, port in [("imap", self.imap), ("pop3", self.pop3), ("lmtp", self.lmtp)]]
+
+
+class DovecotProxy(Master):
+    """In front of backends that speak TLS at these ports of loopback, by protocol. Starts at once. `users`: their passdb fields,
+    as `fields` makes them."""
+
+    def __init__(self, authorities, backends, users):
+        super().__init__()
+        try:
+            for service, port in backends.items():
+                lines = [f"{name}:{{PLAIN}}{PASSWORD}::::::port={port} " +
+                         " ".join(f"{key}={value}" for key, value in fields.items()) + "\n" for name, fields in users.items()]
+                (self.directory / f"users.{service}").write_text("".join(lines))
+            self.imap, self.pop3 = free_port(), free_port()
+            self.start(PROXY.format(directory=self.directory, authorities=authorities, imap=self.imap, pop3=self.pop3))
+        except BaseException:
+            self.remove()
+            raise
+
+    @staticmethod
+    def fields(node, key, **forwarded):
+        """Of a user's record: the proxy comes as this node with this key, and says this of the record."""
+        return {"proxy": "y", "host": "localhost", "hostip": "127.0.0.1", "ssl": "yes", "proxy_mech": "PLAIN",
+                "master": node, "pass": key, **{f"forward_{name}": value for name, value in forwarded.items()}}

@@ -15,7 +15,8 @@ pub struct Listener {
     /// What is spoken: `"smtp"` (mail from other servers, port 25), `"lmtp"` (24), `"submission"` (587, with STARTTLS) or
     /// `"submissions"` (465, TLS first), `"pop3"` (110) or `"pop3s"` (995), `"imap"` (143) or `"imaps"` (993). Or what other
     /// nodes redirect to this one, on an address of the private network: `"backend-imap"` (2143), `"backend-pop3"` (2110) or
-    /// `"backend-lmtp"` (2024). Required.
+    /// `"backend-lmtp"` (2024); for proxies that cannot log in by SCRAM, `"backend-imaps"` (2993) and `"backend-pop3s"` (2995), TLS
+    /// first, where PLAIN is taken as well. Required.
     pub service: Service,
     /// Networks of balancers, as in `["10.0.0.0/8"]`. A connection from there must begin with a PROXY protocol header
     /// (version 1 or 2), which then tells who the client is; from elsewhere one is refused. Default none.
@@ -57,11 +58,15 @@ pub enum Service {
     BackendPop3,
     /// RFC 2033, from nodes that have accepted the message.
     BackendLmtp,
+    /// As `BackendImap`, TLS first, and PLAIN is taken for a key as well.
+    BackendImaps,
+    /// As `BackendPop3`, likewise.
+    BackendPop3s,
 }
 
 impl Service {
     /// All of them, in the order of their discriminants: `service as usize` is the index.
-    pub const ALL: [Service; 11] = [
+    pub const ALL: [Service; 13] = [
         Service::Smtp,
         Service::Lmtp,
         Service::Submission,
@@ -73,6 +78,8 @@ impl Service {
         Service::BackendImap,
         Service::BackendPop3,
         Service::BackendLmtp,
+        Service::BackendImaps,
+        Service::BackendPop3s,
     ];
 
     /// As the configuration, the log and the metrics spell it.
@@ -89,6 +96,8 @@ impl Service {
             Service::BackendImap => "backend-imap",
             Service::BackendPop3 => "backend-pop3",
             Service::BackendLmtp => "backend-lmtp",
+            Service::BackendImaps => "backend-imaps",
+            Service::BackendPop3s => "backend-pop3s",
         }
     }
 
@@ -100,11 +109,16 @@ impl Service {
     /// Whether other nodes are the clients there.
     pub const fn is_backend(self) -> bool {
         matches!(self, Service::BackendImap | Service::BackendPop3 | Service::BackendLmtp)
+            || self.is_backend_under_tls()
+    }
+
+    const fn is_backend_under_tls(self) -> bool {
+        matches!(self, Service::BackendImaps | Service::BackendPop3s)
     }
 
     /// Whether TLS comes first there.
     pub const fn implicit_tls(self) -> bool {
-        matches!(self, Service::Submissions | Service::Pop3s | Service::Imaps)
+        matches!(self, Service::Submissions | Service::Pop3s | Service::Imaps) || self.is_backend_under_tls()
     }
 
     /// Whether nothing can be done there without a login.
@@ -126,6 +140,8 @@ impl Service {
             Service::BackendImap => 2143,
             Service::BackendPop3 => 2110,
             Service::BackendLmtp => 2024,
+            Service::BackendImaps => 2993,
+            Service::BackendPop3s => 2995,
         }
     }
 }
@@ -148,6 +164,8 @@ const SERVICES: &[(&str, Service)] = &[
     ("backend-imap", Service::BackendImap),
     ("backend-pop3", Service::BackendPop3),
     ("backend-lmtp", Service::BackendLmtp),
+    ("backend-imaps", Service::BackendImaps),
+    ("backend-pop3s", Service::BackendPop3s),
 ];
 
 /// A listener and where its address is written.

@@ -96,8 +96,8 @@ fn used(service: Service) -> control_data::Service {
         Service::Smtp => control_data::Service::Smtp,
         Service::Lmtp | Service::BackendLmtp => control_data::Service::Lmtp,
         Service::Submission | Service::Submissions => control_data::Service::Submission,
-        Service::Pop3 | Service::Pop3s | Service::BackendPop3 => control_data::Service::Pop3,
-        Service::Imap | Service::Imaps | Service::BackendImap => control_data::Service::Imap,
+        Service::Pop3 | Service::Pop3s | Service::BackendPop3 | Service::BackendPop3s => control_data::Service::Pop3,
+        Service::Imap | Service::Imaps | Service::BackendImap | Service::BackendImaps => control_data::Service::Imap,
     }
 }
 

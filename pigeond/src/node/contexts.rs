@@ -192,17 +192,22 @@ impl Contexts {
     pub(super) fn backend(&self, listener: &Listener) -> Rc<LoginContext> {
         let config = &self.shared.config;
         let (node, count) = (self.this_node(), self.count_redirects());
+        let mut authenticate = NodeAuthenticator::new(self.copy.clone(), node, count);
+        if let (true, Some(cluster)) = (listener.service.implicit_tls(), &self.shared.cluster) {
+            authenticate = authenticate.with_plain(cluster.pool.clone());
+        }
         Rc::new(LoginContext {
-            // The private network is private; what travels there is no password.
+            // The private network is private; what travels there is no password. Where one does, TLS comes first.
             tls: None,
             trusted: listener.redirectors.networks().to_vec(),
             timeout: config.timeouts.login.duration(),
             mechanisms: Mechanisms {
                 passwords: false,
+                plain_of_nodes: listener.service.implicit_tls(),
                 scram_sha_256: true,
             },
             redirectors: true,
-            authenticate: Rc::new(NodeAuthenticator::new(self.copy.clone(), node, count)),
+            authenticate: Rc::new(authenticate),
             drain: self.drain.clone(),
             limits: login::Limits {
                 failed_logins_max: config.limits.login_failures_max,
@@ -260,6 +265,7 @@ fn for_nodes(mut options: smtp::Options, config: &Config) -> smtp::Options {
     options.authentication = Authentication::Required;
     options.mechanisms = Mechanisms {
         passwords: false,
+        plain_of_nodes: false,
         scram_sha_256: true,
     };
     let limits = &mut options.limits;
@@ -275,6 +281,7 @@ fn for_nodes(mut options: smtp::Options, config: &Config) -> smtp::Options {
 fn mechanisms(config: &Config) -> Mechanisms {
     Mechanisms {
         passwords: true,
+        plain_of_nodes: false,
         scram_sha_256: config.policy.scram_sha_256,
     }
 }
@@ -285,10 +292,10 @@ fn crowded(service: Service) -> Bytes {
         Service::Smtp | Service::Lmtp | Service::Submission | Service::Submissions | Service::BackendLmtp => {
             b"421 4.7.0 Too many connections, try again later\r\n"
         }
-        Service::Pop3 | Service::Pop3s | Service::BackendPop3 => {
+        Service::Pop3 | Service::Pop3s | Service::BackendPop3 | Service::BackendPop3s => {
             b"-ERR [SYS/TEMP] Too many connections, try again later\r\n"
         }
-        Service::Imap | Service::Imaps | Service::BackendImap => {
+        Service::Imap | Service::Imaps | Service::BackendImap | Service::BackendImaps => {
             b"* BYE [LIMIT] Too many connections, try again later\r\n"
         }
     })

@@ -50,8 +50,8 @@ fn open_door(node: &Rc<CoreNode>, configured: &Configured) -> Door {
         }
         Service::Pop3 | Service::Pop3s => Context::Pop3(contexts.login(configured)),
         Service::Imap | Service::Imaps => Context::Imap(contexts.login(configured)),
-        Service::BackendPop3 => Context::Pop3(contexts.backend(configured)),
-        Service::BackendImap => Context::Imap(contexts.backend(configured)),
+        Service::BackendPop3 | Service::BackendPop3s => Context::Pop3(contexts.backend(configured)),
+        Service::BackendImap | Service::BackendImaps => Context::Imap(contexts.backend(configured)),
         Service::BackendLmtp => Context::Smtp(contexts.backend_lmtp(configured)),
     };
     Door {

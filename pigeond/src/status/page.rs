@@ -217,7 +217,7 @@ mod tests {
             "<td>main<td>/srv/main<td>1<td>writable<td>75 %<td>3072 MiB<td>42",
             "<td>&lt;old&gt;<td>",
             "<td class=\"bad\">not open: no marker in /srv/old &amp; nothing else",
-            "<tr><td>0<td>2<td>0<td>0<td>0<td>0<td>0<td>0<td>1<td>0<td>0<td>0<td>0</tr>",
+            "<tr><td>0<td>2<td>0<td>0<td>0<td>0<td>0<td>0<td>1<td>0<td>0<td>0<td>0<td>0<td>0</tr>",
             "<tr><td>Sessions that began<td>1</tr>",
             "<tr><td>Binds to the directory<td>5</tr>",
         ] {

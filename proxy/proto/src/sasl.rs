@@ -58,6 +58,8 @@ pub struct Mechanisms {
     /// PLAIN and LOGIN, and the protocols' own commands for a name and a password. For clients always, because accounts
     /// without a verifier have nothing else.
     pub passwords: bool,
+    /// PLAIN alone of these: for nodes that speak nothing better, where TLS is on, to say their key and for whom they come.
+    pub plain_of_nodes: bool,
     /// SCRAM-SHA-256. Clients prefer it where it is announced, and fail with it where an account has no verifier.
     pub scram_sha_256: bool,
 }
@@ -66,6 +68,7 @@ impl Default for Mechanisms {
     fn default() -> Mechanisms {
         Mechanisms {
             passwords: true,
+            plain_of_nodes: false,
             scram_sha_256: false,
         }
     }
@@ -75,7 +78,8 @@ impl Mechanisms {
     /// Those on offer, in the order in which they are announced.
     pub fn iter(self) -> impl Iterator<Item = Mechanism> {
         let is_on = move |mechanism: &Mechanism| match mechanism {
-            Mechanism::Plain | Mechanism::Login => self.passwords,
+            Mechanism::Plain => self.passwords || self.plain_of_nodes,
+            Mechanism::Login => self.passwords,
             Mechanism::ScramSha256 => self.scram_sha_256,
         };
         Mechanism::ALL.into_iter().filter(is_on)

@@ -50,6 +50,11 @@ impl Key {
         self.tag(b"wrong", account, name, password)
     }
 
+    /// Of a node's key that is right.
+    pub(super) fn of_node(&self, node: &str, key: &[u8]) -> Tag {
+        self.tag(b"nodes", None, node, key)
+    }
+
     fn tag(&self, kind: &[u8; 5], account: Option<&Account>, name: &str, password: &[u8]) -> Tag {
         let (id, generation) = account.map_or(([0; 16], 0), |account| (account.id().0, account.generation()));
         let name = name.to_lowercase();

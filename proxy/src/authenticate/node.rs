@@ -4,6 +4,8 @@
 //! identity, and what is served comes from the record that the node forwards. No lookup is made: a backend works without a
 //! directory. Whatever is not right is refused, counted by kind, and logged for a person to mend.
 
+mod plain;
+
 use super::scram::{ProofAttempt, random_nonce, verifier_of};
 use super::{Attempt, CheckCredentials, Outcome};
 use crate::backend::Place;
@@ -12,8 +14,10 @@ use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::scram_verifier;
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
 use pigeon_datatree_cache::{Account, CoreCopy, Owner, Service};
+use pigeon_engine::blocking::BlockingPool;
 use pigeon_proto::sasl::Exchange;
 use pigeon_proto::sasl::scram::{ClientFirst, Proof, Verifier};
+use plain::KeyCheck;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,16 +56,33 @@ pub struct NodeAuthenticator {
     /// This node.
     node: Rc<str>,
     count: Rc<dyn Fn(Redirected)>,
+    plain: Option<Rc<KeyCheck>>,
 }
 
 impl NodeAuthenticator {
-    /// For the node of this id; `count` is told of every redirect.
+    /// For the node of this id; `count` is told of every redirect. Keys are proven by SCRAM.
     pub fn new(copy: Rc<CoreCopy>, node: &str, count: impl Fn(Redirected) + 'static) -> NodeAuthenticator {
         NodeAuthenticator {
             copy,
             node: node.into(),
             count: Rc::new(count),
+            plain: None,
         }
+    }
+
+    /// Takes keys themselves as well, where the protocol offers PLAIN; they are checked on `pool`.
+    pub fn with_plain(self, pool: BlockingPool) -> NodeAuthenticator {
+        NodeAuthenticator {
+            plain: Some(Rc::new(KeyCheck::new(pool))),
+            ..self
+        }
+    }
+
+    /// As control data has them.
+    fn stored_keys(&self, node: &str) -> Vec<String> {
+        let snapshot = self.copy.snapshot();
+        let server = snapshot.server(node);
+        server.map_or_else(Vec::new, |server| server.keys().map(str::to_owned).collect())
     }
 
     fn verifiers(&self, node: &str) -> Vec<Verifier> {
@@ -94,7 +115,7 @@ impl NodeAuthenticator {
         true
     }
 
-    fn check(&self, attempt: ProofAttempt) -> Outcome {
+    fn check_node(&self, attempt: ProofAttempt) -> Outcome {
         let ProofAttempt {
             session,
             proof,
@@ -162,10 +183,33 @@ impl NodeAuthenticator {
 }
 
 impl CheckCredentials for NodeAuthenticator {
-    /// Backends take no passwords.
+    /// Backends take no passwords of users.
     fn check(&self, attempt: Attempt) -> LocalBoxFuture<'static, Outcome> {
-        tracing::warn!(session = %attempt.session, peer = %attempt.peer, "a password at a backend's listener is refused");
-        Box::pin(std::future::ready(Outcome::Refused))
+        let Attempt {
+            session,
+            credentials,
+            received,
+            peer,
+            service,
+        } = attempt;
+        let Some(plain) = self.plain.clone() else {
+            tracing::warn!(%session, %peer, "a password at a backend's listener is refused");
+            return Box::pin(std::future::ready(Outcome::Refused));
+        };
+        let this = self.clone();
+        Box::pin(async move {
+            let stored = this.stored_keys(&credentials.name);
+            let Some(proof) = plain.prove(credentials, stored).await else {
+                return Outcome::Unavailable;
+            };
+            this.check_node(ProofAttempt {
+                session,
+                proof,
+                received,
+                peer,
+                service,
+            })
+        })
     }
 
     fn challenge(&self, first: ClientFirst) -> (Exchange, String) {
@@ -176,6 +220,6 @@ impl CheckCredentials for NodeAuthenticator {
     }
 
     fn check_proof(&self, attempt: ProofAttempt) -> LocalBoxFuture<'static, Outcome> {
-        Box::pin(std::future::ready(NodeAuthenticator::check(self, attempt)))
+        Box::pin(std::future::ready(self.check_node(attempt)))
     }
 }

@@ -181,14 +181,19 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
         let (session, peer) = (self.id, self.stream.peer_address().ip());
         let service = C::SERVICE;
         let authenticate = &self.context.authenticate;
-        let mut redirected = (None, None);
+        let redirected;
         let checking = match claim {
-            Claim::Password(credentials) => authenticate.check(Attempt {
-                session,
-                credentials,
-                peer,
-                service,
-            }),
+            Claim::Password(credentials) => {
+                let received = self.core.take_received();
+                redirected = (received.client, received.connected);
+                authenticate.check(Attempt {
+                    session,
+                    credentials,
+                    received,
+                    peer,
+                    service,
+                })
+            }
             Claim::Scram(proof) => {
                 let received = self.core.take_received();
                 redirected = (received.client, received.connected);

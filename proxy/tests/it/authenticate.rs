@@ -15,6 +15,7 @@ fn attempt(name: &str, password: &str, service: Service) -> Attempt {
     Attempt {
         session: SessionId(1),
         credentials: Credentials::from_login_command(name.as_bytes(), password.as_bytes()).unwrap(),
+        received: Received::default(),
         peer: IpAddr::from([192, 0, 2, 1]),
         service,
     }

@@ -1,9 +1,12 @@
 //! Nodes that log in at a backend's listener, by the cores of both ends.
 
 use crate::run;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::{self, Scheme};
 use pigeon_datatree_cache::{Copy, Snapshot};
+use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::net::{Connection, Listener};
 use pigeon_engine::stream::Stream;
 use pigeon_engine::{now, spawn};
@@ -85,11 +88,22 @@ impl Try {
     }
 }
 
-/// Logs in at a listener of its own; what came of it, and the counts.
-async fn redirect(tried: Try) -> (End, Vec<Redirected>) {
+/// A listener of its own that serves one connection: where, and the counts when it is over.
+struct Door {
+    address: SocketAddr,
+    served: LocalBoxFuture<'static, Vec<Redirected>>,
+}
+
+/// `plain`: it takes keys themselves.
+fn open_door(is_imap: bool, plain: bool) -> Door {
     let copy = Copy::new(tree());
     let counts = Rc::new(RefCell::new(Vec::new()));
     let counted = counts.clone();
+    let count = move |what| counted.borrow_mut().push(what);
+    let mut authenticate = NodeAuthenticator::new(Rc::new(copy.for_core()), "n2", count);
+    if plain {
+        authenticate = authenticate.with_plain(BlockingPool::new("test-keys", 1, 16, None));
+    }
     let context = Rc::new(LoginContext {
         tls: None,
         trusted: vec!["127.0.0.1".parse().unwrap()],
@@ -100,25 +114,34 @@ async fn redirect(tried: Try) -> (End, Vec<Redirected>) {
         },
         mechanisms: Mechanisms {
             passwords: false,
+            plain_of_nodes: plain,
             scram_sha_256: true,
         },
         redirectors: true,
-        authenticate: Rc::new(NodeAuthenticator::new(Rc::new(copy.for_core()), "n2", move |what| {
-            counted.borrow_mut().push(what)
-        })),
+        authenticate: Rc::new(authenticate),
         backend: Rc::new(Shower),
         drain: Drain::new(),
     });
     let listener = Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let address = listener.local_address();
-    let is_imap = tried.is_imap;
-    let server = spawn(async move {
+    let served = spawn(async move {
         let stream = Stream::plain(listener.accept().await.unwrap());
         match is_imap {
             true => login::imap::serve(stream, SessionId(1), context).await,
             false => login::pop3::serve(stream, SessionId(1), context).await,
         }
+        counts.take()
     });
+    Door {
+        address,
+        served: Box::pin(async { served.await.expect("it ends by itself") }),
+    }
+}
+
+/// Logs in at a listener of its own; what came of it, and the counts.
+async fn redirect(tried: Try) -> (End, Vec<Redirected>) {
+    let is_imap = tried.is_imap;
+    let Door { address, served } = open_door(is_imap, false);
     let pairs = tried.forwarded.iter();
     let redirect = Redirect {
         node: tried.node.to_owned(),
@@ -173,9 +196,7 @@ async fn redirect(tried: Try) -> (End, Vec<Redirected>) {
         }
     };
     connection.close().await;
-    server.await;
-    let counts = counts.take();
-    (end, counts)
+    (end, served.await)
 }
 
 #[test]
@@ -295,6 +316,120 @@ fn who_is_another_nodes_is_referred_to_it() {
             };
             assert_eq!(end, End::Referral(referral));
             assert_eq!(counts, [Redirected::Referred]);
+        }
+    });
+}
+
+/// Says these lines one after the other, each when the last was answered, and gives the answer to the last.
+async fn say(connection: &Connection, lines: &[String]) -> String {
+    let mut answer = String::new();
+    for line in lines {
+        connection.send(format!("{line}\r\n").into()).await.unwrap();
+        answer.clear();
+        // An untagged line, or the whole answer, may come in pieces.
+        while !answer.ends_with("\r\n") || answer.starts_with("* ") && !answer.contains("\r\nx") {
+            let chunk = connection.receive().await.unwrap().expect("it answers");
+            answer.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+    answer
+}
+
+/// As a proxy that knows no SCRAM does it.
+fn in_plain(is_imap: bool, user: &str, node: &str, key: &str) -> Vec<String> {
+    let response = STANDARD.encode(format!("{user}\0{node}\0{key}"));
+    match is_imap {
+        true => vec![
+            format!(
+                "x1 ID (\"x-originating-ip\" \"203.0.113.7\" \"x-originating-port\" \"51234\" \"x-connected-ip\" \"192.0.2.10\" \"x-connected-port\" \"993\" \"x-forward-id\" \"{ALICE}\" \"x-forward-quota\" \"5000\")"
+            ),
+            format!("x2 AUTHENTICATE PLAIN {response}"),
+        ],
+        false => vec![
+            format!(
+                "XCLIENT ADDR=203.0.113.7 PORT=51234 DESTADDR=192.0.2.10 DESTPORT=995 FORWARD={}",
+                STANDARD.encode(format!("id={ALICE}\tquota=5000"))
+            ),
+            format!("AUTH PLAIN {response}"),
+        ],
+    }
+}
+
+#[test]
+fn where_plain_is_on_offer_a_node_may_say_its_key() {
+    run(|| async {
+        let user = "alice@example.org";
+        for is_imap in [true, false] {
+            let (yes, no) = match is_imap {
+                true => ("x2 OK ", "x2 NO [AUTHENTICATIONFAILED]"),
+                false => ("+OK ", "-ERR [AUTH]"),
+            };
+            for (lines, begin, count) in [
+                (in_plain(is_imap, user, "n1", KEY), yes, Redirected::Accepted),
+                (in_plain(is_imap, user, "n1", "another"), no, Redirected::WrongKey),
+                (in_plain(is_imap, user, "n3", KEY), no, Redirected::UnknownNode),
+                (in_plain(is_imap, user, "n9", KEY), no, Redirected::UnknownNode),
+                // Nobody is named to act for.
+                (in_plain(is_imap, "", "n1", KEY), no, Redirected::Malformed),
+            ] {
+                let door = open_door(is_imap, true);
+                let connection = Connection::connect(door.address, now() + Duration::from_secs(60))
+                    .await
+                    .unwrap();
+                let _greeting = connection.receive().await.unwrap();
+                let answer = say(&connection, &lines).await;
+                assert!(answer.starts_with(begin), "{lines:?}: {answer}");
+                if count == Redirected::Accepted {
+                    let expected = format!("{ALICE} {user} Some(5000) from 203.0.113.7:51234");
+                    assert!(answer.contains(&expected), "{answer}");
+                }
+                connection.close().await;
+                assert_eq!(door.served.await, [count], "{lines:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_key_that_was_right_is_known_again_and_a_wrong_one_is_not() {
+    run(|| async {
+        let door = open_door(false, true);
+        let connection = Connection::connect(door.address, now() + Duration::from_secs(60))
+            .await
+            .unwrap();
+        let _greeting = connection.receive().await.unwrap();
+        // Right, but without a record; so that there is another try on the same connection.
+        let bare = |key: &str| {
+            vec![format!(
+                "AUTH PLAIN {}",
+                STANDARD.encode(format!("alice@example.org\0n1\0{key}"))
+            )]
+        };
+        assert!(say(&connection, &bare(KEY)).await.starts_with("-ERR [SYS/TEMP]"));
+        assert!(say(&connection, &bare("another")).await.starts_with("-ERR [AUTH]"));
+        let lines = in_plain(false, "alice@example.org", "n1", KEY);
+        assert!(say(&connection, &lines).await.starts_with("+OK "));
+        connection.close().await;
+        let counts = [Redirected::Malformed, Redirected::WrongKey, Redirected::Accepted];
+        assert_eq!(door.served.await, counts);
+    });
+}
+
+#[test]
+fn where_plain_is_not_on_offer_no_key_is_taken() {
+    run(|| async {
+        for is_imap in [true, false] {
+            let door = open_door(is_imap, false);
+            let connection = Connection::connect(door.address, now() + Duration::from_secs(60))
+                .await
+                .unwrap();
+            let greeting = connection.receive().await.unwrap().expect("it greets");
+            assert!(!String::from_utf8_lossy(&greeting).contains("PLAIN"));
+            let answer = say(&connection, &in_plain(is_imap, "alice@example.org", "n1", KEY)).await;
+            let expected = if is_imap { "x2 NO [CANNOT]" } else { "-ERR Unknown" };
+            assert!(answer.starts_with(expected), "{answer}");
+            connection.close().await;
+            assert_eq!(door.served.await, []);
         }
     });
 }

@@ -6,6 +6,7 @@ use futures_util::future::{BoxFuture, join_all};
 use pigeon_datatree_cache::ldap::{Bound, Reread};
 use pigeon_datatree_cache::{Account, Copy, CopyState, Service, SlowingOptions, Snapshot};
 use pigeon_engine::blocking::BlockingPool;
+use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::Credentials;
 use pigeon_proxy::authenticate::{AskDirectory, Count, VERIFIED_FOR};
 use pigeon_proxy::{Attempt, Authenticator, Outcome, SessionId, Verification, Verify};
@@ -106,6 +107,7 @@ impl Node {
         let attempt = Attempt {
             session: SessionId(1),
             credentials: Credentials::from_login_command(name.as_bytes(), password.as_bytes()).unwrap(),
+            received: Received::default(),
             peer: IpAddr::from([192, 0, 2, 1]),
             service: Service::Imap,
         };

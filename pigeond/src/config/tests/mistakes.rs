@@ -64,7 +64,7 @@ fn each_mistake_has_its_place() {
         (
             "\"smtp\"",
             "\"smpt\"",
-            "7:11: service: expected one of \"smtp\", \"lmtp\", \"submission\", \"submissions\", \"pop3\", \"pop3s\", \"imap\", \"imaps\", \"backend-imap\", \"backend-pop3\", \"backend-lmtp\", found \"smpt\"",
+            "7:11: service: expected one of \"smtp\", \"lmtp\", \"submission\", \"submissions\", \"pop3\", \"pop3s\", \"imap\", \"imaps\", \"backend-imap\", \"backend-pop3\", \"backend-lmtp\", \"backend-imaps\", \"backend-pop3s\", found \"smpt\"",
         ),
         (
             "\"smtp\"",

@@ -95,6 +95,7 @@ impl Driver {
                 let attempt = Attempt {
                     session,
                     credentials,
+                    received: Received::default(),
                     peer,
                     service,
                 };

@@ -37,6 +37,7 @@ impl Bench {
         options.authentication = Authentication::Required;
         options.mechanisms = Mechanisms {
             passwords: false,
+            plain_of_nodes: false,
             scram_sha_256: true,
         };
         let mut backend = Node::with_options(options);

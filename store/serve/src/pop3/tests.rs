@@ -18,6 +18,7 @@ const LIMITS: Pop3Limits = Pop3Limits {
     bad_commands_max: 5,
     mechanisms: Mechanisms {
         passwords: true,
+        plain_of_nodes: false,
         scram_sha_256: false,
     },
 };

@@ -8,6 +8,7 @@ const LIMITS: Limits = Limits {
 };
 const PASSWORDS: Mechanisms = Mechanisms {
     passwords: true,
+    plain_of_nodes: false,
     scram_sha_256: false,
 };
 const PLAIN: Offer = Offer {
