@@ -23,8 +23,9 @@ PASSWORD = "pigeon"
 SMTP, LMTP, SUBMISSION, SUBMISSIONS = 25, 24, 587, 465
 POP3, POP3S, IMAP, IMAPS, STATUS = 110, 995, 143, 993, 80
 PORTS = [SMTP, LMTP, SUBMISSION, SUBMISSIONS, POP3, POP3S, IMAP, IMAPS, STATUS]
-# For listeners that a test adds.
-BALANCED_SMTP, BALANCED_IMAP = 26, 144
+# For listeners that a test adds: beside those of clients, those for a balancer.
+BALANCED_SMTP, BALANCED_IMAP = SMTP + 1, IMAP + 1
+BALANCED = [port + 1 for port in [SMTP, SUBMISSION, SUBMISSIONS, POP3, POP3S, IMAP, IMAPS]]
 
 
 def pigeond():
@@ -52,7 +53,7 @@ def free_port_offset():
         offset = random.randrange(3_000, 31_000)
         sockets = []
         try:
-            for port in [*PORTS, BALANCED_SMTP, BALANCED_IMAP]:
+            for port in [*PORTS, *BALANCED]:
                 probe = socket.socket()
                 sockets.append(probe)
                 probe.bind(("127.0.0.1", offset + port))

@@ -27,7 +27,10 @@ pub struct Timeouts {
     /// For a POP3 or IMAP client that does not read what it asked for; one of SMTP has the time of `smtp_command`. Default
     /// 5m.
     pub send: Period,
-    /// After SIGTERM: for sessions to end by themselves before they are closed. Default 20s.
+    /// After SIGTERM: how long connections are still taken while `/ready` says draining, so that balancers see it and send
+    /// nobody any more; two or three times the interval of their check. Default 0s.
+    pub drain_notice: Period,
+    /// After that: for sessions to end by themselves before they are closed. Default 20s.
     pub drain: Period,
 }
 
@@ -43,6 +46,7 @@ impl Default for Timeouts {
             pop3_idle: Period::minutes(10),
             imap_idle: Period::minutes(30),
             send: Period::minutes(5),
+            drain_notice: Period::seconds(0),
             drain: Period::seconds(20),
         }
     }
@@ -52,7 +56,7 @@ impl Timeouts {
     pub(super) fn read(mut section: Section<'_, '_, '_>) -> Timeouts {
         let default = Timeouts::default();
         let mut wait = |key, default| section.or(key, default, period(Period::seconds(1)..=Period::minutes(24 * 60)));
-        let timeouts = Timeouts {
+        let mut timeouts = Timeouts {
             proxy_header: wait("proxy_header", default.proxy_header),
             tls_handshake: wait("tls_handshake", default.tls_handshake),
             smtp_command: wait("smtp_command", default.smtp_command),
@@ -62,8 +66,11 @@ impl Timeouts {
             pop3_idle: wait("pop3_idle", default.pop3_idle),
             imap_idle: wait("imap_idle", default.imap_idle),
             send: wait("send", default.send),
+            drain_notice: default.drain_notice,
             drain: wait("drain", default.drain),
         };
+        let notice = period(Period::seconds(0)..=Period::minutes(60));
+        timeouts.drain_notice = section.or("drain_notice", default.drain_notice, notice);
         section.finish();
         timeouts
     }

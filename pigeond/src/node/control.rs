@@ -95,8 +95,17 @@ impl Control {
         self.shared.set_phase(Phase::Draining);
         tell_stopping();
         tracing::info!("the node drains");
+        let timeouts = &self.shared.config.timeouts;
+        let (notice, patience) = (timeouts.drain_notice.duration(), timeouts.drain.duration());
+        let noticed = tokio::select! {
+            () = tokio::time::sleep(notice) => true,
+            () = stopped(&mut signals) => false,
+        };
         handle.stop();
-        let patience = self.shared.config.timeouts.drain.duration();
+        if !noticed {
+            tracing::info!("the node waits for nobody");
+            return Ok(());
+        }
         tokio::select! {
             _ = everywhere(cores, move |_| core_node::drain(patience)) => {}
             () = stopped(&mut signals) => tracing::info!("the node does not wait for sessions"),
