@@ -69,7 +69,8 @@ class DovecotBackend(unittest.TestCase):
         path = self.dovecot.directory / "nodes"
         nodes = path.read_text()
         try:
-            path.write_text(nodes.replace("n1:", "n2:"))
+            # Another size: Dovecot looks at that and at the second of the change.
+            path.write_text(nodes.replace("n1:", "another:"))
             before = self.node.metric("pigeon_backends_misconfigured_total")
 
             def is_refused():
