@@ -94,6 +94,29 @@ class Life(unittest.TestCase):
         except OSError:
             return True
 
+    def test_balancers_have_notice_before_the_node_drains(self):
+        def configure(node):
+            with open(node.directory / "pigeon.toml", "a") as file:
+                file.write('\n[timeouts]\ndrain_notice = "10m"\n')
+
+        with Node(configure=configure) as node:
+            node.signal(signal.SIGTERM)
+            wait_until(lambda: node.status("/ready")[0] == 503, 20, "the node says that it drains")
+            self.assertTrue(node.status("/ready")[1].startswith("draining"))
+            # Whoever is sent here meanwhile is served.
+            message = make("life.noticed")
+            with Smtp(node) as session:
+                session.deliver(message)
+            self.assertEqual(stored(node), ({"life.noticed": digest(message)}, []))
+
+            # A second signal ends the waiting; one that comes right behind the first may be the same.
+            def has_ended():
+                node.signal(signal.SIGTERM)
+                return node.process.poll() is not None
+
+            wait_until(has_ended, 60, "the node ends")
+            self.assertEqual(node.wait_end(), 0)
+
     def test_sigterm_with_nobody_there_is_quick(self):
         with Node() as node:
             self.assertEqual(node.stop(10), 0)
