@@ -18,10 +18,10 @@ from harness.reading import compare, messages
 
 # Where clients are.
 CLIENT = "127.0.0.21"
-# Longer than the example's interval between checks.
+# As long as a test wants it: a second signal ends it.
 CONFIGURATION = """
 [timeouts]
-drain_notice = "3s"
+drain_notice = "10m"
 """
 
 
@@ -49,7 +49,8 @@ CLIENTS = {"smtp": 2, "imap": 2, "pop3": 1}
 class Sessions:
     """Clients that come and go, all the time: each of their sessions has to succeed."""
 
-    def __init__(self, haproxy):
+    def __init__(self, haproxy, name):
+        self.name = name
         self.ports, self.stopping = haproxy.ports, threading.Event()
         self.sent, self.failures, self.counts = {}, [], {}
         self.threads = [threading.Thread(target=self.run, args=(getattr(self, kind), number))
@@ -61,7 +62,7 @@ class Sessions:
         count = 0
         while not self.stopping.is_set():
             try:
-                kind(f"{kind.__name__}.{number}.{count}")
+                kind(f"{self.name}.{number}.{count}")
             except Exception as error:
                 self.failures.append(f"{kind.__name__}: {error!r}")
             count += 1
@@ -148,6 +149,11 @@ class Balancer(unittest.TestCase):
         wait_until(lambda: self.haproxy.states()[name] == "DOWN", 60, "HAProxy sees that it drains")
         return self.haproxy.connections(name)
 
+    def has_ended(self):
+        """A second signal ends the notice; one that comes right behind the first may be the same."""
+        self.one.signal(signal.SIGTERM)
+        return self.one.process.poll() is not None
+
     def check_back(self, name, sessions):
         wait_until(lambda: self.haproxy.states()[name] == "UP", 60, "HAProxy sees that it is back")
         given = self.haproxy.connections(name)
@@ -155,12 +161,14 @@ class Balancer(unittest.TestCase):
         self.assertGreater(self.haproxy.connections(name), given)
 
     def test_a_node_that_ends_and_comes_back_costs_no_connection(self):
-        sessions = Sessions(self.haproxy)
+        sessions = Sessions(self.haproxy, "ends")
         try:
             sessions.more()
             self.one.signal(signal.SIGTERM)
             given = self.wait_drained("n1")
+            # What came before is over by then.
             sessions.more()
+            wait_until(self.has_ended, 60, "the node ends")
             self.assertEqual(self.one.wait_end(), 0)
             sessions.more()
             self.assertEqual(self.haproxy.connections("n1"), given)
@@ -174,7 +182,7 @@ class Balancer(unittest.TestCase):
     def test_a_node_that_is_killed_costs_what_was_on_it(self):
         self.one.kill()
         wait_until(lambda: self.haproxy.states()["n1"] == "DOWN", 60, "HAProxy sees that it is gone")
-        sessions = Sessions(self.haproxy)
+        sessions = Sessions(self.haproxy, "killed")
         try:
             sessions.more()
         finally:
