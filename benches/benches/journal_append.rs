@@ -72,6 +72,7 @@ fn main() {
         control_cpus: None,
         receive_buffers: 16,
         receive_buffer_bytes: 4096,
+        pipes: 0,
         core_queue_depth: 16,
         open_files: 4096,
         open_files_for: "a measurement".to_owned(),

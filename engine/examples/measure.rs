@@ -46,6 +46,7 @@ fn options() -> EngineOptions {
         control_cpus: cpu(available.cpus().last()),
         receive_buffers: setting("RECEIVE_BUFFERS", 1024),
         receive_buffer_bytes: setting("RECEIVE_BUFFER_BYTES", 16 << 10),
+        pipes: 0,
         core_queue_depth: 1024,
         open_files: 4096,
         open_files_for: "a measurement".to_owned(),

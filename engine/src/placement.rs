@@ -5,8 +5,10 @@
 //! at least one CPU for the cores and one for the control thread, and none that is not available.
 
 mod cpu_set;
+mod policy;
 
 pub use cpu_set::{CPU_NUMBER_MAX, CpuSet, CpuSetError};
+pub(crate) use policy::schedule_in_batches;
 
 /// The outcome of laying the configured CPUs over the available ones.
 #[derive(Clone, Debug, PartialEq, Eq)]

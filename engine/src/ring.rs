@@ -41,7 +41,8 @@ const SEND_FLAGS: i32 = 0x100 | 0x4000;
 /// MSG_MORE of send(2): what follows may go out in the same segment.
 const SEND_MORE: i32 = 0x8000;
 
-/// SOCK_CLOEXEC. Not SOCK_NONBLOCK: on a non-blocking socket the ring answers EAGAIN where it would have waited.
+/// SOCK_CLOEXEC. Not SOCK_NONBLOCK: only `splice` needs it, and a relay that begins to splice sets it. Receives and sends of the
+/// ring wait on such a socket all the same; an accept would not.
 const ACCEPT_FLAGS: i32 = 0o2_000_000;
 
 /// POLLIN of poll(2).
@@ -204,6 +205,12 @@ impl Ring {
                 types::Fd(operation::raw(socket)),
                 address.pointer().cast(),
                 address.length(),
+            )
+            .build(),
+            // A connection without a descriptor is none of the kernel's: that answers EBADF.
+            Payload::Poll { connection, events } => opcode::PollAdd::new(
+                types::Fd(connection.descriptor().unwrap_or(-1)),
+                u32::from(events.bits()),
             )
             .build(),
             Payload::Write {

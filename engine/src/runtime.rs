@@ -26,7 +26,7 @@ pub use self::time::{Elapsed, now, sleep, timeout, unix_time, yield_now};
 pub(crate) use self::across::call;
 pub(crate) use self::core::{Core, try_with, with};
 pub(crate) use self::inbox::EngineShared;
-pub(crate) use self::operation::single;
+pub(crate) use self::operation::{Waiting, single};
 pub(crate) use self::reply::channel as reply_channel;
 pub(crate) use self::start::pin;
 pub(crate) use self::task::report_panic;

@@ -5,8 +5,9 @@
 //! the undecrypted start of a record. The TLS state is `tls::TlsSession`; here is only what moves its bytes.
 
 mod relay;
+mod splice;
 
-pub use relay::{RelayEnd, Relayed, relay};
+pub use relay::{Relay, RelayEnd, Relayed, relay};
 
 use crate::net::{Connection, DetachedConnection, Received};
 use crate::tls::{SEAL_BYTES_MAX, TlsAcceptor, TlsSession};

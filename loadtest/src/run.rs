@@ -112,6 +112,7 @@ where
         control_cpus: None,
         receive_buffers: 1024,
         receive_buffer_bytes: 16 * 1024,
+        pipes: 0,
         core_queue_depth: 64,
         open_files: u64::from(sessions) + 256,
         open_files_for: format!("{sessions} sessions"),

@@ -6,27 +6,28 @@
 //! one attempt at a time (`breaker`). A backend may refer to another node of the server_map; nobody is followed anywhere else.
 
 mod breaker;
+mod session;
 
 use crate::backend::{Login, Opening};
-use crate::session_id::SessionId;
 use breaker::{Breaker, Permit};
 use bytes::Bytes;
-use futures_util::future::{Either, LocalBoxFuture, select};
+use futures_util::FutureExt;
+use futures_util::future::{Either, LocalBoxFuture, ready};
 use pigeon_datatree_cache::CoreCopy;
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
 use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::net::Connection;
-use pigeon_engine::stream::{RelayEnd, Relayed, Stream, relay};
+use pigeon_engine::stream::Stream;
 use pigeon_proto::redirect::imap::ImapRedirect;
 use pigeon_proto::redirect::pop3::Pop3Redirect;
 use pigeon_proto::redirect::{Answer, Event, Outcome, Redirect, Referral, SessionData};
 use pigeon_proto::sasl::scram::client::ClientKeys;
+use session::Redirected;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,10 +47,6 @@ const CONNECT_TIME: Duration = Duration::from_secs(2);
 const LOGIN_TIME: Duration = Duration::from_secs(15);
 /// For a client that does not read the answer to its login.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
-/// A side that takes nothing for so long is given up.
-const STALLED: Duration = Duration::from_secs(300);
-/// When a backend dies, the sessions of its silent clients end within this time, and not all at once.
-const SPREAD: Duration = Duration::from_secs(30);
 /// How long the address of a host name is kept.
 const NAME_LIFE: Duration = Duration::from_secs(30);
 
@@ -70,6 +67,8 @@ pub enum RedirectEvent {
     BytesForward(u64),
     /// So many bytes from backends to clients.
     BytesBackward(u64),
+    /// So many of both went through pipes instead of being copied.
+    BytesSpliced(u64),
 }
 
 /// Derives this node's keys for a salt and a count, or finds them; off the core. `None`: too much to do.
@@ -139,21 +138,25 @@ impl Redirector {
     /// Redirects a session that has logged in to `server`, until it ends or `ended` does: then the client's connection is
     /// closed, for nobody knows where in the dialogue it is.
     ///
-    /// Two futures in boxes of their own, one after the other, so that a session that waits has no room for its login.
-    pub async fn run(
+    /// What has room for a login is dropped before the session begins to wait, and not an `async fn`, which would have room
+    /// for its arguments for ever.
+    pub fn run(
         self: Rc<Self>,
         login: Login,
         client: Stream,
         server: Arc<Server>,
         ended: impl Future<Output = ()>,
-    ) {
-        if let Some(redirected) = Box::pin(self.begin(login, client, server)).await {
-            Box::pin(redirected.relay(ended)).await;
-        }
+    ) -> impl Future<Output = ()> {
+        let begun = Box::pin(self.begin(login, client, server));
+        begun.then(|redirected| {
+            redirected.map_or(Either::Left(ready(())), |redirected| {
+                Either::Right(redirected.relay(ended))
+            })
+        })
     }
 
     /// Up to the answer to the login.
-    async fn begin(self: Rc<Self>, login: Login, mut client: Stream, server: Arc<Server>) -> Option<Redirected> {
+    async fn begin(self: Rc<Self>, login: Login, mut client: Stream, server: Arc<Server>) -> Option<Box<Redirected>> {
         let session = login.session;
         let (backend, answer, server) = match self.open(&login, &client, server).await {
             Ok(opened) => opened,
@@ -168,13 +171,7 @@ impl Redirector {
         if client.send(answer_of(&login.opening, &answer)).await.is_err() {
             return None;
         }
-        Some(Redirected {
-            session,
-            client,
-            backend,
-            server,
-            redirector: self,
-        })
+        Some(Box::new(Redirected::new(session, client, backend, server, self)))
     }
 
     /// Logs in there, or at where it refers to.
@@ -421,62 +418,6 @@ impl Redirector {
     }
 }
 
-/// A session after its login: two streams.
-struct Redirected {
-    session: SessionId,
-    client: Stream,
-    backend: Stream,
-    server: Arc<Server>,
-    redirector: Rc<Redirector>,
-}
-
-impl Redirected {
-    async fn relay(mut self, ended: impl Future<Output = ()>) {
-        let relayed = {
-            let relaying = pin!(relay(&mut self.client, &mut self.backend, STALLED));
-            match select(relaying, pin!(ended)).await {
-                Either::Left((relayed, _)) => Some(relayed),
-                Either::Right(_) => None,
-            }
-        };
-        Box::pin(self.close(relayed)).await;
-    }
-
-    async fn close(self, relayed: Option<Relayed>) {
-        let Redirected {
-            session,
-            mut client,
-            backend,
-            server,
-            redirector,
-        } = self;
-        let Some(Relayed {
-            forward,
-            backward,
-            is_asked,
-            end,
-        }) = relayed
-        else {
-            tracing::info!(%session, "redirected session ends: control data changed, or the node drains");
-            return client.close().await;
-        };
-        (redirector.count)(RedirectEvent::BytesForward(forward));
-        (redirector.count)(RedirectEvent::BytesBackward(backward));
-        match end {
-            RelayEnd::First => backend.close().await,
-            RelayEnd::Second => client.close().await,
-            RelayEnd::FirstFailed(error) => tracing::debug!(%session, %error, "the client's connection failed"),
-            RelayEnd::SecondFailed(error) => {
-                tracing::warn!(%session, node = server.name(), %error, "the backend's connection failed");
-                if !is_asked {
-                    linger(&mut client).await;
-                }
-                client.close().await;
-            }
-        }
-    }
-}
-
 /// Either protocol's core.
 enum Core {
     Imap(Box<ImapRedirect>),
@@ -545,13 +486,6 @@ async fn refuse(mut client: Stream, opening: &Opening, failure: Failure) {
     if client.send(answer).await.is_ok() {
         client.close().await;
     }
-}
-
-/// Keeps a client that waits for nothing, and whose backend is gone, until it says something, or its time is over: so that
-/// not all come back at once.
-async fn linger(client: &mut Stream) {
-    client.set_deadline(Some(pigeon_engine::now() + chance(SPREAD)));
-    let _ = client.receive().await;
 }
 
 /// Less up to a half.

@@ -193,7 +193,7 @@ impl DirectFile {
             let Finished { result, payload } = finished;
             buffer = match payload {
                 Payload::Write { buffer, .. } | Payload::Read { buffer, .. } => buffer,
-                Payload::Connect { .. } => unreachable!("the payload comes back as it was"),
+                Payload::Connect { .. } | Payload::Poll { .. } => unreachable!("the payload comes back as it was"),
             };
             match usize::try_from(result) {
                 Ok(0) => break,

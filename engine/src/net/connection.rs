@@ -4,8 +4,9 @@ use super::deadline::Place;
 use super::receive::{End, Incoming, Received};
 use super::send::Outgoing;
 use crate::ring::{Payload, SocketAddressBytes};
-use crate::runtime::{self, Core};
+use crate::runtime::{self, Core, Waiting};
 use bytes::Bytes;
+use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socket_with, sockopt};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -52,11 +53,11 @@ impl ConnectionState {
     }
 
     /// The descriptor's number, for an operation that this state outlives. `None` once it is gone.
-    pub(super) fn descriptor(&self) -> Option<RawFd> {
+    pub(crate) fn descriptor(&self) -> Option<RawFd> {
         self.socket.borrow().as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    fn with_socket<R>(&self, work: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+    pub(super) fn with_socket<R>(&self, work: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
         match &*self.socket.borrow() {
             Some(socket) => work(socket.as_fd()),
             None => Err(io::ErrorKind::NotConnected.into()),
@@ -113,6 +114,23 @@ impl ConnectionState {
         if let Some(socket) = self.take_socket() {
             core.ring.borrow_mut().close(socket);
         }
+    }
+}
+
+/// Waits for a connection's socket to be ready, once. Dropping it ends the wait.
+pub(crate) struct Readiness(Waiting);
+
+impl Readiness {
+    fn new(state: &Rc<ConnectionState>, events: PollFlags) -> Readiness {
+        Readiness(Waiting::start(Payload::Poll {
+            connection: state.clone(),
+            events,
+        }))
+    }
+
+    /// Ready also when the socket is gone: whoever tries it finds out.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll(context).map(|_| ())
     }
 }
 
@@ -179,6 +197,49 @@ impl Connection {
     /// As `receive`, for a future by hand.
     pub(crate) fn poll_receive(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Received>>> {
         super::receive::poll(&self.state, context)
+    }
+
+    /// Stops receiving after what is under way: what comes then stays in the socket. To be undone by `resume_receiving`.
+    pub(crate) fn pause_receiving(&self) {
+        let cancelled = self.state.incoming.borrow_mut().pause();
+        if let Some(key) = cancelled {
+            runtime::with(|core| core.ring.borrow_mut().cancel(key));
+        }
+    }
+
+    /// Lets `receive` receive again.
+    pub(crate) fn resume_receiving(&self) {
+        self.state.incoming.borrow_mut().paused = false;
+    }
+
+    /// Whether receiving rests, and everything that was received is taken.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.state.incoming.borrow().is_drained()
+    }
+
+    /// Whether `receive` would give bytes at once.
+    pub(crate) fn has_received(&self) -> bool {
+        self.state.incoming.borrow().has_received()
+    }
+
+    /// For system calls on the socket that must not wait; what the ring does on it waits all the same.
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        self.with_socket(|socket| Ok(rustix::io::ioctl_fionbio(socket, true)?))
+    }
+
+    /// As `ConnectionState::with_socket`.
+    pub(super) fn with_socket<R>(&self, work: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        self.state.with_socket(work)
+    }
+
+    /// Until there is something to read, be it the end or an error.
+    pub(crate) fn readable(&self) -> Readiness {
+        Readiness::new(&self.state, PollFlags::IN)
+    }
+
+    /// Until something can be written, or never again.
+    pub(crate) fn writable(&self) -> Readiness {
+        Readiness::new(&self.state, PollFlags::OUT)
     }
 
     /// Sends all of `data`; one at a time (a second one is `ErrorKind::WouldBlock`). Not cancel-safe: dropping the future

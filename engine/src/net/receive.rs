@@ -45,6 +45,8 @@ pub(super) struct Incoming {
     /// The multishot receive, if one is under way.
     pub(super) operation: Option<OperationKey>,
     cancelling: bool,
+    /// Nothing is received for now.
+    pub(super) paused: bool,
     /// Waits in `Network::starved`.
     starved: bool,
     pub(super) waker: Option<Waker>,
@@ -75,6 +77,23 @@ impl Incoming {
         self.operation
     }
 
+    /// Receives nothing more for now; gives the operation to cancel, as `begin_cancel`.
+    pub(super) fn pause(&mut self) -> Option<OperationKey> {
+        self.paused = true;
+        self.starved = false;
+        self.begin_cancel()
+    }
+
+    /// See `Connection::has_received`.
+    pub(super) fn has_received(&self) -> bool {
+        self.early.is_some() || self.queue.len() > 0
+    }
+
+    /// See `Connection::is_drained`.
+    pub(super) fn is_drained(&self) -> bool {
+        self.paused && self.operation.is_none() && self.end.is_none() && !self.has_received()
+    }
+
     /// Drops what nobody will read any more.
     pub(super) fn clear(&mut self) {
         self.early = None;
@@ -93,8 +112,9 @@ impl Incoming {
         bytes
     }
 
+    /// Whether there is nothing to do for bytes to come.
     fn is_armed(&self) -> bool {
-        self.operation.is_some() || self.starved
+        self.operation.is_some() || self.starved || self.paused
     }
 }
 
@@ -103,29 +123,31 @@ impl Incoming {
 struct Queue {
     /// Empty only if all of it is.
     first: Option<Buffer>,
-    others: VecDeque<Buffer>,
+    /// In a box of its own, which a connection without a burst does not have.
+    #[expect(clippy::box_collection, reason = "an idle connection is to be small")]
+    others: Option<Box<VecDeque<Buffer>>>,
 }
 
 impl Queue {
     fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.others.len()
+        usize::from(self.first.is_some()) + self.others.as_ref().map_or(0, |others| others.len())
     }
 
     fn push(&mut self, buffer: Buffer) {
         if self.first.is_none() {
             self.first = Some(buffer);
         } else {
-            self.others.push_back(buffer);
+            self.others.get_or_insert_default().push_back(buffer);
         }
     }
 
     fn pop(&mut self) -> Option<Buffer> {
-        let buffer = std::mem::replace(&mut self.first, self.others.pop_front());
-        if self.first.is_none() {
+        let next = self.others.as_mut().and_then(|others| others.pop_front());
+        if next.is_none() {
             // A burst's memory is not kept while the connection idles.
-            self.others = VecDeque::new();
+            self.others = None;
         }
-        buffer
+        std::mem::replace(&mut self.first, next)
     }
 }
 
@@ -217,7 +239,7 @@ pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, mo
         (error, _) => match Errno::from_raw_os_error(error.saturating_neg()) {
             Errno::NOBUFS => {
                 core.counters().buffers_exhausted.add(1);
-                if !incoming.cancelling {
+                if !incoming.cancelling && !incoming.paused {
                     incoming.starved = true;
                     core.network.starved.borrow_mut().push_back(state.clone());
                 }
@@ -236,7 +258,7 @@ pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, mo
         if let Some(key) = incoming.begin_cancel() {
             core.ring.borrow_mut().cancel(key);
         }
-    } else if !more && result > 0 && incoming.end.is_none() && !incoming.cancelling {
+    } else if !more && result > 0 && incoming.end.is_none() && !incoming.cancelling && !incoming.paused {
         // The kernel ends a multishot receive now and then, for instance when the completion queue was full.
         arm(core, state, &mut incoming);
     }

@@ -82,6 +82,11 @@ impl BufferRing {
         self.entries.start.as_ptr().addr() as u64
     }
 
+    /// The size of each, bytes.
+    pub(crate) fn buffer_bytes(&self) -> u32 {
+        self.buffer_bytes
+    }
+
     /// How many buffers there are.
     pub(crate) fn count(&self) -> u16 {
         self.count

@@ -8,6 +8,7 @@ use super::buffers::Buffer;
 use crate::file::AlignedBuffer;
 use crate::net::{ConnectionState, ListenerState};
 use bytes::{Buf, Bytes};
+use rustix::event::PollFlags;
 use slab::Slab;
 use std::io;
 use std::net::SocketAddr;
@@ -85,6 +86,13 @@ pub(crate) enum Payload {
         socket: OwnedFd,
         /// Where to.
         address: SocketAddressBytes,
+    },
+    /// Waits until `connection`'s socket is ready.
+    Poll {
+        /// Kept, so that its descriptor stays what it is.
+        connection: Rc<ConnectionState>,
+        /// For what.
+        events: PollFlags,
     },
     /// Writes `buffer[offset..offset + length]` durably at `position`.
     Write {

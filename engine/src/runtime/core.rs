@@ -31,6 +31,8 @@ pub(crate) struct Core {
     /// The operation that polls the event descriptor.
     pub(super) event_watch: Cell<Option<OperationKey>>,
     pub(crate) network: Network,
+    /// Pipes that may be out at once.
+    pub(crate) pipes_max: u16,
     pub(crate) background: TaskQueueHandle,
     pub(crate) files: BlockingPool,
 }

@@ -111,6 +111,7 @@ fn turn(core: &Rc<Core>) -> bool {
         core.driver.stop_seen.set(true);
         core.driver.stop.notify_all();
     }
+    core.network.begin_turn();
     let shared = core.shared();
     let jobs = shared.take_jobs(|job| run_job(core, job));
     let woken = shared.take_woken(|task| core.tasks.wake(task.arrived()));

@@ -4,13 +4,32 @@ use super::core::Core;
 use crate::ring::{Finished, OperationKey, Payload};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// An operation that somebody waits for; abandoned when dropped before its end. Its memory stays with the ring until the
 /// kernel is done with it.
-struct Waiting {
+pub(crate) struct Waiting {
     core: Rc<Core>,
     key: Option<OperationKey>,
+}
+
+impl Waiting {
+    /// Starts the operation that `payload` describes.
+    pub(crate) fn start(payload: Payload) -> Waiting {
+        let core = super::with(Rc::clone);
+        let key = core.ring.borrow_mut().start_single(payload);
+        Waiting { core, key: Some(key) }
+    }
+
+    /// Its outcome, once.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finished> {
+        let Some(key) = self.key else { return Poll::Pending };
+        let finished = self.core.ring.borrow_mut().poll_single(key, context.waker());
+        finished.map_or(Poll::Pending, |finished| {
+            self.key = None;
+            Poll::Ready(finished)
+        })
+    }
 }
 
 impl Drop for Waiting {
@@ -23,15 +42,6 @@ impl Drop for Waiting {
 
 /// Runs the operation that `payload` describes. Dropping the future cancels it.
 pub(crate) async fn single(payload: Payload) -> Finished {
-    let core = super::with(Rc::clone);
-    let key = core.ring.borrow_mut().start_single(payload);
-    let mut waiting = Waiting { core, key: Some(key) };
-    poll_fn(|context| {
-        let finished = waiting.core.ring.borrow_mut().poll_single(key, context.waker());
-        finished.map_or(Poll::Pending, |finished| {
-            waiting.key = None;
-            Poll::Ready(finished)
-        })
-    })
-    .await
+    let mut waiting = Waiting::start(payload);
+    poll_fn(|context| waiting.poll(context)).await
 }

@@ -12,7 +12,7 @@ use super::task::TaskKey;
 use crate::blocking::BlockingPool;
 use crate::control::CoreHandle;
 use crate::net::Network;
-use crate::placement::{CpuSet, Placement};
+use crate::placement::{CpuSet, Placement, schedule_in_batches};
 use crate::ring::{BufferRing, Ring};
 use futures_util::future::select;
 use glommio::{Latency, LocalExecutorBuilder, Shares};
@@ -51,6 +51,8 @@ pub struct EngineOptions {
     pub receive_buffers: u16,
     /// Bytes of one receive buffer.
     pub receive_buffer_bytes: u32,
+    /// Pipes of a core, for relays of much in the clear. With 0, everything is copied.
+    pub pipes: u16,
     /// Jobs that may wait in the queue towards a core, from all other threads together.
     pub core_queue_depth: usize,
     /// Descriptors that everything the node may hold open at once takes; fewer are warned of.
@@ -262,6 +264,10 @@ where
         let _ = start.started.send(Err(error));
         return;
     }
+    if let Err(error) = schedule_in_batches() {
+        // A sandbox may forbid it; it is a matter of cost alone.
+        tracing::warn!(core = start.id.0, %error, "cannot schedule the core in batches");
+    }
     let executor = LocalExecutorBuilder::new(glommio::Placement::Unbound)
         .io_memory(EXECUTOR_IO_MEMORY_BYTES)
         .make();
@@ -372,6 +378,7 @@ fn make_core(
         timers: Default::default(),
         event_watch: Cell::new(None),
         network: Network::default(),
+        pipes_max: options.pipes,
         background,
         files,
     };

@@ -57,6 +57,10 @@ impl Future for Notified<'_> {
             return Poll::Ready(());
         }
         if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            if state.wakers.is_empty() {
+                // Mostly one waits, and there is one of these for each session.
+                state.wakers.reserve_exact(1);
+            }
             state.wakers.push(context.waker().clone());
         }
         Poll::Pending

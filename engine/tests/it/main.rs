@@ -19,6 +19,7 @@ pub(crate) fn options() -> EngineOptions {
         control_cpus: None,
         receive_buffers: 256,
         receive_buffer_bytes: 4096,
+        pipes: 8,
         core_queue_depth: 64,
         open_files: 4096,
         open_files_for: "a test".to_owned(),

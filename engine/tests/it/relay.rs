@@ -3,7 +3,7 @@
 use crate::{options, run};
 use pigeon_engine::bytes::Bytes;
 use pigeon_engine::net::{Connection, Listener};
-use pigeon_engine::runtime;
+use pigeon_engine::runtime::{self, EngineOptions};
 use pigeon_engine::stream::{RelayEnd, Relayed, Stream, relay};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,13 +17,25 @@ fn relayed(
     backend: impl FnOnce(TcpStream) + Send + 'static,
     stalled: Duration,
 ) -> (u64, u64, String) {
+    let (forward, backward, _, end) = relayed_with(8, client, backend, stalled);
+    (forward, backward, end)
+}
+
+/// As `relayed`, with so many pipes; says also what went through them.
+fn relayed_with(
+    pipes: u16,
+    client: impl FnOnce(TcpStream) + Send + 'static,
+    backend: impl FnOnce(TcpStream) + Send + 'static,
+    stalled: Duration,
+) -> (u64, u64, u64, String) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = server.local_addr().unwrap();
     let backend = std::thread::spawn(move || backend(server.accept().unwrap().0));
     let (sender, receiver) = std::sync::mpsc::channel::<SocketAddr>();
     let client = std::thread::spawn(move || client(TcpStream::connect(receiver.recv().unwrap()).unwrap()));
     let sender = std::sync::Arc::new(std::sync::Mutex::new(sender));
-    let seen = run(options(), move || {
+    let options = EngineOptions { pipes, ..options() };
+    let seen = run(options, move || {
         let sender = sender.clone();
         async move {
             let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -32,7 +44,11 @@ fn relayed(
             let deadline = runtime::now() + Duration::from_secs(30);
             let mut second = Stream::plain(Connection::connect(there, deadline).await.unwrap());
             let Relayed {
-                forward, backward, end, ..
+                forward,
+                backward,
+                spliced,
+                end,
+                ..
             } = relay(&mut first, &mut second, stalled).await;
             let end = match end {
                 RelayEnd::First => "first".to_owned(),
@@ -42,7 +58,7 @@ fn relayed(
             };
             first.close().await;
             second.close().await;
-            (forward, backward, end)
+            (forward, backward, spliced, end)
         }
     });
     client.join().unwrap();
@@ -153,4 +169,214 @@ fn what_was_put_back_comes_first() {
         client.close().await;
         assert_eq!(relaying.await, Some(12));
     });
+}
+
+/// Random sizes, each followed by an answer of one byte, so that bursts and silence take turns.
+fn pieces(seed: u32, largest: usize) -> Vec<usize> {
+    let bytes = pattern(32, seed);
+    let sizes = bytes.chunks_exact(4).map(|bytes| {
+        let number = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        1 + number % largest
+    });
+    sizes.collect()
+}
+
+#[test]
+fn bursts_of_any_size_come_through_byte_by_byte() {
+    for (seed, largest) in [(3, 4 << 20), (4, 300_000), (5, 40_000)] {
+        let sizes = pieces(seed, largest);
+        let total: usize = sizes.iter().sum();
+        let (asked, told) = (sizes.clone(), sizes.clone());
+        let (forward, backward, spliced, end) = relayed_with(
+            8,
+            move |mut client| {
+                for (number, size) in asked.into_iter().enumerate() {
+                    client.write_all(b"a FETCH\r\n").unwrap();
+                    let mut answer = vec![0; size];
+                    client.read_exact(&mut answer).unwrap();
+                    assert!(answer == pattern(size, number as u32));
+                }
+            },
+            move |mut backend| {
+                let mut said = [0; 9];
+                for (number, size) in told.into_iter().enumerate() {
+                    backend.read_exact(&mut said).unwrap();
+                    // Cut anywhere, so that pieces begin within buffers.
+                    let answer = pattern(size, number as u32);
+                    let (start, rest) = answer.split_at(size / 3);
+                    backend.write_all(start).unwrap();
+                    backend.write_all(rest).unwrap();
+                }
+                assert_eq!(backend.read(&mut said).unwrap(), 0);
+            },
+            STALLED,
+        );
+        assert_eq!((forward, backward), (72, total as u64));
+        assert_eq!(end, "first");
+        assert!(largest < 1 << 20 || spliced > 0, "much at once goes through pipes");
+    }
+}
+
+#[test]
+fn both_ways_at_once_are_spliced() {
+    const LENGTH: usize = 16 << 20;
+    let exchange = |mine: u32, others: u32| {
+        move |mut socket: TcpStream| {
+            let mut reading = socket.try_clone().unwrap();
+            let writer = std::thread::spawn(move || {
+                socket.write_all(&pattern(LENGTH, mine)).unwrap();
+                socket
+            });
+            let mut said = vec![0; LENGTH];
+            reading.read_exact(&mut said).unwrap();
+            assert!(said == pattern(LENGTH, others));
+            drop(writer.join().unwrap());
+        }
+    };
+    let (forward, backward, spliced, _) = relayed_with(8, exchange(1, 2), exchange(2, 1), STALLED);
+    assert_eq!((forward, backward), (LENGTH as u64, LENGTH as u64));
+    assert!(spliced > LENGTH as u64, "most of both ways: {spliced}");
+}
+
+#[test]
+fn without_a_pipe_everything_is_copied() {
+    const LENGTH: usize = 40 << 20;
+    for pipes in [0, 1] {
+        let (forward, backward, spliced, end) = relayed_with(
+            pipes,
+            |mut client| {
+                let mut reading = client.try_clone().unwrap();
+                let writer = std::thread::spawn(move || client.write_all(&pattern(LENGTH, 1)).unwrap());
+                let mut said = vec![0; LENGTH];
+                reading.read_exact(&mut said).unwrap();
+                assert!(said == pattern(LENGTH, 2));
+                writer.join().unwrap();
+                reading.shutdown(Shutdown::Write).unwrap();
+            },
+            |mut backend| {
+                let mut reading = backend.try_clone().unwrap();
+                let writer = std::thread::spawn(move || backend.write_all(&pattern(LENGTH, 2)).unwrap());
+                let mut said = vec![0; LENGTH];
+                reading.read_exact(&mut said).unwrap();
+                assert!(said == pattern(LENGTH, 1));
+                writer.join().unwrap();
+                assert_eq!(reading.read(&mut [0]).unwrap(), 0);
+            },
+            STALLED,
+        );
+        assert_eq!(
+            (forward, backward, end.as_str()),
+            (LENGTH as u64, LENGTH as u64, "first")
+        );
+        // With one pipe, one direction has it and the other copies.
+        assert!(if pipes == 0 {
+            spliced == 0
+        } else {
+            spliced <= LENGTH as u64 && spliced > 0
+        });
+    }
+}
+
+#[test]
+fn what_was_sent_before_the_end_arrives_wherever_it_comes() {
+    // Within a buffer, within what is copied before the pipe, and far in the pipe.
+    for length in [1_000, 70_000, 200_000, 3 << 20] {
+        let (_, backward, end) = relayed(
+            move |mut client| {
+                client.write_all(b"x").unwrap();
+                let mut said = Vec::new();
+                client.read_to_end(&mut said).unwrap();
+                assert!(said == pattern(length, 7));
+            },
+            move |mut backend| {
+                backend.read_exact(&mut [0]).unwrap();
+                backend.write_all(&pattern(length, 7)).unwrap();
+            },
+            STALLED,
+        );
+        assert_eq!((backward, end.as_str()), (length as u64, "second"));
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_relay_wherever_it_is() {
+    for length in [10, 70_000, 1 << 20, 5 << 20] {
+        let (_, backward, end) = relayed(
+            move |mut client| {
+                client.read_exact(&mut vec![0; length]).unwrap();
+                // Unread bytes make it a reset.
+                drop(client);
+            },
+            |mut backend| {
+                let piece = [0; 65_536];
+                while backend.write_all(&piece).is_ok() {}
+            },
+            STALLED,
+        );
+        assert!(end.starts_with("first"), "{end}");
+        assert!(backward >= length as u64);
+    }
+}
+
+#[test]
+fn a_slow_reader_holds_its_writer_back() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (_, backward, end) = relayed(
+        move |mut client| {
+            // What fits into two sockets' buffers and a pipe, and no more, comes in before this one reads.
+            let sent: usize = receiver.recv().unwrap();
+            let mut said = vec![0; sent];
+            client.read_exact(&mut said).unwrap();
+            client.shutdown(Shutdown::Both).unwrap();
+        },
+        move |mut backend| {
+            backend.set_nonblocking(true).unwrap();
+            let piece = vec![0; 1 << 20];
+            let (mut sent, mut refusals) = (0, 0);
+            // Nothing is taken any more when it was refused for a second.
+            while refusals < 100 {
+                match backend.write(&piece) {
+                    Ok(count) => (sent, refusals) = (sent + count, 0),
+                    Err(_) => {
+                        refusals += 1;
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                }
+                assert!(sent < 64 << 20, "the relay takes without end");
+            }
+            sender.send(sent).unwrap();
+            backend.set_nonblocking(false).unwrap();
+            let _ = backend.read(&mut [0]);
+        },
+        STALLED,
+    );
+    assert!(backward > 0 && end.starts_with("first"), "{backward} {end}");
+}
+
+#[test]
+fn commands_pass_while_much_comes_the_other_way() {
+    const LENGTH: usize = 32 << 20;
+    let (forward, backward, end) = relayed(
+        |mut client| {
+            let mut reading = client.try_clone().unwrap();
+            client.write_all(b"begin").unwrap();
+            let mut half = vec![0; LENGTH / 2];
+            reading.read_exact(&mut half).unwrap();
+            // The backend goes on only when it has this.
+            client.write_all(&pattern(300_000, 9)).unwrap();
+            reading.read_exact(&mut half).unwrap();
+            drop((client, reading));
+        },
+        |mut backend| {
+            backend.read_exact(&mut [0; 5]).unwrap();
+            backend.write_all(&vec![1; LENGTH / 2]).unwrap();
+            let mut said = vec![0; 300_000];
+            backend.read_exact(&mut said).unwrap();
+            assert!(said == pattern(300_000, 9));
+            backend.write_all(&vec![2; LENGTH / 2]).unwrap();
+            assert_eq!(backend.read(&mut [0]).unwrap(), 0);
+        },
+        STALLED,
+    );
+    assert_eq!((forward, backward, end.as_str()), (300_005, LENGTH as u64, "first"));
 }

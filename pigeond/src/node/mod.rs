@@ -36,6 +36,9 @@ use shared::{ClusterIdentity, Shared};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Pipes of a core, for redirected sessions that fetch much in the clear at once; beyond it they are copied. A guess.
+const PIPES: u16 = 64;
+
 /// A connection to the directory over which no login asked anything for so long is closed. A guess, below the usual idle
 /// timeouts of servers and firewalls.
 const LOGIN_CONNECTION_IDLE: Duration = Duration::from_secs(60);
@@ -148,6 +151,7 @@ fn engine_options(config: &Config, cores: u16) -> EngineOptions {
         control_cpus: config.control_cpus.clone(),
         receive_buffers: config.limits.receive_buffers,
         receive_buffer_bytes: u32::try_from(config.limits.receive_buffer_bytes.bytes()).unwrap_or(u32::MAX),
+        pipes: PIPES,
         core_queue_depth: config.limits.core_queue_max as usize,
         open_files: open_files::wanted(config, cores),
         open_files_for: format!(

@@ -7,8 +7,8 @@ use rustix::fs::statvfs;
 const NODE: u64 = 256;
 
 /// Of each core, beside its sessions and listeners: rings, event descriptors, and connections that were accepted a moment
-/// ago. A guess.
-const CORE: u64 = 64;
+/// ago, a guess; and pipes.
+const CORE: u64 = 64 + 2 * super::PIPES as u64;
 
 /// Of each volume, beside its segments: its claim, small files, and segments that compaction is about to give back.
 const VOLUME: u64 = 8;

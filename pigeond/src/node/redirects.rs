@@ -5,6 +5,8 @@ use super::joins::refuse;
 use super::shared::Shared;
 use crate::config::Service;
 use crate::status::Counter;
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use pigeon_datatree_cache::record::Server;
 use pigeon_datatree_cache::{CoreCopy, Owner};
 use pigeon_engine::current_core;
@@ -36,16 +38,17 @@ pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, st
     let Some(redirector) = node.contexts.redirector.clone() else {
         return refuse(stream, &login.opening).await;
     };
-    node.clone().run_session(service, |key| async move {
-        let Ok(_permit) = node.limits.admit(stream.peer_address().ip(), unlimited) else {
+    node.clone().run_session(service, |key| {
+        let Ok(permit) = node.limits.admit(stream.peer_address().ip(), unlimited) else {
             node.counters().count(Counter::SessionsRefused);
-            return refuse(stream, &login.opening).await;
+            return Either::Left(Box::pin(async move { refuse(stream, &login.opening).await }));
         };
         let end = node.session_end(key, service, &login.account);
         let ended = async move {
             end.ended().await;
         };
-        Box::pin(redirector.run(login, stream, server, ended)).await;
+        // Not an async block, which would have room for all of this while the session waits.
+        Either::Right(redirector.run(login, stream, server, ended).map(move |()| drop(permit)))
     });
 }
 
@@ -63,6 +66,7 @@ pub(super) fn redirector(shared: &Arc<Shared>, copy: &Rc<CoreCopy>, keys: KeysFo
             RedirectEvent::Astray => counters.count(Counter::ReferralsAstray),
             RedirectEvent::BytesForward(bytes) => counters.add(Counter::RedirectedBytesIn, bytes),
             RedirectEvent::BytesBackward(bytes) => counters.add(Counter::RedirectedBytesOut, bytes),
+            RedirectEvent::BytesSpliced(bytes) => counters.add(Counter::RedirectedBytesSpliced, bytes),
         }
     };
     Some(Rc::new(Redirector::new(

@@ -42,6 +42,7 @@ counters! {
     BackendsMisconfigured = "backends_misconfigured", "Attempts to redirect where the backend refused this node, or was not the right one";
     RedirectedBytesIn = "redirected_bytes_in", "Bytes from clients to other nodes, of redirected sessions that have ended";
     RedirectedBytesOut = "redirected_bytes_out", "Bytes from other nodes to clients, of redirected sessions that have ended";
+    RedirectedBytesSpliced = "redirected_bytes_spliced", "Of the bytes both ways, those that went through pipes instead of being copied";
     CopiesElsewhere = "copies_elsewhere", "Copies of messages that other nodes have taken over";
     CopiesElsewhereRefused = "copies_elsewhere_refused", "Copies of messages that other nodes refused, for good or for now";
     CopiesElsewhereUnreached = "copies_elsewhere_unreached", "Copies of messages that did not reach their node";
