@@ -1,5 +1,6 @@
 """What a backend's listener is given and what it is not: nodes with nothing but the server_map, and words that were heard before."""
 
+import itertools
 import re
 import socket
 import subprocess
@@ -7,9 +8,10 @@ import threading
 import unittest
 
 from harness import pigeond
-from harness.cluster import BACKEND_IMAP, BACKEND_POP3, Cluster
-from harness.mail import ALICE, BOB, Smtp, digest, make, without_trace
-from harness.reading import imap, messages, pop3
+from harness.cluster import BACKEND_IMAP, BACKEND_LMTP, BACKEND_POP3, Cluster
+from harness.mail import ALICE, BOB, Refused, Smtp, digest, make, without_trace
+from harness.node import wait_until
+from harness.reading import imap, messages, pop3, stored
 
 
 QUOTA = 300 * 1024
@@ -123,6 +125,32 @@ class Backends(unittest.TestCase):
                 if answers[-1] == b"" or b"[AUTH" in answers[-1]:
                     return answers
         return answers
+
+    def test_an_address_that_is_corrected_is_used(self):
+        right = f"lmtp://127.0.0.1:{self.two.port(BACKEND_LMTP)}"
+
+        def send(name):
+            try:
+                with Smtp(self.one) as session:
+                    session.deliver(make(name), [BOB])
+            except Refused as refused:
+                self.assertEqual(refused.code, 451)
+
+        try:
+            # Nobody listens there.
+            self.cluster.hold(lambda tree: tree.replace(right, "lmtp://127.0.0.1:1"), ["n1"])
+            # Often enough that every core knows.
+            for number in range(16):
+                send(f"wrong-address.{number}")
+        finally:
+            self.cluster.hold()
+        numbers = itertools.count()
+
+        def arrives():
+            send(f"right-address.{next(numbers)}")
+            return any((name or "").startswith("right-address.") for name in stored(self.two, BOB)[0])
+
+        wait_until(arrives, 60, "mail goes to the right address")
 
     def test_a_public_address_is_refused(self):
         path = self.one.directory / "public.toml"

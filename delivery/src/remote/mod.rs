@@ -142,10 +142,13 @@ impl Peers {
         }
     }
 
-    /// Whether it is known now that `server` does not answer: somebody has just tried.
-    pub fn is_away(&self, server: &Server) -> bool {
+    /// Whether it is known now that `server` does not answer: somebody has just tried, where control data says now that it is.
+    pub fn is_away(&self, server: &Arc<Server>) -> bool {
         let peers = self.inner.peers.borrow();
-        peers.get(server.name()).is_some_and(|peer| peer.is_away())
+        peers.get(server.name()).is_some_and(|peer| {
+            peer.set_server(server);
+            peer.is_away()
+        })
     }
 
     /// Begins a message to accounts of `server` (at least one). Never fails here: recipients have their results at the end.
