@@ -135,6 +135,15 @@ impl Redirector {
         }
     }
 
+    /// The backends that were tried: node, protocol, and whether it is out of reach.
+    pub fn backends(&self) -> Vec<(String, BackendProtocol, bool)> {
+        let backends = self.backends.borrow();
+        let tried = backends.iter();
+        tried
+            .map(|((node, protocol), breaker)| (node.clone(), *protocol, breaker.is_open()))
+            .collect()
+    }
+
     /// Redirects a session that has logged in to `server`, until it ends or `ended` does: then the client's connection is
     /// closed, for nobody knows where in the dialogue it is.
     ///

@@ -227,8 +227,14 @@ impl Directory {
         self.alarmed = false;
         self.report.enter(CopyState::Live);
         self.report.change(|following| following.alarm = false);
+        self.tell_cookie();
         self.report.heard();
         self.tell_trouble();
+    }
+
+    fn tell_cookie(&self) {
+        let cookie = self.sync.cookie().map(|cookie| format!("{cookie:?}"));
+        self.report.change(|following| following.cookie = cookie);
     }
 
     fn tell_trouble(&self) {

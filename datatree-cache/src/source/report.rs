@@ -20,6 +20,8 @@ pub struct Following {
     pub current_at: Option<Instant>,
     /// The server in use, or tried last.
     pub server: String,
+    /// Which state of the directory the copy has, in the server's words (RFC 4533, 2.1.2): nodes with the same have the same.
+    pub cookie: Option<String>,
     /// What is wrong with the servers or the copy on disk, in one sentence.
     pub trouble: Option<String>,
     /// The copy has not been current for longer than the configured time.
@@ -37,6 +39,7 @@ impl Report {
             since: Instant::now(),
             current_at: None,
             server,
+            cookie: None,
             trouble: None,
             alarm: false,
             refused_count: 0,

@@ -311,6 +311,22 @@ fn a_copy_that_is_old_for_long_raises_an_alarm_once() {
 }
 
 #[test]
+fn the_state_of_the_directory_that_the_copy_has_is_told() {
+    if !crate::slapd::is_there() {
+        return;
+    }
+    let slapd = provider(&["alice"]);
+    let mut node = Following::start(options(&[slapd.uri()], None));
+    let report = node.source.report().expect("a directory reports");
+    let before = report.read().cookie.expect("slapd gives cookies");
+    assert!(before.contains("csn="), "{before}");
+    slapd.change(&person("bob", ""));
+    node.until("bob", |now| now.login("bob").is_some());
+    let after = report.read().cookie.expect("slapd gives cookies");
+    assert!(after > before, "{before} {after}");
+}
+
+#[test]
 fn what_is_wrong_is_said_once() {
     if !crate::slapd::is_there() {
         return;

@@ -123,6 +123,17 @@ pub struct Peers {
     inner: Rc<Inner>,
 }
 
+/// How it stands with one other node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerState {
+    /// Its id.
+    pub name: String,
+    /// It did not answer when it was tried last, and is tried again now and then.
+    pub is_away: bool,
+    /// Connections to it, in use or waiting for the next message.
+    pub connections: usize,
+}
+
 struct Inner {
     identity: NodeIdentity,
     count: CountRemote,
@@ -149,6 +160,11 @@ impl Peers {
             peer.set_server(server);
             peer.is_away()
         })
+    }
+
+    /// The nodes that mail was for.
+    pub fn states(&self) -> Vec<PeerState> {
+        self.inner.peers.borrow().values().map(|peer| peer.state()).collect()
     }
 
     /// Begins a message to accounts of `server` (at least one). Never fails here: recipients have their results at the end.

@@ -2,7 +2,9 @@
 
 use super::breaker::Breaker;
 use super::connection::Connection;
-use super::{CONNECT_TIME, CONNECTIONS_MAX, CountRemote, IDLE_MAX, IDLE_TIME, NodeIdentity, RemoteError, RemoteEvent};
+use super::{
+    CONNECT_TIME, CONNECTIONS_MAX, CountRemote, IDLE_MAX, IDLE_TIME, NodeIdentity, PeerState, RemoteError, RemoteEvent,
+};
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
 use pigeon_engine::net;
 use pigeon_engine::stream::Stream;
@@ -63,6 +65,15 @@ impl Peer {
 
     pub(super) fn name(&self) -> String {
         self.server.borrow().name().to_owned()
+    }
+
+    pub(super) fn state(&self) -> PeerState {
+        let in_use = CONNECTIONS_MAX.saturating_sub(self.permits.available());
+        PeerState {
+            name: self.name(),
+            is_away: self.is_away(),
+            connections: in_use + self.idle.borrow().len(),
+        }
     }
 
     pub(super) fn is_away(&self) -> bool {

@@ -116,7 +116,7 @@ pub(super) fn backends(top: &Section<'_, '_, '_>, listeners: &[listener::Placed]
 }
 
 /// Addresses that the Internet does not route: loopback, RFC 1918, RFC 6598, link-local, unique local (RFC 4193).
-fn is_private(address: IpAddr) -> bool {
+pub(super) fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
             let [first, second, ..] = address.octets();

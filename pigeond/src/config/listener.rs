@@ -24,7 +24,7 @@ pub struct Listener {
     pub proxy_protocol_from: NetworkSet,
     /// Of a backend's listener: the networks from which nodes may redirect to it, as in `["10.0.0.0/24"]`; from elsewhere
     /// connections are closed at once. Required there, and refused elsewhere.
-    #[serde(serialize_with = "written", skip_serializing_if = "is_empty")]
+    #[serde(serialize_with = "written", skip_serializing_if = "NetworkSet::is_empty")]
     pub redirectors: NetworkSet,
     /// Networks whose clients may log in without TLS, and whose addresses do not count against
     /// `limits.sessions_per_address_max`. Default none.
@@ -194,12 +194,8 @@ impl Listener {
     }
 }
 
-fn is_empty(set: &NetworkSet) -> bool {
-    set.is_empty()
-}
-
 /// A set of networks as a list of texts.
-fn written<S: Serializer>(set: &NetworkSet, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn written<S: Serializer>(set: &NetworkSet, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(set.networks().iter().map(Network::to_string))
 }
 

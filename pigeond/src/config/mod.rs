@@ -103,7 +103,8 @@ pub struct Certificate {
 /// The status port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// Address and port, as in `"127.0.0.1:2080"`. Required in this section.
+    /// Address and port, as in `"127.0.0.1:2080"`. Required in this section, but for a node with `private_address` in
+    /// `[cluster]`: there the default is that address and port 2080, where other nodes' administrators find it.
     pub address: SocketAddr,
 }
 
@@ -151,6 +152,9 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Of the status port, where nothing else is said.
+const STATUS_PORT: u16 = 2080;
 
 /// The longest configuration, bytes. A mistaken path should not fill the memory.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -200,6 +204,12 @@ impl Config {
             Some(config) if mistakes.is_empty() => Ok(config),
             _ => Err(mistakes.into_mistakes(file)),
         }
+    }
+
+    /// The listeners of the configuration, and those that `private_address` of `[cluster]` makes.
+    pub fn all_listeners(&self) -> Vec<Listener> {
+        let backends = self.cluster.iter().flat_map(Cluster::backends);
+        self.listeners.iter().cloned().chain(backends).collect()
     }
 
     /// The configuration in force, as TOML with every default filled in. Reading it again gives the same.
@@ -271,10 +281,13 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
     let policy = Policy::read(section);
 
     let (mut section, there) = top.section("status");
-    let status = if there {
-        section.required("address", "\"127.0.0.1:2080\"", converted(checks::socket_address))
-    } else {
-        None
+    let private_address = cluster.as_ref().and_then(|placed| placed.cluster.private_address);
+    let status = match (there, private_address) {
+        (false, _) => None,
+        (true, Some(address)) if !section.has("address") => {
+            Some((SocketAddr::new(address, STATUS_PORT), section.place()))
+        }
+        (true, _) => section.required("address", "\"127.0.0.1:2080\"", converted(checks::socket_address)),
     };
     section.finish();
 
@@ -292,8 +305,10 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
     if !any_volume {
         top.mistake(&top.place(), "expected at least one [[volume]] section");
     }
-    checks::addresses(&top, &listeners, any_certificate, status.as_ref());
     checks::backends(&top, &listeners, in_cluster);
+    let backends = cluster.as_ref().map(|cluster| cluster.backends(&top, &listeners));
+    let all_listeners: Vec<_> = listeners.iter().cloned().chain(backends.unwrap_or_default()).collect();
+    checks::addresses(&top, &all_listeners, any_certificate, status.as_ref());
     checks::volumes(&top, &volumes);
     top.finish();
     Some(Config {
@@ -302,7 +317,7 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
         control_cpus,
         password_threads,
         control_data: control_data?,
-        cluster,
+        cluster: cluster.map(|placed| placed.cluster),
         listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
         certificates,
         volumes: volumes.into_iter().map(|(volume, _)| volume).collect(),

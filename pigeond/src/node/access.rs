@@ -67,9 +67,47 @@ fn end_sessions(changed: &HashSet<AccountUuid>) {
     }
 }
 
-/// Whether a session that was let in by `record`, at `began` (milliseconds since the Unix epoch), may go on with what is in
-/// force.
-pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Account>, began: u64) -> bool {
+/// The beginning of a session, for [`Account::sessions_since`]. A time that was said already when it began is no matter of
+/// it, so that a clock that is ahead ends no session twice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Began {
+    /// Milliseconds since the Unix epoch.
+    pub(super) at: u64,
+    /// What was in force then.
+    pub(super) since: Option<u64>,
+}
+
+impl Began {
+    /// Of a session that arrives now.
+    pub(super) fn now(snapshot: &Snapshot, record: &Account) -> Began {
+        Began {
+            at: u64::try_from(pigeon_engine::unix_time().as_millis()).unwrap_or(u64::MAX),
+            since: snapshot
+                .account(record.id())
+                .and_then(|current| current.sessions_since()),
+        }
+    }
+
+    /// Of one that was let in by `record` some time ago, on another core perhaps: whatever was said since counts. Another
+    /// node's record says nothing of it, and that node looks after it.
+    pub(super) fn before(self, service: Service, record: &Account) -> Began {
+        Began {
+            at: 0,
+            since: if service.is_backend() {
+                self.since
+            } else {
+                record.sessions_since()
+            },
+        }
+    }
+
+    fn is_over(self, current: &Account) -> bool {
+        current.sessions_since() != self.since && current.sessions_since() > Some(self.at)
+    }
+}
+
+/// Whether a session that was let in by `record` may go on with what is in force.
+pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Account>, began: Began) -> bool {
     let Some(current) = snapshot.account(record.id()) else {
         // A backend may have no control data: the node that redirected has, and ends the session.
         return service.is_backend();
@@ -77,14 +115,14 @@ pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Acco
     if Arc::ptr_eq(current, record) {
         return true;
     }
+    if began.is_over(current) {
+        return false;
+    }
     if service.is_backend() {
-        // What was forwarded holds no secrets, and its node is this one. Who is told to log in again, the other node ends.
+        // What was forwarded holds no secrets, and its node is this one.
         return current.may(used(service)) && current.volume() == record.volume();
     }
-    // A time that was there at the login was known then: a clock that is behind ends no session twice.
-    let sent_away = current.sessions_since() != record.sessions_since() && current.sessions_since() > Some(began);
     current.may(used(service))
-        && !sent_away
         && current.secrets().eq(record.secrets())
         && current.node() == record.node()
         && current.volume() == record.volume()
@@ -106,7 +144,10 @@ mod tests {
     use super::*;
 
     /// 2026-11-22 10:15:00 UTC.
-    const BEGAN: u64 = 1_795_342_500_000;
+    const BEGAN: Began = Began {
+        at: 1_795_342_500_000,
+        since: None,
+    };
 
     fn tree(more: &str) -> Snapshot {
         Snapshot::from_ldif(&format!(
@@ -148,12 +189,38 @@ mod tests {
         assert!(may_go_on(&since("20261122101459Z"), Service::Imap, record, BEGAN));
         assert!(may_go_on(&since("20261122101500Z"), Service::Imap, record, BEGAN));
         assert!(!may_go_on(&since("20261122101500.001Z"), Service::Imap, record, BEGAN));
+        assert!(!may_go_on(
+            &since("20261122101500.001Z"),
+            Service::BackendImap,
+            record,
+            BEGAN
+        ));
         // It logged in when that time, of a clock that is ahead, was said already.
         let after = since("20261122101600Z");
         let record = after.login("a").expect("it is there");
+        let began = Began {
+            since: record.sessions_since(),
+            ..BEGAN
+        };
         let other = tree("pigeonSessionsSince: 20261122101600Z\nmailQuotaSize: 7\n");
-        assert!(may_go_on(&other, Service::Imap, record, BEGAN));
-        assert!(may_go_on(&tree(""), Service::Imap, record, BEGAN));
-        assert!(!may_go_on(&since("20261122101700Z"), Service::Imap, record, BEGAN));
+        for service in [Service::Imap, Service::BackendImap] {
+            assert!(may_go_on(&other, service, record, began));
+            assert!(may_go_on(&tree(""), service, record, began));
+            assert!(!may_go_on(&since("20261122101700Z"), service, record, began));
+        }
+        // What was said between the login and the arrival counts, whatever the clock says; what another node forwarded
+        // does not know of it.
+        let early = since("20261122100000Z");
+        let forwarded = tree("");
+        let forwarded = forwarded.login("a").expect("it is there");
+        let arrived = Began::now(&early, forwarded);
+        assert!(!may_go_on(
+            &early,
+            Service::Imap,
+            forwarded,
+            arrived.before(Service::Imap, forwarded)
+        ));
+        let backend = arrived.before(Service::BackendImap, forwarded);
+        assert!(may_go_on(&early, Service::BackendImap, forwarded, backend));
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Contexts {
     /// Of a node among others.
     pub(super) redirector: Option<Rc<Redirector>>,
     /// For mail.
-    peers: Option<Peers>,
+    pub(super) peers: Option<Peers>,
 }
 
 impl Contexts {

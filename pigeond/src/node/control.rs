@@ -73,7 +73,7 @@ impl Control {
     async fn serve(&mut self, cores: &CoreHandle) -> Result<(), String> {
         let mut signals = Signals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
         let _claims = occupancy::claim(&self.shared.config, self.create_volumes).await?;
-        self.open_status_port().await?;
+        self.open_status_port(cores).await?;
         self.open_volumes(cores).await?;
         for opened in everywhere(cores, |_| listening::listen()).await {
             opened?;
@@ -113,7 +113,7 @@ impl Control {
         Ok(())
     }
 
-    async fn open_status_port(&mut self) -> Result<(), String> {
+    async fn open_status_port(&mut self, cores: &CoreHandle) -> Result<(), String> {
         let Some(status) = self.shared.config.status else {
             return Ok(());
         };
@@ -122,6 +122,7 @@ impl Control {
             .map_err(|error| format!("status port {}: {error}", status.address))?;
         let view = View {
             shared: self.shared.clone(),
+            cores: cores.clone(),
             cpus: self.cpus.clone(),
             problem: self.problem.clone(),
             report: self.follower.as_ref().and_then(Follower::report),
@@ -238,7 +239,7 @@ fn needs_restart(old: &Config, new: &Config) -> bool {
 }
 
 /// Runs the same on all cores at once, and waits for all. Cores that have ended are left out.
-async fn everywhere<T, F, W>(cores: &CoreHandle, work: W) -> Vec<T>
+pub(super) async fn everywhere<T, F, W>(cores: &CoreHandle, work: W) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + 'static,

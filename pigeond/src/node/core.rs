@@ -1,21 +1,24 @@
 //! One core of the node: its sessions, its listeners, and what they share. Everything here is the core's own; other cores
 //! and the control thread come in through the functions that take no `self`, by the thread.
 
-use super::access::may_go_on;
+use super::access::{Began, may_go_on};
 use super::contexts::Contexts;
 use super::shared::Shared;
+use super::standing::Standing;
 use crate::config::Service;
 use futures_util::FutureExt;
+use pigeon_datatree_cache::record::Server;
 use pigeon_datatree_cache::{Account, AccountUuid, CoreCopy};
 use pigeon_engine::sync::Notify;
 use pigeon_engine::{Task, current_core};
-use pigeon_proxy::SessionIds;
 use pigeon_proxy::connections::ConnectionLimits;
 use pigeon_proxy::drain::Drain;
+use pigeon_proxy::{SessionId, SessionIds};
 use pigeon_serve::imap::{EndReason, SessionEnd};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,12 +52,22 @@ struct Session {
 }
 
 /// Of a session that has logged in.
-struct LoggedIn {
-    service: Service,
+pub(super) struct LoggedIn {
+    pub(super) service: Service,
     /// What let it in.
-    record: Arc<Account>,
-    /// Since when it is on this core: milliseconds since the Unix epoch.
-    began: u64,
+    pub(super) record: Arc<Account>,
+    /// On this core.
+    pub(super) began: Began,
+    /// For people who ask.
+    pub(super) noted: Option<Noted>,
+}
+
+/// What is told of a session that has logged in.
+pub(super) struct Noted {
+    pub(super) session: SessionId,
+    pub(super) client: SocketAddr,
+    /// The node that it was redirected to.
+    pub(super) node: Option<Arc<Server>>,
 }
 
 thread_local! {
@@ -156,8 +169,9 @@ impl CoreNode {
         if self.drain.has_begun() {
             end.end(EndReason::Draining);
         }
-        // It logged in some time ago, on another core perhaps: whatever has changed since counts.
-        if !may_go_on(&self.copy.snapshot(), service, record, 0) {
+        let snapshot = self.copy.snapshot();
+        let began = Began::now(&snapshot, record);
+        if !may_go_on(&snapshot, service, record, began.before(service, record)) {
             end.end(EndReason::AccessEnded);
         }
         if let Some(session) = self.sessions.borrow_mut().get_mut(key.0) {
@@ -165,17 +179,42 @@ impl CoreNode {
             session.login = Some(Box::new(LoggedIn {
                 service,
                 record: record.clone(),
-                began: u64::try_from(pigeon_engine::unix_time().as_millis()).unwrap_or(u64::MAX),
+                began,
+                noted: None,
             }));
         }
         end
+    }
+
+    /// What people may ask of a session that has its end.
+    pub(super) fn note(&self, key: SessionKey, session: SessionId, client: SocketAddr, node: Option<&Arc<Server>>) {
+        let mut sessions = self.sessions.borrow_mut();
+        if let Some(login) = sessions.get_mut(key.0).and_then(|session| session.login.as_mut()) {
+            login.noted = Some(Noted {
+                session,
+                client,
+                node: node.cloned(),
+            });
+        }
+    }
+
+    /// Shows the sessions of this core that have logged in.
+    pub(super) fn visit_logged_in(&self, visit: impl FnMut(&LoggedIn)) {
+        let sessions = self.sessions.borrow();
+        let logged_in = sessions.iter().filter_map(|(_, session)| session.login.as_deref());
+        logged_in.for_each(visit);
+    }
+
+    /// What control data says of this node.
+    pub(super) fn standing(&self) -> Standing {
+        Standing::of(&self.copy.snapshot(), self.shared.node_id())
     }
 
     /// Ends the sessions of these accounts that may not go on. Returns how many there are.
     pub(super) fn end_sessions_of(
         &self,
         accounts: &HashSet<AccountUuid>,
-        may_go_on: impl Fn(Service, &Arc<Account>, u64) -> bool,
+        may_go_on: impl Fn(Service, &Arc<Account>, Began) -> bool,
     ) -> usize {
         let mut ends = Vec::new();
         for (_, session) in self.sessions.borrow().iter() {

@@ -229,6 +229,7 @@ fn arrive(place: Place, service: Service, unlimited: bool, login: Login, stream:
             }
         };
         let (session_id, end) = (session.0, node.session_end(key, service, record));
+        node.note(key, session, stream.peer_address(), None);
         match login.opening {
             Opening::Pop3 { utf8: _ } => {
                 Box::pin(pop3::run(

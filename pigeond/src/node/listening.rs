@@ -1,6 +1,7 @@
 //! From a listener to a session of its service.
 
 use super::core::{CoreNode, node};
+use super::standing::greeting;
 use crate::config::{Listener as Configured, Service};
 use crate::status::Counter;
 use futures_util::future::LocalBoxFuture;
@@ -12,6 +13,10 @@ use pigeon_proxy::connections::ConnectionPermit;
 use pigeon_proxy::login::{self, LoginContext};
 use pigeon_proxy::smtp::{self, SmtpContext};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// For a client that does not read why it is turned away; a guess.
+const TURN_AWAY_TIME: Duration = Duration::from_secs(10);
 
 /// What a session of a listener runs with.
 #[derive(Clone)]
@@ -33,10 +38,10 @@ pub(super) async fn listen() -> Result<(), String> {
     let Some(node) = node() else {
         return Err("the core has ended".to_owned());
     };
-    for configured in &node.shared.config.listeners {
+    for configured in node.shared.config.all_listeners() {
         let listener = Listener::bind(configured.address)
             .map_err(|error| format!("listener {} {}: {error}", configured.service, configured.address))?;
-        let door = Rc::new(open_door(&node, configured));
+        let door = Rc::new(open_door(&node, &configured));
         node.keep_listener(pigeon_engine::spawn(take_connections(listener, door)));
     }
     Ok(())
@@ -116,10 +121,24 @@ async fn open(
     if stream.tls().is_some() {
         door.node.counters().count(Counter::TlsHandshakes);
     }
+    if let Some(turned_away) = door.node.standing().turns_away(door.service) {
+        door.node.counters().count(turned_away.counter());
+        tracing::debug!(session = %id, service = %door.service, why = turned_away.why(), "connection not taken");
+        turn_away(stream, door.service).await;
+        return None;
+    }
     let served: LocalBoxFuture<'static, ()> = match &door.context {
         Context::Smtp(context) => Box::pin(smtp::serve(stream, id, context.clone())),
         Context::Pop3(context) => Box::pin(login::pop3::serve(stream, id, context.clone())),
         Context::Imap(context) => Box::pin(login::imap::serve(stream, id, context.clone())),
     };
     Some((served, permit))
+}
+
+/// The client is told, and comes again.
+async fn turn_away(mut stream: Stream, service: Service) {
+    stream.set_deadline(Some(pigeon_engine::now() + TURN_AWAY_TIME));
+    if stream.send(greeting(service)).await.is_ok() {
+        stream.close().await;
+    }
 }

@@ -2,12 +2,13 @@
 //!
 //! Invariant: what another node has brought here goes no further: a message makes one hop between nodes at most.
 
+use super::core::node;
 use super::joins::IntoVolumes;
 use super::shared::Shared;
 use crate::status::Counter;
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, join_all};
-use pigeon_datatree_cache::record::Server;
+use pigeon_datatree_cache::record::{NodeState, Server};
 use pigeon_datatree_cache::{Account, CoreCopy, Owner, Snapshot};
 use pigeon_delivery::remote::{
     KeysFor, NodeIdentity, Peers, RemoteEnvelope, RemoteError, RemoteEvent, RemoteRecipient, RemoteTransfer,
@@ -109,6 +110,10 @@ impl Routes {
                     split.here.push(target);
                     split.here_places.push(place);
                 }
+                Owner::Node(server) if server.state() == NodeState::Down => {
+                    let why = format!("node {} is down, by control data", server.name());
+                    split.results[place] = Some(Err(TransferError::OwnerAway(why)));
+                }
                 Owner::Node(server) => {
                     let recipient = RemoteRecipient {
                         account: target.account,
@@ -131,6 +136,15 @@ impl Routes {
         split
     }
 
+    /// Whether control data says that it is not to be tried; counted.
+    fn is_down(&self, server: &Server) -> bool {
+        let is_down = server.state() == NodeState::Down;
+        if let (true, Some(node)) = (is_down, node()) {
+            node.counters().count(Counter::OwnersDown);
+        }
+        is_down
+    }
+
     fn peers(&self) -> Option<Peers> {
         match &self.onward {
             Onward::Peers(peers) => Some(peers.clone()),
@@ -149,7 +163,7 @@ impl MailStore for Routes {
         };
         match (owner, &self.onward) {
             (Owner::Here, _) => Ok(()),
-            (Owner::Node(server), Onward::Peers(peers)) => match peers.is_away(&server) {
+            (Owner::Node(server), Onward::Peers(peers)) => match self.is_down(&server) || peers.is_away(&server) {
                 true => Err(RecipientRefusal::OwnerAway),
                 false => Ok(()),
             },

@@ -15,7 +15,9 @@ mod occupancy;
 mod open_files;
 mod publish;
 mod redirects;
+mod roster;
 mod shared;
+mod standing;
 mod view;
 mod volumes;
 

@@ -30,7 +30,7 @@ pub(super) struct Claims {
 /// needs no claim: it stays closed.
 pub(super) async fn claim(config: &Config, create: bool) -> Result<Claims, String> {
     let until = Instant::now() + PORT_PATIENCE;
-    for listener in &config.listeners {
+    for listener in config.all_listeners() {
         // Our own cores share their ports (SO_REUSEPORT), so that the kernel would let a second node share them as well.
         while let Err(error) = TcpListener::bind(listener.address) {
             if error.kind() != io::ErrorKind::AddrInUse || Instant::now() >= until {

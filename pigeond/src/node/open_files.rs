@@ -16,7 +16,7 @@ const VOLUME: u64 = 8;
 /// Descriptors for every session that the limits let in, and for every segment that fits into the volumes' file systems: a
 /// volume holds all its segments open.
 pub(super) fn wanted(config: &Config, cores: u16) -> u64 {
-    let listeners = config.listeners.len() as u64;
+    let listeners = config.all_listeners().len() as u64;
     let core = u64::from(config.limits.sessions_per_core_max) + listeners + CORE;
     let volumes = config
         .volumes

@@ -7,7 +7,7 @@ use crate::config::Service;
 use crate::status::Counter;
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use pigeon_datatree_cache::record::Server;
+use pigeon_datatree_cache::record::{NodeState, Server};
 use pigeon_datatree_cache::{CoreCopy, Owner};
 use pigeon_engine::current_core;
 use pigeon_engine::stream::Stream;
@@ -29,6 +29,13 @@ pub(super) fn owner(service: Service, login: &Login) -> Option<Owner> {
         tracing::error!(session = %login.session, dn = login.account.dn(), %why, "nobody owns the account");
         return None;
     }
+    if let Owner::Node(server) = &owner
+        && server.state() == NodeState::Down
+    {
+        node.counters().count(Counter::OwnersDown);
+        tracing::info!(session = %login.session, node = server.name(), "the account's node is down, by control data");
+        return None;
+    }
     Some(owner)
 }
 
@@ -44,6 +51,7 @@ pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, st
             return Either::Left(Box::pin(async move { refuse(stream, &login.opening).await }));
         };
         let end = node.session_end(key, service, &login.account);
+        node.note(key, login.session, stream.peer_address(), Some(&server));
         let ended = async move {
             end.ended().await;
         };

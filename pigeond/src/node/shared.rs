@@ -83,6 +83,11 @@ impl Shared {
         })
     }
 
+    /// Its id, in a cluster.
+    pub(super) fn node_id(&self) -> Option<&str> {
+        self.config.cluster.as_ref().map(|cluster| cluster.node.as_str())
+    }
+
     /// Where the node is between start and end.
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {

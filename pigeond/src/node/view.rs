@@ -1,14 +1,23 @@
 //! The node as the status port shows it.
 
+use super::roster::{self, Whose};
 use super::shared::Shared;
-use crate::status::{ControlDataStatus, CoreStatus, NodeCount, NodeStatus, NodeView};
+use super::standing::Standing;
+use crate::status::{
+    ClusterStatus, ControlDataStatus, CoreStatus, LinkStatus, NodeCount, NodeStatus, NodeView, SessionList,
+};
+use futures_util::future::BoxFuture;
+use pigeon_datatree_cache::Snapshot;
 use pigeon_datatree_cache::source::Report;
+use pigeon_engine::control::CoreHandle;
 use pigeon_proxy::authenticate::Count;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Reads what the cores have published.
 pub(super) struct View {
     pub(super) shared: Arc<Shared>,
+    /// To ask what is not published.
+    pub(super) cores: CoreHandle,
     /// The CPU of each core.
     pub(super) cpus: Vec<u16>,
     /// Why the last change of control data was not taken over.
@@ -34,6 +43,8 @@ impl NodeView for View {
             .collect();
         NodeStatus {
             hostname: self.shared.config.hostname.clone(),
+            cluster: self.cluster(&snapshot),
+            queue: None,
             phase: self.shared.phase(),
             uptime: self.shared.uptime(),
             cores,
@@ -49,9 +60,32 @@ impl NodeView for View {
             log_lines_dropped: (self.log_lines_dropped)(),
         }
     }
+
+    fn links(&self) -> BoxFuture<'static, Vec<LinkStatus>> {
+        let (cores, shared) = (self.cores.clone(), self.shared.clone());
+        Box::pin(async move { roster::links(&cores, &shared).await })
+    }
+
+    fn sessions(&self, of: Option<&str>) -> BoxFuture<'static, SessionList> {
+        let (cores, whose) = (self.cores.clone(), Whose::of(&self.shared, of));
+        Box::pin(async move { roster::sessions(&cores, whose).await })
+    }
 }
 
 impl View {
+    fn cluster(&self, snapshot: &Snapshot) -> Option<ClusterStatus> {
+        let node = self.shared.node_id()?;
+        let standing = Standing::of(snapshot, Some(node));
+        let server = snapshot.server(node);
+        Some(ClusterStatus {
+            node: node.to_owned(),
+            described: server.is_some(),
+            state: standing.state,
+            roles: standing.roles,
+            weight: server.map_or(1, |server| server.weight()),
+        })
+    }
+
     fn authentication(&self, count: Count) -> NodeCount {
         NodeCount {
             name: count.name(),

@@ -30,6 +30,9 @@ macro_rules! counters {
 
 counters! {
     SessionsRefused = "sessions_refused", "Connections that were turned away because there were too many";
+    SessionsWithoutRole = "sessions_without_role", "Connections that were turned away because the node has not the role, by control data";
+    SessionsWhileDown = "sessions_while_down", "Connections that were turned away because the node is down, by control data";
+    OwnersDown = "owners_down", "Logins and recipients whose node is down, by control data: it was not tried";
     SessionPanics = "session_panics", "Sessions that ended by a fault of the program";
     TlsHandshakes = "tls_handshakes", "TLS handshakes that succeeded";
     TlsFailures = "tls_failures", "TLS handshakes that failed";

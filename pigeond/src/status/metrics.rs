@@ -1,6 +1,6 @@
 //! The node as Prometheus text (the OpenMetrics form of it).
 
-use super::{Counter, NodeStatus, Phase};
+use super::{Counter, NodeStatus};
 use crate::config::Service;
 use pigeon_datatree_cache::CopyState;
 use pigeon_datatree_cache::source::Following;
@@ -31,7 +31,7 @@ impl Collector for Scrape {
         let status = &self.0;
         let encoder = &mut encoder;
         gauge(encoder, "ready", "1 while the node takes connections", |metric| {
-            metric.encode_gauge(&i64::from(status.phase == Phase::Ready))
+            metric.encode_gauge(&i64::from(status.readiness().0))
         })?;
         gauge(encoder, "uptime_seconds", "Since the start of the process", |metric| {
             metric.encode_gauge(&status.uptime.as_secs_f64())
@@ -285,7 +285,7 @@ fn counter(
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{ControlDataStatus, CoreCounters, CoreStatus, NodeCount, VolumeStatus};
+    use super::super::{ControlDataStatus, CoreCounters, CoreStatus, NodeCount, Phase, VolumeStatus};
     use super::*;
     use pigeon_datatree_cache::{Mistake, Mistakes};
     use pigeon_store::VolumeStats;
@@ -310,6 +310,8 @@ pub(super) mod tests {
         };
         NodeStatus {
             hostname: "mail.example.org".to_owned(),
+            cluster: None,
+            queue: None,
             phase: Phase::Ready,
             uptime: Duration::from_secs(3725),
             cores: vec![
@@ -357,6 +359,7 @@ pub(super) mod tests {
             server: "ldap://<a>".to_owned(),
             trouble: Some("no <answer>".to_owned()),
             alarm: true,
+            cookie: Some("rid=000,csn=1".to_owned()),
             refused_count: 2,
             refused: Mistakes {
                 list: vec![refused],

@@ -1,10 +1,11 @@
 //! The status port: HTTP on the control thread, GET only, nothing that changes anything.
 //!
 //! `/alive` says that the process runs, `/ready` whether it takes connections (503 while it starts or drains), `/metrics`
-//! is Prometheus text, `/` a page for people. What is shown comes from a [`NodeView`], which the node wires to the
-//! counters of its cores; this module asks no core anything and keeps no state.
+//! is Prometheus text, `/` a page for people, `/status.json` and `/sessions.json` are for `pigeonctl` and other programs. What
+//! is shown comes from a [`NodeView`], which the node wires to its cores; this module asks no core itself and keeps no state.
 
 mod counters;
+mod json;
 mod metrics;
 mod page;
 mod server;
@@ -12,4 +13,7 @@ mod view;
 
 pub use counters::{CoreCounters, Counter, Counts};
 pub use server::StatusPort;
-pub use view::{ControlDataStatus, CoreStatus, NodeCount, NodeStatus, NodeView, Phase, VolumeStatus};
+pub use view::{
+    ClusterStatus, ControlDataStatus, CoreStatus, LinkStatus, NodeCount, NodeStatus, NodeView, Phase, QueueStatus,
+    QueuedFor, Reach, SessionList, SessionStatus, VolumeStatus,
+};

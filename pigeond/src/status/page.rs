@@ -4,6 +4,7 @@ use super::metrics::{copy_state_name, state_name};
 use super::{Counter, NodeStatus, VolumeStatus};
 use crate::config::{Service, Size};
 use pigeon_datatree_cache::CopyState;
+use pigeon_datatree_cache::record::Role;
 use pigeon_datatree_cache::source::Following;
 use pigeon_store::VolumeState;
 use std::fmt::Write;
@@ -24,10 +25,25 @@ pub(super) fn render(status: &NodeStatus) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>{hostname}: {phase}</title><style>{STYLE}</style></head><body>\n\
          <h1>{hostname}</h1>\n<p>PigeonAir {version}, <b>{phase}</b>, up {uptime}.</p>\n",
-        phase = status.phase.name(),
+        phase = status.readiness().1,
         version = env!("CARGO_PKG_VERSION"),
         uptime = uptime(status.uptime),
     );
+    if let Some(cluster) = &status.cluster {
+        let roles: Vec<&str> = cluster.roles.iter().map(Role::name).collect();
+        let _ = writeln!(
+            page,
+            "<p>Node {}, {} by control data, roles: {}{}.</p>",
+            escaped(&cluster.node),
+            cluster.state.name(),
+            roles.join(", "),
+            if cluster.described {
+                ""
+            } else {
+                "; the server_map does not have it"
+            }
+        );
+    }
     let data = &status.control_data;
     let _ = writeln!(
         page,
@@ -54,7 +70,7 @@ pub(super) fn render(status: &NodeStatus) -> String {
     volumes(&mut page, &status.volumes);
     sessions(&mut page, status);
     counters(&mut page, status);
-    page.push_str("<p>For programs: <a href=\"/alive\">/alive</a>, <a href=\"/ready\">/ready</a>, <a href=\"/metrics\">/metrics</a>.</p>\n</body></html>\n");
+    page.push_str("<p>For programs: <a href=\"/alive\">/alive</a>, <a href=\"/ready\">/ready</a>, <a href=\"/metrics\">/metrics</a>, <a href=\"/status.json\">/status.json</a>, <a href=\"/sessions.json\">/sessions.json</a>.</p>\n</body></html>\n");
     page
 }
 

@@ -1,9 +1,9 @@
 //! The HTTP side of the status port: routes, and a listener with bounds on connections, bytes and time.
 
-use super::{NodeStatus, NodeView, Phase, metrics, page};
+use super::{NodeView, json, metrics, page};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
@@ -57,6 +57,8 @@ impl StatusPort {
             .route("/alive", get(async || plain(StatusCode::OK, "alive\n".to_owned())))
             .route("/ready", get(show_readiness))
             .route("/metrics", get(show_metrics))
+            .route("/status.json", get(show_status))
+            .route("/sessions.json", get(show_sessions))
             .layer(axum::middleware::map_response(with_headers))
             .with_state(view);
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -76,16 +78,17 @@ async fn show_page(State(view): View) -> Response {
 }
 
 async fn show_readiness(State(view): View) -> Response {
-    let NodeStatus { phase, volumes, .. } = view.status();
-    let code = if phase == Phase::Ready {
+    let status = view.status();
+    let (is_ready, word) = status.readiness();
+    let code = if is_ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let mut text = format!("{}\n", phase.name());
+    let mut text = format!("{word}\n");
     // A volume that is out of order changes words, not the code: a balancer that took the node away for it would take it
     // away from the accounts of its other volumes as well, and bring nothing back, for no other node has that volume.
-    for volume in volumes {
+    for volume in status.volumes {
         if volume.state != Ok(VolumeState::Writable) {
             let state = metrics::state_name(&volume.state).replace('_', " ");
             text.push_str(&format!("volume {}: {state}\n", volume.id));
@@ -102,6 +105,22 @@ async fn show_metrics(State(view): View) -> Response {
             "the metrics cannot be written\n".to_owned(),
         ),
     }
+}
+
+async fn show_status(State(view): View) -> Response {
+    let links = view.links().await;
+    reply(StatusCode::OK, "application/json", json::status(&view.status(), &links))
+}
+
+/// Of everybody, or with `?account=NAME` of one.
+async fn show_sessions(State(view): View, uri: Uri) -> Response {
+    let account = match uri.query().map(json::account_of) {
+        None => None,
+        Some(Some(account)) => Some(account),
+        Some(None) => return plain(StatusCode::BAD_REQUEST, "expected account=NAME\n".to_owned()),
+    };
+    let sessions = view.sessions(account.as_deref()).await;
+    reply(StatusCode::OK, "application/json", json::sessions(&sessions))
 }
 
 fn plain(code: StatusCode, text: String) -> Response {
@@ -226,7 +245,9 @@ impl AsyncWrite for BoundedStream {
 #[cfg(test)]
 mod tests {
     use super::super::metrics::tests::example;
+    use super::super::{ClusterStatus, NodeStatus, Phase};
     use super::*;
+    use pigeon_datatree_cache::record::{NodeState, RoleSet};
     use std::sync::Mutex;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -296,6 +317,55 @@ mod tests {
     }
 
     #[test]
+    fn readiness_says_what_control_data_says_of_the_node() {
+        let status = |phase, state| NodeStatus {
+            phase,
+            cluster: Some(ClusterStatus {
+                node: "n1".to_owned(),
+                described: true,
+                state,
+                roles: RoleSet::ALL,
+                weight: 1,
+            }),
+            ..example()
+        };
+        for (phase, state, expected) in [
+            (Phase::Ready, NodeState::Up, (true, "ready")),
+            (Phase::Ready, NodeState::Draining, (false, "draining")),
+            (Phase::Ready, NodeState::Down, (false, "down")),
+            (Phase::Starting, NodeState::Draining, (false, "starting")),
+            (Phase::Draining, NodeState::Down, (false, "draining")),
+        ] {
+            assert_eq!(status(phase, state).readiness(), expected);
+        }
+    }
+
+    #[test]
+    fn programs_get_json() {
+        run(async {
+            let (address, _, _server) = open().await;
+            let (code, text) = fetch(address, "GET", "/status.json").await;
+            assert_eq!(code, 200);
+            let status: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+            assert_eq!(status["hostname"], "mail.example.org");
+            for path in ["/sessions.json", "/sessions.json?account=a%40example.org"] {
+                let (code, text) = fetch(address, "GET", path).await;
+                assert_eq!(
+                    (code, text.as_str()),
+                    (200, "{\"total\":0,\"complete\":true,\"sessions\":[]}")
+                );
+            }
+            for path in [
+                "/sessions.json?user=a",
+                "/sessions.json?account=%4",
+                "/sessions.json?account=",
+            ] {
+                assert_eq!(fetch(address, "GET", path).await.0, 400, "{path}");
+            }
+        });
+    }
+
+    #[test]
     fn metrics_and_page_are_served() {
         run(async {
             let (address, _, _server) = open().await;
@@ -315,7 +385,7 @@ mod tests {
     fn nothing_can_be_changed() {
         run(async {
             let (address, _, _server) = open().await;
-            for path in ["/", "/alive", "/ready", "/metrics"] {
+            for path in ["/", "/alive", "/ready", "/metrics", "/status.json", "/sessions.json"] {
                 for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"] {
                     let text = request(
                         address,

@@ -1,8 +1,11 @@
 //! What the status port shows, as the node hands it in.
 
 use super::Counts;
+use futures_util::future::BoxFuture;
+use pigeon_datatree_cache::record::{NodeState, RoleSet};
 use pigeon_datatree_cache::source::Following;
 use pigeon_store::{VolumeState, VolumeStats};
+use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +14,16 @@ use std::time::Duration;
 pub trait NodeView: Send + Sync + 'static {
     /// The node as it is now.
     fn status(&self) -> NodeStatus;
+
+    /// The other nodes, as this one has found them. Asks the cores.
+    fn links(&self) -> BoxFuture<'static, Vec<LinkStatus>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    /// Who has logged in; of one account, by an address, a login name or an entryUUID, or all. Asks the cores.
+    fn sessions(&self, _of: Option<&str>) -> BoxFuture<'static, SessionList> {
+        Box::pin(async { SessionList::default() })
+    }
 }
 
 impl<F: Fn() -> NodeStatus + Send + Sync + 'static> NodeView for F {
@@ -46,6 +59,10 @@ impl Phase {
 pub struct NodeStatus {
     /// From the configuration.
     pub hostname: String,
+    /// Of a node in a cluster.
+    pub cluster: Option<ClusterStatus>,
+    /// Mail that waits for other nodes, where there can be any.
+    pub queue: Option<QueueStatus>,
     /// Where it is between start and end.
     pub phase: Phase,
     /// Since the start of the process.
@@ -60,6 +77,124 @@ pub struct NodeStatus {
     pub authentication: Vec<NodeCount>,
     /// See `logs::Logs::dropped`.
     pub log_lines_dropped: u64,
+}
+
+impl NodeStatus {
+    /// Whether a balancer should send it new connections, and the word for how it is.
+    pub fn readiness(&self) -> (bool, &'static str) {
+        let state = self.cluster.as_ref().map_or(NodeState::Up, |cluster| cluster.state);
+        match (self.phase, state) {
+            (Phase::Ready, NodeState::Draining | NodeState::Down) => (false, state.name()),
+            (phase, _) => (phase == Phase::Ready, phase.name()),
+        }
+    }
+}
+
+/// What a node of a cluster is, as control data says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// Its id.
+    pub node: String,
+    /// Whether the server_map has it.
+    pub described: bool,
+    /// Whether it is in use.
+    pub state: NodeState,
+    /// What it is there for.
+    pub roles: RoleSet,
+    /// Its share of new accounts.
+    pub weight: u32,
+}
+
+/// Mail that waits for other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct QueueStatus {
+    /// By the node that it waits for.
+    pub destinations: Vec<QueuedFor>,
+}
+
+/// Mail that waits for one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueuedFor {
+    /// Its id.
+    pub node: String,
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How long the oldest has waited, in seconds.
+    pub oldest_seconds: u64,
+}
+
+/// What was found of another node when it was tried last, by this node's sessions and messages; nobody asks it for this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Not tried yet.
+    #[default]
+    Untried,
+    /// It answered.
+    Reachable,
+    /// It did not answer several times, and is tried now and then.
+    Away,
+}
+
+/// How it stands with another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LinkStatus {
+    /// Its id.
+    pub node: String,
+    /// up, draining or down, by control data.
+    pub state: &'static str,
+    /// Its backend for IMAP.
+    pub imap: Reach,
+    /// Its backend for POP3.
+    pub pop3: Reach,
+    /// Its backend for mail.
+    pub lmtp: Reach,
+    /// Connections for mail, in use or kept.
+    pub mail_connections: u64,
+    /// Sessions that are redirected there.
+    pub sessions: u64,
+}
+
+/// Sessions that have logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SessionList {
+    /// How many there are.
+    pub total: u64,
+    /// Whether `sessions` has all of them.
+    pub complete: bool,
+    /// The oldest first.
+    pub sessions: Vec<SessionStatus>,
+}
+
+impl Default for SessionList {
+    fn default() -> SessionList {
+        SessionList {
+            total: 0,
+            complete: true,
+            sessions: Vec::new(),
+        }
+    }
+}
+
+/// A session that has logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SessionStatus {
+    /// As in the log.
+    pub id: String,
+    /// As the configuration calls it.
+    pub service: &'static str,
+    /// The account's main address.
+    pub account: String,
+    /// Its entryUUID.
+    pub account_id: String,
+    /// Address and port.
+    pub client: String,
+    /// The login: milliseconds since the Unix epoch.
+    pub since: u64,
+    /// The node that it was redirected to.
+    pub node: Option<String>,
 }
 
 /// Something that the node counts as a whole.

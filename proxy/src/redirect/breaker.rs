@@ -47,7 +47,7 @@ impl Breaker {
 
     /// Asks for one attempt. `now` is a monotonic time.
     pub(super) fn permit(&mut self, now: Duration) -> Permit {
-        if self.failures >= FAILURES_MAX {
+        if self.is_open() {
             if now < self.try_at {
                 return Permit::No;
             }
@@ -63,6 +63,11 @@ impl Breaker {
         }
         self.turn = turn.saturating_add(each);
         Permit::After(wait)
+    }
+
+    /// Whether it counts as gone.
+    pub(super) fn is_open(&self) -> bool {
+        self.failures >= FAILURES_MAX
     }
 
     /// It answered.

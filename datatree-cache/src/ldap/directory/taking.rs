@@ -262,6 +262,7 @@ impl Directory {
         let pending = Pending::of(self.refused.values(), &self.options.attributes, more);
         snapshot.set_pending(Arc::new(pending));
         let count = (self.refused.len() + self.refused_beyond.len()) as u64;
+        self.tell_cookie();
         self.report.change(|following| {
             following.refused_count = count;
             following.refused.clone_from(&self.why_refused);
