@@ -1,10 +1,14 @@
 //! The command line, in the words of docs/operating.md.
 
+mod cluster;
+
+pub(crate) use cluster::{ClusterCommand, ComponentCommand, NodeSettings, ServiceSettings, VolumeSettings};
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Writes control data: domains, accounts, groups, nodes. It changes the LDIF file or the directory that the node's
-/// configuration names; the node takes it from there.
+/// configuration names; the nodes take it from there. What the nodes say of themselves it shows.
 #[derive(Parser)]
 #[command(name = "pigeonctl", version)]
 pub(crate) struct CommandLine {
@@ -34,7 +38,7 @@ pub(crate) struct Common {
     /// Print the change records instead of making the changes.
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
-    /// Print what show and list find as JSON.
+    /// Print what show, list, who and cluster status find as JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -71,6 +75,29 @@ pub(crate) enum Command {
     /// Volumes.
     #[command(subcommand)]
     Volume(ComponentCommand<VolumeSettings>),
+    /// Let a node go on with what it has and get nothing new: balancers send it nobody, and it gets no new accounts.
+    Drain {
+        /// Its id.
+        node: String,
+    },
+    /// Take a node into use again that drains or is down.
+    Undrain {
+        /// Its id.
+        node: String,
+    },
+    /// End the POP3 and IMAP sessions of an account, or of all accounts of a domain. Who knows the password comes again.
+    Kick {
+        /// An address, a login name or a domain.
+        name: String,
+    },
+    /// The nodes as they are now, by their status ports.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// List who has logged in by POP3 and IMAP, at all nodes, by their status ports.
+    Who {
+        /// Only this account: an address or a login name.
+        name: Option<String>,
+    },
     /// Print the node's copy of the directory as LDIF, or the LDIF file.
     Export {
         /// The directory of the copy; without, the one that the configuration names.
@@ -164,10 +191,11 @@ pub(crate) struct AccountSettings {
     /// active, noaccess (mail is taken, no login), disabled (550) or deleted (550, not for the catch-all either).
     #[arg(long)]
     pub(crate) status: Option<String>,
-    /// Node that it belongs to.
+    /// Node that it belongs to. An account that is added without one, where there are several, is given to one of those
+    /// that are up, by their weights. For one that is there already: account move.
     #[arg(long, value_name = "ID")]
     pub(crate) node: Option<String>,
-    /// Volume that its mail is in. Mail that is there already is not moved.
+    /// Volume that its mail is in. For one that is there already: account move.
     #[arg(long, value_name = "ID")]
     pub(crate) volume: Option<String>,
     /// Quota, as in 5GB; +1GB and -1GB change what is there; 0 is no limit.
@@ -241,6 +269,18 @@ pub(crate) enum AccountCommand {
         /// Keep the old main address as a further one.
         #[arg(long)]
         keep_address: bool,
+    },
+    /// Give it to another node, or another volume, and say where it was, in one change. Its sessions end, and go there when
+    /// they come again.
+    Move {
+        /// One of its addresses, or its login name.
+        address: String,
+        /// The node; without, the one that it is on.
+        #[arg(long, value_name = "ID", required_unless_present = "volume")]
+        node: Option<String>,
+        /// The volume there; without, where the node puts it.
+        #[arg(long, value_name = "ID")]
+        volume: Option<String>,
     },
     /// Remove its entry: its addresses are free, the catch-all gets mail for them. Its mail stays on the volume, and is found
     /// again by an entry with its entryUUID. To keep the addresses from others: status set ADDRESS deleted.
@@ -350,68 +390,5 @@ pub(crate) enum StatusCommand {
         name: String,
         /// active, noaccess, disabled or deleted.
         status: String,
-    },
-}
-
-#[derive(Args)]
-pub(crate) struct NodeSettings {
-    /// Where clients reach it. May be given more than once.
-    #[arg(long, value_name = "HOST")]
-    pub(crate) public: Vec<String>,
-    /// Where other nodes reach it. May be given more than once.
-    #[arg(long, value_name = "HOST")]
-    pub(crate) private: Vec<String>,
-    /// Its share of new accounts.
-    #[arg(long, allow_hyphen_values = true)]
-    pub(crate) weight: Option<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct ServiceSettings {
-    /// here, a node's id, or host:port. May be given more than once.
-    #[arg(long)]
-    pub(crate) location: Vec<String>,
-}
-
-#[derive(Args)]
-pub(crate) struct VolumeSettings {
-    /// The node that it belongs to.
-    #[arg(long, value_name = "ID")]
-    pub(crate) node: Option<String>,
-    /// Its directory.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) path: Option<String>,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum ComponentCommand<Settings: Args> {
-    /// Add one.
-    Add {
-        /// Its id: letters, digits, '.', '_' and '-'.
-        id: String,
-        #[command(flatten)]
-        settings: Settings,
-        /// The entry below which its entry is made; without, that of another one's.
-        #[arg(long, value_name = "DN")]
-        parent: Option<String>,
-    },
-    /// Show one.
-    Show {
-        /// Its id.
-        id: String,
-    },
-    /// List all.
-    List,
-    /// Change settings. An empty value takes one away.
-    Set {
-        /// Its id.
-        id: String,
-        #[command(flatten)]
-        settings: Settings,
-    },
-    /// Remove its entry. Refused while others name it.
-    Remove {
-        /// Its id.
-        id: String,
     },
 }

@@ -1,6 +1,7 @@
 //! `pigeonctl`: writes control data for a person, as plain operations on the LDIF file or the directory.
 //!
-//! The node has no port for this: it sees what changed in the tree, as it sees anybody's change. Exit codes: 0 done, 1 not
+//! The node has no port for this: it sees what changed in the tree, as it sees anybody's change. Of the nodes themselves it
+//! only reads the status ports. Exit codes: 0 done, 1 not
 //! done (the reason is on stderr), 2 the command line is wrong.
 
 mod amount;

@@ -94,7 +94,7 @@ pub(crate) fn line(entry: &Owned, map: &AttributeMap) -> String {
 }
 
 /// What cannot move a terminal's cursor.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .map(|character| if character.is_control() { '?' } else { character })
         .collect()

@@ -232,6 +232,73 @@ class Commands:
                      ["service", "set", "mailAntivirus", "--location", "10.0.0.1:3310"], ["service", "remove", "mailAntivirus"]]:
             self.ctl(*what)
 
+    def test_nodes_and_who_is_where(self):
+        key = self.node.directory / "key-of-n1"
+        key.write_text("0123456789abcdef\n")
+        self.ctl("node", "add", "n1", "--private", "10.0.0.1", "--private", "status://10.0.0.1:2081", "--key-file", str(key),
+                 "--role", "mx", "--role", "store")
+        shown = self.shown("node", "show", "n1")
+        self.assertEqual((shown["node_key"], sorted(shown["role"]), sorted(shown["private_address"])),
+                         (["SCRAM-SHA-256"], ["mx", "store"], ["10.0.0.1", "status://10.0.0.1:2081"]))
+        self.assertNotIn("0123456789abcdef", str(self.tree()))
+        self.refused("mx, submission, proxy or store", "node", "set", "n1", "--role", "smtp")
+        self.refused("up, draining or down", "node", "set", "n1", "--state", "off")
+        key.write_text("guessed\n")
+        self.refused("expected a key of 16", "node", "set", "n1", "--key-file", str(key))
+        self.refused("nothing here has this id", "drain", "n2")
+        self.ctl("account", "add", "zoe@example.org", "--no-password")
+        self.assertNotIn("node", self.shown("account", "show", "zoe@example.org"))
+        self.ctl("node", "add", "n2", "--private", "10.0.0.2")
+        self.ctl("volume", "add", "fast", "--node", "n2")
+        self.ctl("drain", "n1")
+        self.assertEqual(self.shown("node", "show", "n1")["node_state"], ["draining"])
+        self.assertIn(", on n2", self.ctl("account", "add", "yan@example.org", "--no-password"))
+        self.refused("n1: it is draining", "account", "move", "yan@example.org", "--node", "n1")
+        self.ctl("node", "set", "n2", "--role", "mx")
+        self.refused("no node is up and keeps mail", "account", "add", "xu@example.org", "--no-password")
+        self.ctl("node", "set", "n2", "--role", "")
+        self.ctl("undrain", "n1")
+        self.assertEqual(self.shown("node", "show", "n1")["node_state"], ["up"])
+        # Moved: where it was goes along, in one change.
+        self.refused("it names no node", "account", "move", "bob", "--node", "n2")
+        self.ctl("account", "set", "bob", "--node", "n1")
+        self.refused("belongs to n2", "account", "move", "bob", "--node", "n1", "--volume", "fast")
+        self.assertIn("moves from n1 to n2/fast", self.ctl("account", "move", "bob", "--node", "n2", "--volume", "fast"))
+        shown = self.shown("account", "show", "bob")
+        self.assertEqual((shown["node"], shown["volume"], shown["previous_node"]), (["n2"], ["fast"], ["n1"]))
+        self.ctl("account", "move", "bob", "--node", "n1")
+        shown = self.shown("account", "show", "bob")
+        self.assertEqual((shown["node"], shown.get("volume"), shown["previous_node"]), (["n1"], None, ["n2/fast"]))
+        record = self.ctl("--dry-run", "account", "move", "bob", "--node", "n2")
+        self.assertEqual(record.count("changetype"), 1)
+
+    def test_sessions_are_kicked(self):
+        def idle(user):
+            client = imap(self.node, user)
+            self.addCleanup(client.shutdown)
+            client.select("INBOX")
+            client.send(b"x IDLE\r\n")
+            self.assertTrue(client.readline().startswith(b"+ "))
+            client.sock.settimeout(PATIENCE)
+            return client
+
+        alice, bob = idle("alice@example.org"), idle("bob@example.org")
+        began = time.monotonic()
+        self.ctl("kick", "bob")
+        self.assertIn(b"BYE", bob.readline())
+        print(f"    a session ended {time.monotonic() - began:.3f} s after kick began", flush=True)
+        again = idle("bob@example.org")
+        alice.send(b"DONE\r\n")
+        self.assertIn(b"OK", alice.readline())
+        self.ctl("kick", "example.org")
+        self.assertIn(b"BYE", alice.readline())
+        self.assertIn(b"BYE", again.readline())
+        self.refused("nobody has this name", "kick", "nobody@example.org")
+        self.refused("no domain of this tree", "kick", "elsewhere.example")
+        # Nobody is described, so nobody is asked.
+        self.refused("no node is described", "cluster", "status")
+        self.refused("no node is described", "who")
+
     def test_what_is_wrong_is_refused_before_anything_is_written(self):
         for words, *arguments in [
             ("expected a number of bytes", "quota", "set", "bob", "--size", "much"),

@@ -4,7 +4,7 @@ import os
 import secrets
 
 from . import scram
-from .node import Node, wait_until
+from .node import STATUS, Node, wait_until
 
 # Beside a node's other ports.
 BACKEND_IMAP, BACKEND_POP3, BACKEND_LMTP = 2143, 2110, 2024
@@ -36,6 +36,8 @@ class Cluster:
 
     def __init__(self, names, owners):
         self.nodes, self.keys, self.owners = {}, {}, dict(owners)
+        # Further lines of a node's entry; verifiers, made once.
+        self.more, self.verifiers = {}, {}
         try:
             for name in names:
                 self.keys[name] = secrets.token_hex(32)
@@ -62,7 +64,9 @@ class Cluster:
             f"pigeonPrivateAddress: imap://127.0.0.1:{offset + BACKEND_IMAP}\n"
             f"pigeonPrivateAddress: pop3://127.0.0.1:{offset + BACKEND_POP3}\n"
             f"pigeonPrivateAddress: lmtp://127.0.0.1:{offset + BACKEND_LMTP}\n"
-            f"pigeonKey: {scram.verifier(self.keys[name])}\n"
+            f"pigeonPrivateAddress: status://127.0.0.1:{offset + STATUS}\n"
+            f"pigeonKey: {self.verifiers.setdefault(self.keys[name], scram.verifier(self.keys[name]))}\n"
+            f"{self.more.get(name, '')}"
         )
 
     def hold(self, change=lambda tree: tree, names=None):

@@ -89,9 +89,10 @@ class Machine(Node):
 
 
 class Machines:
-    """`names`: the nodes, all started unless `started` names those that are; `accounts`: address -> (password, node)."""
+    """`names`: the nodes, all started unless `started` names those that are; `accounts`: address -> (password, node);
+    `machine`: what makes a node."""
 
-    def __init__(self, names, accounts, started=None):
+    def __init__(self, names, accounts, started=None, machine=Machine):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pigeonair-test-"))
         # The nodes' own files keep out others; the directory itself is nobody's secret.
         self.ldif = self.directory / "users.ldif"
@@ -102,7 +103,7 @@ class Machines:
         try:
             self.network = Network(names)
             for name in names:
-                self.nodes[name] = Machine(self, self.network[name], secrets.token_hex(32))
+                self.nodes[name] = machine(self, self.network[name], secrets.token_hex(32))
                 self.server_map[name] = self.nodes[name].server()
             started = names if started is None else started
             self.server_map = {name: entry for name, entry in self.server_map.items() if name in started}

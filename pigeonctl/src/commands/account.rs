@@ -1,7 +1,7 @@
 //! Accounts.
 
 use super::settings::{Steps, free_address, further_attribute, modification, put};
-use super::{Context, Outcome, domain, fresh, parent, password};
+use super::{Context, Outcome, domain, fresh, node, parent, password};
 use crate::change::{Change, Step};
 use crate::command_line::{AccountCommand, AccountSettings};
 use crate::entry::{
@@ -44,7 +44,9 @@ pub(super) fn run(context: &Context, command: AccountCommand) -> Outcome {
             };
             let mut tree = context.write()?;
             let entry = new.entry(&mut tree, &settings, &secrets)?;
-            let done = format!("{}: added as {}", new.address, entry.dn);
+            let node = texts(&entry, &tree.map, Purpose::Node).into_iter().next();
+            let node = node.map_or_else(String::new, |node| format!(", on {node}"));
+            let done = format!("{}: added as {}{node}", new.address, entry.dn);
             context.make(&mut tree, &[Change::Add(entry)], &done)
         }
         AccountCommand::Set { address, settings } => {
@@ -58,6 +60,9 @@ pub(super) fn run(context: &Context, command: AccountCommand) -> Outcome {
             new,
             keep_address,
         } => rename(context, &address, &new, keep_address),
+        AccountCommand::Move { address, node, volume } => {
+            node::move_account(context, &address, node.as_deref(), volume.as_deref())
+        }
         AccountCommand::Remove { address } => {
             let mut tree = context.write()?;
             let found = tree.owner_of(Kind::Account, &address)?;
@@ -151,6 +156,11 @@ impl New {
         }
         let steps = steps(tree, &entry, settings)?;
         put(&mut entry, steps);
+        if settings.node.is_none()
+            && let Some(node) = node::for_new(tree, &address, settings.volume.as_deref())?
+        {
+            push(&mut entry, &attribute(&tree.map, Purpose::Node)?, node);
+        }
         Ok(entry)
     }
 

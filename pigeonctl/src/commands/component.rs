@@ -8,7 +8,9 @@ use crate::entry::{Owned, attribute, child_dn, push, same_dn, texts};
 use crate::source::Need;
 use crate::tree::Tree;
 use clap::Args;
+use pigeon_datatree_cache::password::{Scheme, hash};
 use pigeon_datatree_cache::{Kind, Purpose};
+use pigeond::config::read_key;
 
 /// What differs between the three.
 pub(super) trait Component: Args {
@@ -29,8 +31,25 @@ impl Component for NodeSettings {
         Ok(Steps::of(tree, entry)
             .several(Purpose::PublicAddress, &self.public)?
             .several(Purpose::PrivateAddress, &self.private)?
+            .several(Purpose::NodeKey, &self.verifier()?)?
             .one(Purpose::Weight, self.weight.as_deref())?
+            .several(Purpose::Role, &self.role)?
+            .one(Purpose::NodeState, self.state.as_deref())?
             .done())
+    }
+}
+
+impl NodeSettings {
+    /// Of the key in the file; one empty value for a file without a name.
+    fn verifier(&self) -> Result<Vec<String>, String> {
+        let Some(file) = &self.key_file else {
+            return Ok(Vec::new());
+        };
+        if file.as_os_str().is_empty() {
+            return Ok(vec![String::new()]);
+        }
+        let key = String::from_utf8(read_key(file)?).map_err(|_| format!("{}: no text", file.display()))?;
+        Ok(vec![hash(&key, Scheme::ScramSha256)])
     }
 }
 

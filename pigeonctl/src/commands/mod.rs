@@ -1,21 +1,24 @@
 //! What each command does: it reads what it needs, plans changes, has them checked, and makes them.
 
 mod account;
+mod cluster;
 mod component;
 mod domain;
 mod group;
+mod node;
 mod password;
 mod settings;
 
 use crate::Failure;
 use crate::change::Change;
-use crate::command_line::{AliasCommand, Command, CommandLine, Common, QuotaCommand, StatusCommand};
+use crate::command_line::{AliasCommand, ClusterCommand, Command, CommandLine, Common, QuotaCommand, StatusCommand};
 use crate::entry::{Owned, attribute, texts};
 use crate::secret;
 use crate::shown;
 use crate::source::Need;
 use crate::tree::Tree;
 use pigeon_datatree_cache::ldap::{self, Bind, ServerUri};
+use pigeon_datatree_cache::record::NodeState;
 use pigeon_datatree_cache::{Kind, Purpose};
 use pigeond::config::Config;
 use std::io::Write;
@@ -44,6 +47,11 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Node(command) => component::run(&context, command),
         Command::Service(command) => component::run(&context, command),
         Command::Volume(command) => component::run(&context, command),
+        Command::Drain { node } => node::set_state(&context, &node, NodeState::Draining),
+        Command::Undrain { node } => node::set_state(&context, &node, NodeState::Up),
+        Command::Kick { name } => node::kick(&context, &name),
+        Command::Cluster(ClusterCommand::Status) => cluster::status(&context),
+        Command::Who { name } => cluster::who(&context, name.as_deref()),
         Command::Export { copy } => export(&context, copy.as_deref()),
         Command::Check => check(&context),
     }
