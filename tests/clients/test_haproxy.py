@@ -179,6 +179,30 @@ class Balancer(unittest.TestCase):
         self.assertEqual((len(failures), failures[:5]), (0, []))
         self.assertEqual(compare(sessions.sent, self.two, BOB), [])
 
+    def test_a_node_that_control_data_drains_keeps_its_sessions_and_gets_no_more(self):
+        held = []
+        for user in (ALICE, BOB):
+            client = Imap("127.0.0.1", self.haproxy.ports[IMAP], timeout=60)
+            client.login(user, PASSWORD)
+            held.append(client)
+        sessions = Sessions(self.haproxy, "drained")
+        try:
+            sessions.more()
+            self.cluster.hold(lambda tree: tree.replace("\ncn: n1\n", "\ncn: n1\npigeonNodeState: draining\n"))
+            given = self.wait_drained("n1")
+            self.assertTrue(self.one.status("/ready")[1].startswith("draining"))
+            sessions.more()
+            self.assertEqual(self.haproxy.connections("n1"), given)
+            for client in held:
+                self.assertEqual(client.select("INBOX")[0], "OK")
+                client.logout()
+            self.cluster.hold()
+            self.check_back("n1", sessions)
+        finally:
+            self.cluster.hold()
+            failures = sessions.stop()
+        self.assertEqual((len(failures), failures[:5]), (0, []))
+
     def test_a_node_that_is_killed_costs_what_was_on_it(self):
         self.one.kill()
         wait_until(lambda: self.haproxy.states()["n1"] == "DOWN", 60, "HAProxy sees that it is gone")
