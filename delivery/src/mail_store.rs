@@ -62,6 +62,9 @@ pub(crate) struct RecipientParts {
     prepend: Bytes,
     internal_date: i64,
     key: Option<MessageKey>,
+    /// Not INBOX, but this one, which is made when it is not there.
+    mailbox: Option<Arc<str>>,
+    keywords: Vec<String>,
 }
 
 impl RecipientParts {
@@ -76,6 +79,27 @@ impl RecipientParts {
             prepend: recipient.prepend,
             internal_date: received_at,
             key: recipient.key,
+            mailbox: None,
+            keywords: Vec::new(),
+        }
+    }
+
+    /// Of an account that control data does not know, without limits.
+    pub(crate) fn reserved(
+        account: AccountId,
+        mailbox: Arc<str>,
+        keywords: Vec<String>,
+        prepend: Bytes,
+        internal_date: i64,
+    ) -> Self {
+        Self {
+            account,
+            limits: Limits::default(),
+            prepend,
+            internal_date,
+            key: None,
+            mailbox: Some(mailbox),
+            keywords,
         }
     }
 }
@@ -196,6 +220,32 @@ pub struct Transfer {
 }
 
 impl Transfer {
+    /// To one account at a place; what it gets there is said at `commit_parts`.
+    pub(crate) async fn to(place: Place, account: AccountId) -> Result<Transfer, DeliveryError> {
+        let named = RecipientParts::reserved(account, "".into(), Vec::new(), Bytes::new(), 0);
+        let mut leg = Leg {
+            place,
+            recipients: vec![named],
+            state: LegState::Collecting(Vec::new(), 0),
+        };
+        leg.open_local().await;
+        let transfer = Transfer {
+            legs: vec![leg],
+            places: Vec::new(),
+        };
+        transfer.still_wanted()?;
+        Ok(transfer)
+    }
+
+    /// Ends a message of `to`: durable as all of these, or why not.
+    pub(crate) async fn commit_parts(self, parts: Vec<RecipientParts>) -> Result<(), DeliveryError> {
+        for mut leg in self.legs {
+            leg.recipients.clone_from(&parts);
+            leg.commit().await.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+
     /// Gives the next bytes to every volume, and waits until each has taken them. A volume that fails is left out from then on,
     /// its recipients fail at `commit`; when none is left the error is returned.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), DeliveryError> {
@@ -406,11 +456,11 @@ pub(crate) async fn deliver_finished(
         .map(|recipient| Delivery {
             account: recipient.account,
             limits: recipient.limits,
-            mailbox: "INBOX".to_owned(),
+            create_mailbox: recipient.mailbox.is_some(),
+            mailbox: recipient.mailbox.as_deref().unwrap_or("INBOX").to_owned(),
             flags: Flags::default(),
-            keywords: Vec::new(),
+            keywords: recipient.keywords,
             internal_date: recipient.internal_date,
-            create_mailbox: false,
             prepend: recipient.prepend,
             key: recipient.key,
         })

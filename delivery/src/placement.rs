@@ -4,6 +4,7 @@
 //! it, whatever volumes are added, reordered or out of reach: while a volume is not open, an account that nothing ties to
 //! an open one may have its mail there, and has to wait.
 
+use crate::queue::QUEUE_ACCOUNT;
 use pigeon_engine::CoreId;
 use std::collections::HashMap;
 
@@ -34,6 +35,8 @@ pub enum PlacementError {
     NotOpen(String),
     /// The node has no volume.
     NoVolume,
+    /// The id is the queue's own account.
+    Reserved,
 }
 
 impl std::fmt::Display for PlacementError {
@@ -44,6 +47,7 @@ impl std::fmt::Display for PlacementError {
             }
             Self::NotOpen(name) => write!(f, "its mail may be in the volume {name:?}, which is not open"),
             Self::NoVolume => f.write_str("this node has no volume"),
+            Self::Reserved => f.write_str("its entryUUID is reserved for the queue"),
         }
     }
 }
@@ -68,7 +72,7 @@ impl VolumeTable {
             settled: HashMap::new(),
         };
         for (volume, ids) in accounts.iter().enumerate() {
-            for id in ids.iter().flatten() {
+            for id in ids.iter().flatten().filter(|id| **id != QUEUE_ACCOUNT.0) {
                 if missing.is_some() || table.hashed(id) != Some(volume) {
                     table.settled.insert(*id, volume);
                 }
@@ -84,6 +88,9 @@ impl VolumeTable {
 
     /// The volume of `account`: the one that its record names, else the one where it already has mail, else a stable hash.
     pub fn place(&self, account: &[u8; 16], named: Option<&str>) -> Result<Place, PlacementError> {
+        if *account == QUEUE_ACCOUNT.0 {
+            return Err(PlacementError::Reserved);
+        }
         let volume = match named {
             Some(name) => self
                 .seats
@@ -100,6 +107,17 @@ impl VolumeTable {
             volume,
             core: self.seats[volume].core,
         })
+    }
+
+    /// The volumes in an order that is a fixed function of `what`, the preferred one first.
+    pub(crate) fn preferred(&self, what: &[u8; 16]) -> Vec<Place> {
+        let mut volumes: Vec<usize> = (0..self.seats.len()).collect();
+        volumes.sort_by_key(|volume| std::cmp::Reverse(weight(&self.seats[*volume].name, what)));
+        let place = |volume: usize| Place {
+            volume,
+            core: self.seats[volume].core,
+        };
+        volumes.into_iter().map(place).collect()
     }
 
     /// Rendezvous hashing: adding a volume changes the choice of as few accounts as possible, reordering of none.
@@ -163,6 +181,19 @@ mod tests {
             assert_eq!(before.place(account, None), after.place(account, None));
         }
         assert!((1000..2000).any(|number| after.place(&id(number), None).unwrap().volume == 1));
+    }
+
+    #[test]
+    fn the_queue_is_nobodys_mailbox() {
+        let queue = QUEUE_ACCOUNT.0;
+        let table = VolumeTable::new(seats(&["a", "b"]), &[Some(vec![queue, id(1)]), Some(vec![queue])]);
+        assert_eq!(table.place(&queue, None), Err(PlacementError::Reserved));
+        assert_eq!(table.place(&queue, Some("a")), Err(PlacementError::Reserved));
+        assert!(!table.settled.contains_key(&queue));
+        let order = |number| table.preferred(&id(number));
+        assert_eq!(order(3).len(), 2);
+        assert_eq!(order(3), order(3));
+        assert!((0..100).any(|number| order(number) != order(3)));
     }
 
     #[test]

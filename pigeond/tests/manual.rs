@@ -48,6 +48,7 @@ const SECTIONS: &[(&str, &str, &str, &str)] = &[
     ("[control_data]", "control_data", "ControlData", "control_data.rs"),
     ("[control_data.ldap]", "", "Ldap", "control_data.rs"),
     ("[cluster]", "cluster", "Cluster", "cluster.rs"),
+    ("[queue]", "queue", "Queue", "queue.rs"),
     ("[[listener]]", "listeners", "Listener", "listener.rs"),
     ("[[certificate]]", "certificates", "Certificate", "mod.rs"),
     ("[[volume]]", "volumes", "Volume", "volume.rs"),

@@ -32,10 +32,10 @@ redirectors = ["127.0.0.0/8"]
 
 
 class Cluster:
-    """`owners`: which node each address of the quickstart's tree belongs to."""
+    """`owners`: which node each address of the quickstart's tree belongs to. `lines`: of each node's configuration."""
 
-    def __init__(self, names, owners):
-        self.nodes, self.keys, self.owners = {}, {}, dict(owners)
+    def __init__(self, names, owners, lines=""):
+        self.nodes, self.keys, self.owners, self.lines = {}, {}, dict(owners), lines
         # Further lines of a node's entry; verifiers, made once.
         self.more, self.verifiers = {}, {}
         try:
@@ -55,7 +55,7 @@ class Cluster:
         with open(node.directory / "pigeon.toml", "a") as file:
             ports = {"imap": node.offset + BACKEND_IMAP, "pop3": node.offset + BACKEND_POP3,
                      "lmtp": node.offset + BACKEND_LMTP}
-            file.write(CONFIGURATION.format(name=name, **ports))
+            file.write(CONFIGURATION.format(name=name, **ports) + self.lines)
 
     def server(self, name):
         offset = self.nodes[name].offset

@@ -30,9 +30,8 @@ use std::time::Duration;
 
 /// For a connection and the login on it. A node on the same network answers within milliseconds.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// For a peer to take a piece of a message, and to answer at its end. A guess: far above any durable write, far below what
-/// senders wait (RFC 5321 section 4.5.3.2.6: 10 minutes).
-const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// For a look whether it is back: soon given up, soon made again.
+const LOOK_TIME: Duration = Duration::from_secs(1);
 /// Connections of one core to one peer. Slow senders of long messages hold one each.
 const CONNECTIONS_MAX: usize = 64;
 /// Of these, that wait for the next message.
@@ -52,6 +51,8 @@ pub struct NodeIdentity {
     pub host_name: String,
     /// Its keys.
     pub keys: KeysFor,
+    /// For a peer to take a piece of a message, and to answer at its end.
+    pub answer_time: Duration,
 }
 
 /// What is known of a message beside its bytes.
@@ -165,6 +166,11 @@ impl Peers {
     /// The nodes that mail was for.
     pub fn states(&self) -> Vec<PeerState> {
         self.inner.peers.borrow().values().map(|peer| peer.state()).collect()
+    }
+
+    /// Looks whether `server` answers, by a connection that is kept for mail when it does.
+    pub async fn look(&self, server: &Arc<Server>) -> bool {
+        self.peer(server).look().await
     }
 
     /// Begins a message to accounts of `server` (at least one). Never fails here: recipients have their results at the end.

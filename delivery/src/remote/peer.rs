@@ -3,7 +3,8 @@
 use super::breaker::Breaker;
 use super::connection::Connection;
 use super::{
-    CONNECT_TIME, CONNECTIONS_MAX, CountRemote, IDLE_MAX, IDLE_TIME, NodeIdentity, PeerState, RemoteError, RemoteEvent,
+    CONNECT_TIME, CONNECTIONS_MAX, CountRemote, IDLE_MAX, IDLE_TIME, LOOK_TIME, NodeIdentity, PeerState, RemoteError,
+    RemoteEvent,
 };
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
 use pigeon_engine::net;
@@ -14,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// See the module.
 pub(super) struct Peer {
@@ -106,11 +107,25 @@ impl Peer {
             }
             Err(failure) => {
                 self.failed(&failure, false);
-                Err(match failure {
-                    Failure::Misconfigured(why) => RemoteError::Denied(why),
-                    other => RemoteError::OutOfReach(other.to_string()),
-                })
+                Err(RemoteError::OutOfReach(failure.to_string()))
             }
+        }
+    }
+
+    /// For a peer to take a piece of a message, and to answer at its end.
+    pub(super) fn answer_time(&self) -> Duration {
+        self.identity.answer_time
+    }
+
+    /// Whether it answers now; a connection that shows it is kept.
+    pub(super) async fn look(&self) -> bool {
+        match pigeon_engine::timeout(LOOK_TIME, self.connect()).await {
+            Ok(Ok(connection)) => {
+                self.breaker.succeeded();
+                self.keep(connection).await;
+                true
+            }
+            Ok(Err(_)) | Err(_) => false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A message on its way to one peer.
 
 use super::peer::{Lease, Peer};
-use super::{ANSWER_TIME, RemoteEnvelope, RemoteError, RemoteEvent, RemoteRecipient};
+use super::{RemoteEnvelope, RemoteError, RemoteEvent, RemoteRecipient};
 use bytes::Bytes;
 use pigeon_proto::address::Address;
 use pigeon_proto::lmtp_client::{Delivery, Envelope, Event, Failure, Recipient, Stage};
@@ -45,6 +45,14 @@ impl RemoteTransfer {
     /// Whether there is nobody left who might get it: the rest need not be written.
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))
+    }
+
+    /// The results, when nothing can change them any more.
+    pub(crate) fn results_so_far(&self) -> Option<&[Result<(), RemoteError>]> {
+        match &self.state {
+            State::Over(results) => Some(results),
+            State::Open { .. } => None,
+        }
     }
 
     /// The next piece of the message; waits until the peer has room for it.
@@ -112,7 +120,7 @@ impl RemoteTransfer {
             };
             return false;
         }
-        let event = match connection.send(head, ANSWER_TIME).await {
+        let event = match connection.send(head, self.peer.answer_time()).await {
             Ok(()) => connection.wait().await,
             Err(error) => connection.broke(error),
         };
@@ -185,7 +193,7 @@ impl RemoteTransfer {
             false => connection.client.piece(piece, &mut out),
         }
         let was_first = std::mem::replace(first, false) && connection.reused;
-        let event = match connection.send(out, ANSWER_TIME).await {
+        let event = match connection.send(out, self.peer.answer_time()).await {
             // The answers to chunks are read while the message goes on; the one to the last is waited for.
             Ok(()) if last => None,
             Ok(()) => connection.look().await,

@@ -14,6 +14,7 @@ mod listener;
 mod mistake;
 mod period;
 mod policy;
+mod queue;
 mod section;
 mod size;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use listener::{Listener, Service};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use period::Period;
 pub use policy::{BareNewline, OverQuota, Policy};
+pub use queue::Queue;
 pub use size::Size;
 pub use timeouts::Timeouts;
 pub use volume::{Volume, volume_id};
@@ -65,6 +67,9 @@ pub struct Config {
     /// The node among others. Not set: it is alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
+    /// How mail waits that another node of the cluster cannot take now: in the volumes of this node, as long as one of them takes
+    /// mail; without one the sender is told to come later.
+    pub queue: Queue,
     /// Addresses to listen on, each with the service that is spoken there. At least one.
     #[serde(rename = "listener", skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<Listener>,
@@ -245,6 +250,9 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
         None
     };
 
+    let (section, _) = top.section("queue");
+    let queue = Queue::read(section);
+
     let (sections, any_listener) = top.sections("listener");
     let listeners = sections.into_iter().filter_map(Listener::read).collect::<Vec<_>>();
 
@@ -318,6 +326,7 @@ fn read(mut top: Section<'_, '_, '_>, directory: &Path, content: &str, mut writt
         password_threads,
         control_data: control_data?,
         cluster: cluster.map(|placed| placed.cluster),
+        queue,
         listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
         certificates,
         volumes: volumes.into_iter().map(|(volume, _)| volume).collect(),

@@ -1,7 +1,8 @@
 //! What the sessions of one core share, by service: built from the configuration once, when the core starts.
 
 use super::joins::{CountedLogins, HandOver, IntoVolumes};
-use super::mail;
+use super::mail::{self, Elsewhere};
+use super::queue;
 use super::redirects::redirector;
 use super::shared::Shared;
 use crate::config::{BareNewline, Config, Listener, OverQuota, Service};
@@ -83,6 +84,11 @@ impl Contexts {
         }
     }
 
+    /// The other nodes, for mail.
+    pub(super) fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
+    }
+
     /// How a listener takes connections.
     pub(super) fn accept_policy(&self, listener: &Listener) -> AcceptPolicy {
         AcceptPolicy {
@@ -103,13 +109,17 @@ impl Contexts {
     /// For SMTP, LMTP and submission.
     pub(super) fn smtp(&self, listener: &Listener) -> Rc<SmtpContext> {
         let volumes = IntoVolumes::new(self.shared.clone());
-        let store: Rc<dyn MailStore> = match (&self.shared.cluster, &self.peers) {
-            (Some(cluster), Some(peers)) => Rc::new(mail::from_clients(
-                volumes,
-                self.copy.clone(),
-                &cluster.node,
-                peers.clone(),
-            )),
+        let queues = queue::queues(&self.shared);
+        let store: Rc<dyn MailStore> = match (&self.shared.cluster, &self.peers, queues) {
+            (Some(cluster), Some(peers), Some(queues)) => {
+                let elsewhere = Elsewhere {
+                    peers: peers.clone(),
+                    queues,
+                    count: queue::count(&self.shared),
+                };
+                let copy = self.copy.clone();
+                Rc::new(mail::from_clients(volumes, copy, &cluster.node, elsewhere))
+            }
             _ => Rc::new(volumes),
         };
         Rc::new(self.smtp_into(listener, store))

@@ -37,6 +37,8 @@ pub(super) struct CoreNode {
     /// Sessions for as long as they are on this core.
     sessions: RefCell<Slab<Session>>,
     listeners: RefCell<Vec<Task<()>>>,
+    /// Brings the mail that waits here.
+    pub(super) queue: super::queue::Running,
     ended: Cell<bool>,
     end: Notify,
 }
@@ -93,6 +95,7 @@ pub(super) async fn main(shared: Arc<Shared>) {
         drain,
         sessions: RefCell::default(),
         listeners: RefCell::default(),
+        queue: super::queue::Running::default(),
         ended: Cell::new(false),
         end: Notify::new(),
         shared,
@@ -133,6 +136,7 @@ pub(super) async fn drain(patience: Duration) {
     while !node.sessions.borrow().is_empty() && pigeon_engine::now() < deadline {
         pigeon_engine::sleep(DRAIN_POLL).await;
     }
+    node.queue.stop(deadline).await;
     node.cancel_sessions();
 }
 

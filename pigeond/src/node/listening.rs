@@ -38,6 +38,7 @@ pub(super) async fn listen() -> Result<(), String> {
     let Some(node) = node() else {
         return Err("the core has ended".to_owned());
     };
+    node.start_queue();
     for configured in node.shared.config.all_listeners() {
         let listener = Listener::bind(configured.address)
             .map_err(|error| format!("listener {} {}: {error}", configured.service, configured.address))?;

@@ -4,19 +4,18 @@
 
 use super::core::node;
 use super::joins::IntoVolumes;
+use super::routed::Routed;
 use super::shared::Shared;
 use crate::status::Counter;
 use bytes::Bytes;
-use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::record::{NodeState, Server};
 use pigeon_datatree_cache::{Account, CoreCopy, Owner, Snapshot};
-use pigeon_delivery::remote::{
-    KeysFor, NodeIdentity, Peers, RemoteEnvelope, RemoteError, RemoteEvent, RemoteRecipient, RemoteTransfer,
-};
+use pigeon_delivery::queue::{CountQueued, QueuedRecipient, Queues};
+use pigeon_delivery::remote::{KeysFor, NodeIdentity, Peers, RemoteEvent, RemoteRecipient};
 use pigeon_engine::current_core;
 use pigeon_proto::smtp::RecipientRefusal;
 use pigeon_proxy::{EnvelopeInfo, MailStore, Redirected, Target, Transfer, TransferError};
-use pigeon_store::MessageKey;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,10 +30,19 @@ pub(super) struct Routes {
 
 /// What becomes of mail for accounts of other nodes.
 enum Onward {
-    /// It goes there.
-    Peers(Peers),
+    /// It goes there, or waits here.
+    There(Elsewhere),
     /// It came from there; told of accounts that are not here.
     Nowhere(Box<dyn Fn(Redirected)>),
+}
+
+/// How mail gets to other nodes from one core. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Elsewhere {
+    pub(super) peers: Peers,
+    /// Where it waits when it cannot get there now.
+    pub(super) queues: Queues,
+    pub(super) count: CountQueued,
 }
 
 /// The other nodes, for mail from one core; of a node in a cluster.
@@ -55,17 +63,18 @@ pub(super) fn peers(shared: &Arc<Shared>, keys: KeysFor) -> Option<Peers> {
         node: cluster.node.clone(),
         host_name: shared.config.hostname.clone(),
         keys,
+        answer_time: shared.config.queue.answer_time.duration(),
     };
     Some(Peers::new(identity, count))
 }
 
 /// What came from clients.
-pub(super) fn from_clients(local: IntoVolumes, copy: Rc<CoreCopy>, node: &str, peers: Peers) -> Routes {
+pub(super) fn from_clients(local: IntoVolumes, copy: Rc<CoreCopy>, node: &str, elsewhere: Elsewhere) -> Routes {
     Routes {
         local: Rc::new(local),
         copy,
         node: node.into(),
-        onward: Onward::Peers(peers),
+        onward: Onward::There(elsewhere),
     }
 }
 
@@ -86,12 +95,21 @@ pub(super) fn from_nodes(
 
 /// Recipients of a message by where they go; each with its place among all.
 #[derive(Default)]
-struct Split {
-    here: Vec<Target>,
-    here_places: Vec<usize>,
-    there: Vec<(Arc<Server>, Vec<RemoteRecipient>, Vec<usize>)>,
+pub(super) struct Split {
+    pub(super) here: Vec<Target>,
+    pub(super) here_places: Vec<usize>,
+    pub(super) there: Vec<There>,
     /// For whom there is no place; all others are still to come.
-    results: Vec<Option<Result<(), TransferError>>>,
+    pub(super) results: Vec<Option<Result<(), TransferError>>>,
+}
+
+/// Recipients of another node, in one order.
+pub(super) struct There {
+    pub(super) server: Arc<Server>,
+    pub(super) recipients: Vec<RemoteRecipient>,
+    /// As they would wait.
+    pub(super) queued: Vec<QueuedRecipient>,
+    pub(super) places: Vec<usize>,
 }
 
 impl Routes {
@@ -102,7 +120,7 @@ impl Routes {
             split.results.push(None);
             // What another node brought was checked at RCPT, and control data may not have it here.
             let owner = match self.onward {
-                Onward::Peers(_) => snapshot.owner_of(&target.account, Some(&self.node)),
+                Onward::There(_) => snapshot.owner_of(&target.account, Some(&self.node)),
                 Onward::Nowhere(_) => Owner::Here,
             };
             match owner {
@@ -115,17 +133,30 @@ impl Routes {
                     split.results[place] = Some(Err(TransferError::OwnerAway(why)));
                 }
                 Owner::Node(server) => {
-                    let recipient = RemoteRecipient {
+                    let known = split
+                        .there
+                        .iter()
+                        .position(|there| there.server.name() == server.name());
+                    let index = known.unwrap_or_else(|| {
+                        split.there.push(There {
+                            server,
+                            recipients: Vec::new(),
+                            queued: Vec::new(),
+                            places: Vec::new(),
+                        });
+                        split.there.len() - 1
+                    });
+                    let there = &mut split.there[index];
+                    there.queued.push(QueuedRecipient {
+                        account: target.account.id().0,
+                        address: target.address.clone(),
+                        prepend: target.prepend,
+                    });
+                    there.recipients.push(RemoteRecipient {
                         account: target.account,
                         address: target.address,
-                    };
-                    match split.there.iter_mut().find(|(known, ..)| known.name() == server.name()) {
-                        Some((_, recipients, places)) => {
-                            recipients.push(recipient);
-                            places.push(place);
-                        }
-                        None => split.there.push((server, vec![recipient], vec![place])),
-                    }
+                    });
+                    there.places.push(place);
                 }
                 Owner::Nowhere(why) => {
                     tracing::error!(dn = target.account.dn(), %why, "mail for this account waits at the sender");
@@ -145,9 +176,9 @@ impl Routes {
         is_down
     }
 
-    fn peers(&self) -> Option<Peers> {
+    fn elsewhere(&self) -> Option<Elsewhere> {
         match &self.onward {
-            Onward::Peers(peers) => Some(peers.clone()),
+            Onward::There(elsewhere) => Some(elsewhere.clone()),
             Onward::Nowhere(_) => None,
         }
     }
@@ -163,11 +194,14 @@ impl MailStore for Routes {
         };
         match (owner, &self.onward) {
             (Owner::Here, _) => Ok(()),
-            (Owner::Node(server), Onward::Peers(peers)) => match self.is_down(&server) || peers.is_away(&server) {
-                true => Err(RecipientRefusal::OwnerAway),
-                false => Ok(()),
-            },
-            (Owner::Nowhere(why), Onward::Peers(_)) => {
+            (Owner::Node(server), Onward::There(elsewhere)) => {
+                let answers = !self.is_down(&server) && !elsewhere.peers.is_away(&server);
+                match answers || elsewhere.queues.can_take() {
+                    true => Ok(()),
+                    false => Err(RecipientRefusal::OwnerAway),
+                }
+            }
+            (Owner::Nowhere(why), Onward::There(_)) => {
                 tracing::error!(dn = account.dn(), %why, "mail for this account waits at the sender");
                 Err(RecipientRefusal::NoOwner)
             }
@@ -192,11 +226,11 @@ impl MailStore for Routes {
         if split.here.len() == split.results.len() {
             return self.local.begin(envelope, split.here);
         }
-        let (local, peers, envelope) = (self.local.clone(), self.peers(), envelope.clone());
+        let (local, elsewhere, envelope) = (self.local.clone(), self.elsewhere(), envelope.clone());
         Box::pin(async move {
-            let routed = Routed::open(local, peers, &envelope, split).await;
+            let routed = Routed::open(local, elsewhere, &envelope, split).await;
             match routed.is_in_vain() {
-                true => Err(routed.why().await),
+                true => Err(routed.why()),
                 false => Ok(Box::new(routed) as Box<dyn Transfer>),
             }
         })
@@ -213,202 +247,13 @@ impl MailStore for Routes {
         if split.here.len() == count {
             return self.local.deliver(envelope, split.here, message);
         }
-        let (local, peers, envelope) = (self.local.clone(), self.peers(), envelope.clone());
+        let (local, elsewhere, envelope) = (self.local.clone(), self.elsewhere(), envelope.clone());
         Box::pin(async move {
-            let routed = Routed::open(local, peers, &envelope, split).await;
+            let routed = Routed::open(local, elsewhere, &envelope, split).await;
             match routed.all_or_nobody && routed.is_in_vain() {
-                true => vec![Err(routed.why().await); count],
+                true => vec![Err(routed.why()); count],
                 false => routed.commit_with(message).await,
             }
         })
-    }
-}
-
-fn result(result: Result<(), RemoteError>) -> Result<(), TransferError> {
-    result.map_err(|error| match error {
-        RemoteError::Answered(reply) => TransferError::Answered(reply),
-        RemoteError::OutOfReach(why) => TransferError::OwnerAway(why),
-        RemoteError::Denied(why) => TransferError::Unavailable(why),
-    })
-}
-
-/// A message that goes to several places.
-struct Routed {
-    /// Those of other nodes first.
-    legs: Vec<Leg>,
-    results: Vec<Option<Result<(), TransferError>>>,
-    /// The sender gets one answer: when some cannot have it now, it brings the message again for all.
-    all_or_nobody: bool,
-}
-
-struct Leg {
-    /// Of its recipients, among all.
-    places: Vec<usize>,
-    way: Way,
-}
-
-enum Way {
-    Here(Box<dyn Transfer>),
-    There(Box<RemoteTransfer>),
-    Failed(TransferError),
-}
-
-type Results = Vec<Result<(), TransferError>>;
-
-impl Leg {
-    async fn write(&mut self, chunk: Bytes) {
-        match &mut self.way {
-            Way::Here(transfer) => {
-                if let Err(error) = transfer.write(chunk).await {
-                    self.way = Way::Failed(error);
-                }
-            }
-            Way::There(transfer) => transfer.write(&chunk).await,
-            Way::Failed(_) => {}
-        }
-    }
-
-    /// With the last piece of the message, which may be empty.
-    async fn commit(mut self, last: Bytes) -> (Vec<usize>, Results) {
-        if matches!(self.way, Way::Here(_)) && !last.is_empty() {
-            self.write(last.clone()).await;
-        }
-        let results = match self.way {
-            Way::Here(transfer) => transfer.commit().await,
-            Way::There(transfer) => transfer.commit_with(last).await.into_iter().map(result).collect(),
-            Way::Failed(error) => vec![Err(error); self.places.len()],
-        };
-        (self.places, results)
-    }
-
-    fn is_lost(&self) -> bool {
-        match &self.way {
-            Way::Here(_) => false,
-            Way::There(transfer) => transfer.is_over(),
-            Way::Failed(_) => true,
-        }
-    }
-
-    fn is_here(&self) -> bool {
-        matches!(self.way, Way::Here(_))
-    }
-}
-
-impl Routed {
-    /// Asks everybody who keeps mail of a recipient.
-    async fn open(local: Rc<IntoVolumes>, peers: Option<Peers>, envelope: &Rc<EnvelopeInfo>, split: Split) -> Routed {
-        let outgoing = Rc::new(RemoteEnvelope {
-            reverse_path: envelope.reverse_path.clone(),
-            parameters: envelope.parameters.clone(),
-            key: MessageKey(*uuid::Uuid::new_v4().as_bytes()),
-        });
-        let there = split.there.into_iter().map(|(server, recipients, places)| {
-            let (peers, outgoing) = (peers.as_ref(), outgoing.clone());
-            async move {
-                let way = match peers {
-                    Some(peers) => Way::There(Box::new(peers.begin(&server, outgoing, recipients).await)),
-                    None => Way::Failed(TransferError::Moved("it came from another node".to_owned())),
-                };
-                Leg { places, way }
-            }
-        });
-        let mut legs = join_all(there).await;
-        if !split.here.is_empty() {
-            let begun = local.begin(envelope, split.here).await;
-            legs.push(Leg {
-                places: split.here_places,
-                way: begun.map_or_else(Way::Failed, Way::Here),
-            });
-        }
-        Routed {
-            legs,
-            results: split.results,
-            all_or_nobody: !envelope.answered_singly,
-        }
-    }
-
-    /// Nobody gets it, or nobody should because somebody does not.
-    fn is_in_vain(&self) -> bool {
-        let unplaced = self.results.iter().any(Option::is_some);
-        match self.all_or_nobody {
-            true => unplaced || self.legs.iter().any(Leg::is_lost),
-            false => self.legs.iter().all(Leg::is_lost),
-        }
-    }
-
-    /// What failed, in a message that is given up.
-    async fn why(self) -> TransferError {
-        let lost: Vec<Leg> = self.legs.into_iter().filter(Leg::is_lost).collect();
-        let results = join_all(lost.into_iter().map(|leg| leg.commit(Bytes::new()))).await;
-        let results = results.into_iter().flat_map(|(_, results)| results);
-        let all = self.results.into_iter().flatten().chain(results);
-        let mut errors: Vec<TransferError> = all.filter_map(Result::err).collect();
-        // What is for now comes before what is for good.
-        errors.sort_by_key(|error| !error.is_temporary());
-        let error = errors.into_iter().next();
-        error.unwrap_or_else(|| TransferError::Unavailable("nobody gets it".to_owned()))
-    }
-
-    /// The last piece, and the results. Where there is one answer for all, other nodes have theirs before anything is stored
-    /// here: what fails for now there is brought again, and would be here twice.
-    async fn commit_with(self, last: Bytes) -> Results {
-        let Routed {
-            legs,
-            mut results,
-            all_or_nobody,
-        } = self;
-        let (here, there): (Vec<Leg>, Vec<Leg>) = legs.into_iter().partition(Leg::is_here);
-        let ends = |legs: Vec<Leg>| {
-            let last = last.clone();
-            join_all(legs.into_iter().map(move |leg| leg.commit(last.clone())))
-        };
-        let mut ended;
-        if all_or_nobody {
-            ended = ends(there).await;
-            let failed = ended.iter().flat_map(|(_, results)| results);
-            let fails = |result: &&Result<(), TransferError>| result.as_ref().is_err_and(TransferError::is_temporary);
-            match failed.into_iter().find(fails).cloned() {
-                Some(failure) => ended.extend(here.into_iter().map(|leg| {
-                    let results = vec![failure.clone(); leg.places.len()];
-                    (leg.places, results)
-                })),
-                None => ended.extend(ends(here).await),
-            }
-        } else {
-            let (remote, local) = futures_util::future::join(ends(there), ends(here)).await;
-            ended = remote;
-            ended.extend(local);
-        }
-        for (places, delivered) in ended {
-            for (place, result) in places.into_iter().zip(delivered) {
-                results[place] = Some(result);
-            }
-        }
-        let missing = || Err(TransferError::Unavailable("no result".to_owned()));
-        results
-            .into_iter()
-            .map(|result| result.unwrap_or_else(missing))
-            .collect()
-    }
-}
-
-impl Transfer for Routed {
-    fn write(&mut self, chunk: Bytes) -> LocalBoxFuture<'_, Result<(), TransferError>> {
-        Box::pin(async move {
-            join_all(self.legs.iter_mut().map(|leg| leg.write(chunk.clone()))).await;
-            if !self.is_in_vain() {
-                return Ok(());
-            }
-            let given_up = Routed {
-                legs: std::mem::take(&mut self.legs),
-                results: std::mem::take(&mut self.results),
-                all_or_nobody: self.all_or_nobody,
-            };
-            Err(given_up.why().await)
-        })
-    }
-
-    fn commit(self: Box<Self>) -> LocalBoxFuture<'static, Results> {
-        Box::pin(async move { self.commit_with(Bytes::new()).await })
     }
 }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::status::{CoreCounters, Phase, VolumeStatus};
 use pigeon_datatree_cache::Copy;
 use pigeon_delivery::VolumeTable;
+use pigeon_delivery::queue::QueueIndex;
 use pigeon_engine::blocking::BlockingPool;
 use pigeon_engine::tls::TlsAcceptor;
 use pigeon_proxy::Verification;
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) counters: Vec<CoreCounters>,
     /// Where accounts live; set when the volumes have been opened.
     pub(super) table: OnceLock<Arc<VolumeTable>>,
+    /// What waits for other nodes.
+    pub(super) queue: Arc<QueueIndex>,
     /// In the order of the configuration. Each core writes those that it owns now and then.
     volumes: Mutex<Vec<VolumeStatus>>,
     phase: AtomicU8,
@@ -76,6 +79,7 @@ impl Shared {
             cluster,
             counters: (0..cores).map(|_| CoreCounters::new()).collect(),
             table: OnceLock::new(),
+            queue: Arc::default(),
             volumes: Mutex::new(volumes),
             phase: AtomicU8::new(Phase::Starting as u8),
             started: Instant::now(),

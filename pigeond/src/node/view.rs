@@ -4,7 +4,8 @@ use super::roster::{self, Whose};
 use super::shared::Shared;
 use super::standing::Standing;
 use crate::status::{
-    ClusterStatus, ControlDataStatus, CoreStatus, LinkStatus, NodeCount, NodeStatus, NodeView, SessionList,
+    ClusterStatus, ControlDataStatus, CoreStatus, LinkStatus, NodeCount, NodeStatus, NodeView, QueueStatus, QueuedFor,
+    SessionList, VolumeQueue,
 };
 use futures_util::future::BoxFuture;
 use pigeon_datatree_cache::Snapshot;
@@ -12,6 +13,7 @@ use pigeon_datatree_cache::source::Report;
 use pigeon_engine::control::CoreHandle;
 use pigeon_proxy::authenticate::Count;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Reads what the cores have published.
 pub(super) struct View {
@@ -44,11 +46,12 @@ impl NodeView for View {
         NodeStatus {
             hostname: self.shared.config.hostname.clone(),
             cluster: self.cluster(&snapshot),
-            queue: None,
+            queue: self.queue(),
             phase: self.shared.phase(),
             uptime: self.shared.uptime(),
             cores,
             volumes: self.shared.volumes().clone(),
+            queues: self.queues(),
             control_data: ControlDataStatus {
                 generation: snapshot.generation(),
                 accounts: snapshot.account_count() as u64,
@@ -84,6 +87,45 @@ impl View {
             roles: standing.roles,
             weight: server.map_or(1, |server| server.weight()),
         })
+    }
+
+    fn queues(&self) -> Vec<VolumeQueue> {
+        let now = pigeon_engine::unix_time();
+        let volumes = &self.shared.config.volumes;
+        let gauges = self.shared.queue.gauges().into_iter();
+        let status = gauges.map(|(destination, volume, gauge)| VolumeQueue {
+            destination,
+            volume: volumes.get(volume).map_or_else(String::new, |volume| volume.id.clone()),
+            messages: gauge.messages,
+            bytes: gauge.bytes,
+            oldest: gauge
+                .oldest
+                .map(|oldest| now.saturating_sub(Duration::from_secs(u64::try_from(oldest).unwrap_or(0)))),
+        });
+        status.collect()
+    }
+
+    /// By node, in a cluster.
+    fn queue(&self) -> Option<QueueStatus> {
+        self.shared.cluster.as_ref()?;
+        let mut destinations: Vec<QueuedFor> = Vec::new();
+        for queue in self.queues() {
+            let oldest_seconds = queue.oldest.map_or(0, |oldest| oldest.as_secs());
+            match destinations.iter_mut().find(|known| known.node == queue.destination) {
+                Some(known) => {
+                    known.messages += queue.messages;
+                    known.bytes += queue.bytes;
+                    known.oldest_seconds = known.oldest_seconds.max(oldest_seconds);
+                }
+                None => destinations.push(QueuedFor {
+                    node: queue.destination,
+                    messages: queue.messages,
+                    bytes: queue.bytes,
+                    oldest_seconds,
+                }),
+            }
+        }
+        Some(QueueStatus { destinations })
     }
 
     fn authentication(&self, count: Count) -> NodeCount {

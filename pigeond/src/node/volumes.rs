@@ -30,10 +30,11 @@ pub(super) async fn open_own(shared: Arc<Shared>, create: bool) -> Vec<Opened> {
         let configured = &shared.config.volumes[index];
         let accounts = match open(&shared, configured, create).await {
             Ok(volume) => {
-                let accounts = volume.account_ids().into_iter().map(|account| account.0).collect();
+                let accounts: Vec<[u8; 16]> = volume.account_ids().into_iter().map(|account| account.0).collect();
                 drop(pigeon_engine::spawn(volume.drive()));
                 drop(pigeon_engine::runtime::spawn_background(volume.maintain()));
                 shared.volumes()[index].state = Ok(volume.state());
+                super::queue::open(&shared, index, &volume, &accounts).await;
                 add_volume(index, volume);
                 Ok(accounts)
             }

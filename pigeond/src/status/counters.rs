@@ -50,6 +50,11 @@ counters! {
     CopiesElsewhereRefused = "copies_elsewhere_refused", "Copies of messages that other nodes refused, for good or for now";
     CopiesElsewhereUnreached = "copies_elsewhere_unreached", "Copies of messages that did not reach their node";
     CopiesElsewhereUnknown = "copies_elsewhere_unknown", "Copies of messages of which the node's answer was lost: it may have them";
+    CopiesQueued = "copies_queued", "Copies of messages that wait here because their node could not take them";
+    QueueTries = "queue_tries", "Tries to bring a message that waited";
+    QueuedCopiesDelivered = "queued_copies_delivered", "Copies that waited and have been delivered";
+    QueuedCopiesBounced = "queued_copies_bounced", "Copies that waited and were reported as undeliverable to the sender or the postmaster";
+    QueuedCopiesKept = "queued_copies_kept", "Copies that waited and could neither be delivered nor reported: they are kept for a person to look at";
     MailConnections = "mail_connections", "Connections for mail that were opened to other nodes";
     MailConnectionsFailed = "mail_connections_failed", "Connections for mail to other nodes, and attempts at them, that failed";
     RedirectorsRefused = "redirectors_refused", "Connections to a backend from where no node may redirect";

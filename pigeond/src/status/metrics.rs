@@ -49,6 +49,7 @@ impl Collector for Scrape {
         }
         self.control_data(encoder)?;
         self.cores(encoder)?;
+        self.queues(encoder)?;
         self.volumes(encoder)
     }
 }
@@ -165,6 +166,33 @@ impl Scrape {
                 let labels = [("core", id.to_string()), ("service", service.name().to_owned())];
                 encode(&mut metric.encode_family(&labels)?, core, service as usize)?;
             }
+        }
+        Ok(())
+    }
+
+    fn queues(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in [
+            (
+                "queue_messages",
+                "Messages that wait, by the node that they wait for and the volume that they are in",
+                (|queue| queue.messages) as fn(&super::VolumeQueue) -> u64,
+            ),
+            ("queue_bytes", "Bytes of the messages that wait", |queue| queue.bytes),
+            (
+                "queue_oldest_seconds",
+                "How long the oldest of them has waited",
+                |queue| queue.oldest.map_or(0, |oldest| oldest.as_secs()),
+            ),
+        ] {
+            gauge(encoder, name, help, |metric| {
+                self.0.queues.iter().try_for_each(|queue| {
+                    let labels = [
+                        ("destination", queue.destination.clone()),
+                        ("volume", queue.volume.clone()),
+                    ];
+                    metric.encode_family(&labels)?.encode_gauge(&value(queue))
+                })
+            })?;
         }
         Ok(())
     }
@@ -328,6 +356,13 @@ pub(super) mod tests {
                 volume("main", Ok(VolumeState::Writable)),
                 volume("<old>", Err("no marker in /srv/old & nothing else".to_owned())),
             ],
+            queues: vec![super::super::VolumeQueue {
+                destination: "n<2>".to_owned(),
+                volume: "main".to_owned(),
+                messages: 5,
+                bytes: 12_345,
+                oldest: Some(Duration::from_secs(61)),
+            }],
             control_data: ControlDataStatus {
                 generation: 3,
                 accounts: 2,
@@ -411,6 +446,8 @@ pub(super) mod tests {
             "pigeon_volume_state{volume=\"<old>\",state=\"not_open\"} 1",
             "pigeon_volume_free_bytes{volume=\"main\"} 3221225472",
             "pigeon_volume_messages_total{volume=\"main\"} 42",
+            "pigeon_queue_messages{destination=\"n<2>\",volume=\"main\"} 5",
+            "pigeon_queue_oldest_seconds{destination=\"n<2>\",volume=\"main\"} 61",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");

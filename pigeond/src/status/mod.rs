@@ -15,5 +15,5 @@ pub use counters::{CoreCounters, Counter, Counts};
 pub use server::StatusPort;
 pub use view::{
     ClusterStatus, ControlDataStatus, CoreStatus, LinkStatus, NodeCount, NodeStatus, NodeView, Phase, QueueStatus,
-    QueuedFor, Reach, SessionList, SessionStatus, VolumeStatus,
+    QueuedFor, Reach, SessionList, SessionStatus, VolumeQueue, VolumeStatus,
 };

@@ -1,7 +1,7 @@
 //! The node as a page that a person can read: HTML without scripts, without anything fetched from elsewhere.
 
 use super::metrics::{copy_state_name, state_name};
-use super::{Counter, NodeStatus, VolumeStatus};
+use super::{Counter, NodeStatus, VolumeQueue, VolumeStatus};
 use crate::config::{Service, Size};
 use pigeon_datatree_cache::CopyState;
 use pigeon_datatree_cache::record::Role;
@@ -68,6 +68,7 @@ pub(super) fn render(status: &NodeStatus) -> String {
         );
     }
     volumes(&mut page, &status.volumes);
+    queues(&mut page, &status.queues);
     sessions(&mut page, status);
     counters(&mut page, status);
     page.push_str("<p>For programs: <a href=\"/alive\">/alive</a>, <a href=\"/ready\">/ready</a>, <a href=\"/metrics\">/metrics</a>, <a href=\"/status.json\">/status.json</a>, <a href=\"/sessions.json\">/sessions.json</a>.</p>\n</body></html>\n");
@@ -134,6 +135,28 @@ fn volumes(page: &mut String, volumes: &[VolumeStatus]) {
             rounded(volume.free_bytes),
             volume.stats.messages,
             volume.stats.batches,
+        );
+    }
+    page.push_str("</table>\n");
+}
+
+/// What waits for other nodes, where anything does.
+fn queues(page: &mut String, queues: &[VolumeQueue]) {
+    if queues.iter().all(|queue| queue.messages == 0) {
+        return;
+    }
+    page.push_str(
+        "<h2>Mail that waits</h2>\n<table><tr><th>for<th>volume<th>messages<th>bytes<th>oldest, seconds</tr>\n",
+    );
+    for queue in queues.iter().filter(|queue| queue.messages > 0) {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
+            escaped(&queue.destination),
+            escaped(&queue.volume),
+            queue.messages,
+            rounded(queue.bytes),
+            queue.oldest.map_or(0, |oldest| oldest.as_secs()),
         );
     }
     page.push_str("</table>\n");

@@ -71,6 +71,8 @@ pub struct NodeStatus {
     pub cores: Vec<CoreStatus>,
     /// In the order of the configuration.
     pub volumes: Vec<VolumeStatus>,
+    /// What waits for other nodes.
+    pub queues: Vec<VolumeQueue>,
     /// The copy of control data.
     pub control_data: ControlDataStatus,
     /// What checking passwords cost, for all cores together.
@@ -234,6 +236,21 @@ pub struct VolumeStatus {
     pub free_bytes: u64,
     /// Bytes of its file system.
     pub total_bytes: u64,
+}
+
+/// What waits in one volume for one node.
+#[derive(Clone, Debug)]
+pub struct VolumeQueue {
+    /// The node that it waits for.
+    pub destination: String,
+    /// The volume that it is in.
+    pub volume: String,
+    /// Messages.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How long the oldest has waited.
+    pub oldest: Option<Duration>,
 }
 
 /// The copy of control data that the cores read.

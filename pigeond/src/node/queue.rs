@@ -1,0 +1,120 @@
+//! The queue of one core: what waits in its volumes for other nodes, from their opening to the end.
+
+use super::core::CoreNode;
+use super::shared::Shared;
+use crate::config::OverQuota;
+use crate::status::Counter;
+use pigeon_datatree_cache::CoreCopy;
+use pigeon_delivery::MailStore;
+use pigeon_delivery::queue::{CountQueued, QUEUE_ACCOUNT, QueueEvent, QueueParts, Queues, Runner, Stop};
+use pigeon_delivery::remote::Peers;
+use pigeon_engine::{Task, current_core};
+use pigeon_store::{Volume, VolumeState};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+thread_local! {
+    /// Of this core, opened before there are listeners and started with them.
+    static OPENED: RefCell<Vec<Runner>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Looks what waits in a volume of this core, which has just been opened and has mail of these accounts.
+pub(super) async fn open(shared: &Shared, index: usize, volume: &Volume, accounts: &[[u8; 16]]) {
+    if shared.cluster.is_none() {
+        if accounts.contains(&QUEUE_ACCOUNT.0) {
+            let volume = &shared.config.volumes[index].id;
+            tracing::warn!(
+                volume,
+                "mail may wait for other nodes, and without [cluster] nobody brings it"
+            );
+        }
+        return;
+    }
+    match Runner::open(index, volume, shared.queue.clone()).await {
+        Ok(runner) => OPENED.with_borrow_mut(|opened| opened.push(runner)),
+        Err(error) => {
+            let volume = &shared.config.volumes[index].id;
+            tracing::error!(volume, %error, "what waits for other nodes in this volume cannot be read");
+        }
+    }
+}
+
+/// The queue, where the volumes have been opened.
+pub(super) fn queues(shared: &Arc<Shared>) -> Option<Queues> {
+    let table = shared.table.get()?.clone();
+    let looked = shared.clone();
+    let takes_mail = move |volume: usize| {
+        let volumes = looked.volumes();
+        volumes
+            .get(volume)
+            .is_some_and(|volume| volume.state == Ok(VolumeState::Writable))
+    };
+    Some(Queues::new(table, shared.queue.clone(), Rc::new(takes_mail)))
+}
+
+/// Counts for the status port.
+pub(super) fn count(shared: &Arc<Shared>) -> CountQueued {
+    let shared = shared.clone();
+    Rc::new(move |event| {
+        shared.counters[usize::from(current_core().0)].count(match event {
+            QueueEvent::Queued => Counter::CopiesQueued,
+            QueueEvent::Tried => Counter::QueueTries,
+            QueueEvent::Delivered => Counter::QueuedCopiesDelivered,
+            QueueEvent::Bounced => Counter::QueuedCopiesBounced,
+            QueueEvent::Kept => Counter::QueuedCopiesKept,
+        });
+    })
+}
+
+/// What brings the mail that waits on this core.
+#[derive(Default)]
+pub(super) struct Running {
+    stop: Rc<Stop>,
+    tasks: RefCell<Vec<Task<()>>>,
+}
+
+impl Running {
+    /// Starts it, once the volumes of all cores have been opened.
+    pub(super) fn start(&self, shared: &Arc<Shared>, copy: &Rc<CoreCopy>, peers: Option<&Peers>) {
+        let opened = OPENED.take();
+        let (Some(cluster), Some(peers), Some(table), Some(queues)) =
+            (&shared.cluster, peers, shared.table.get(), queues(shared))
+        else {
+            return;
+        };
+        let parts = QueueParts {
+            copy: copy.clone(),
+            node: cluster.node.as_str().into(),
+            host_name: shared.config.hostname.as_str().into(),
+            peers: peers.clone(),
+            local: MailStore::new(table.clone()),
+            queues,
+            count: count(shared),
+            life: shared.config.queue.life.duration(),
+            over_quota_defers: shared.config.policy.over_quota == OverQuota::Defer,
+        };
+        for runner in opened {
+            let task = pigeon_engine::spawn(runner.run(parts.clone(), self.stop.clone()));
+            self.tasks.borrow_mut().push(task);
+        }
+    }
+
+    /// Tries nothing more, and waits for what is under way, at most until `deadline`: what is cut off is brought again.
+    pub(super) async fn stop(&self, deadline: Instant) {
+        self.stop.set();
+        for task in self.tasks.take() {
+            let left = deadline.saturating_duration_since(pigeon_engine::now());
+            // Cut off or ended: both are fine, and a panic was counted where it happened.
+            let _ = pigeon_engine::timeout(left, task).await;
+        }
+    }
+}
+
+impl CoreNode {
+    /// Brings what waits.
+    pub(super) fn start_queue(&self) {
+        self.queue.start(&self.shared, &self.copy, self.contexts.peers());
+    }
+}
