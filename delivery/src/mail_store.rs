@@ -4,7 +4,7 @@
 //! call for a message of up to `COLLECTED_MAX`, in a stream of calls with one chunk under way beyond that, so that a
 //! message of any size takes a bounded piece of memory.
 
-use crate::placement::{Place, VolumeTable};
+use crate::placement::{Place, PlacementError, VolumeTable};
 use crate::transfers::{self, Handle};
 use crate::volumes;
 use bytes::Bytes;
@@ -48,6 +48,8 @@ impl From<StoreError> for DeliveryError {
 pub struct Recipient {
     /// The record as it was when the recipient was accepted: one delivery, one record.
     pub account: Arc<Account>,
+    /// The volume where it is while it moves; `None`: where the table places it.
+    pub place: Option<Place>,
     /// Header lines for this recipient alone, in front of the body; may be empty.
     pub prepend: Bytes,
     /// The message's key, where it has one: what the account has under it already is not stored again.
@@ -137,15 +139,20 @@ impl MailStore {
             .unwrap_or_else(|_| vec![Err(core_gone()); count])
     }
 
+    fn place(&self, recipient: &Recipient) -> Result<Place, PlacementError> {
+        let account = &recipient.account;
+        match recipient.place {
+            Some(place) => Ok(place),
+            None => self.table.place(&account.id().0, account.volume()),
+        }
+    }
+
     /// The place of all `recipients`, when one body there is enough for them.
     fn only_place(&self, recipients: &[Recipient]) -> Option<Place> {
         if recipients.len() > BODY_ACCOUNTS_MAX {
             return None;
         }
-        let place = |recipient: &Recipient| {
-            let account = &recipient.account;
-            self.table.place(&account.id().0, account.volume()).ok()
-        };
+        let place = |recipient: &Recipient| self.place(recipient).ok();
         let (first, others) = recipients.split_first()?;
         let only = place(first)?;
         others
@@ -177,7 +184,7 @@ impl MailStore {
         let mut places = Vec::with_capacity(recipients.len());
         for recipient in recipients {
             let account = &recipient.account;
-            let place = match self.table.place(&account.id().0, account.volume()) {
+            let place = match self.place(&recipient) {
                 Ok(place) => place,
                 Err(error) => {
                     tracing::error!(dn = account.dn(), %error, "mail for this account waits at the sender");

@@ -18,6 +18,7 @@ mod steer;
 mod store_checkpoint;
 mod store_marker;
 mod store_record;
+mod transfer;
 
 /// Takes an input; panics when what it checks does not hold.
 pub type Target = fn(&[u8]);
@@ -36,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("store_checkpoint", store_checkpoint::run),
     ("store_marker", store_marker::run),
     ("store_record", store_record::run),
+    ("transfer", transfer::run),
 ];
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub struct Login {
     pub session: SessionId,
     /// How the session goes on.
     pub opening: Opening,
+    /// It is no session of the user, but the other end of the account's move: the node that fetches it, as it has proven.
+    pub taker: Option<Arc<str>>,
 }
 
 /// What the backend has to know of the dialogue so far. The command that logged in is not answered yet.

@@ -9,6 +9,7 @@ mod breaker;
 mod session;
 
 use crate::backend::{Login, Opening};
+use crate::session_id::SessionId;
 use breaker::{Breaker, Permit};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -22,12 +23,13 @@ use pigeon_proto::redirect::imap::ImapRedirect;
 use pigeon_proto::redirect::pop3::Pop3Redirect;
 use pigeon_proto::redirect::{Answer, Event, Outcome, Redirect, Referral, SessionData};
 use pigeon_proto::sasl::scram::client::ClientKeys;
+use pigeon_proto::transfer;
 use session::Redirected;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -277,10 +279,8 @@ impl Redirector {
                 pigeon_engine::sleep(jittered(RETRY_PAUSE)).await;
             }
             let (host, port) = &places[attempt as usize % places.len()];
-            match self
-                .attempt(login, client, server.name(), protocol, (host, *port), way.hops_left)
-                .await
-            {
+            let redirect = self.redirect(login, client, way.hops_left);
+            match self.attempt(redirect, server.name(), protocol, (host, *port)).await {
                 Ok(opened) => return Ok(Ok(opened)),
                 Err(Attempt::Again(why)) => {
                     (self.count)(RedirectEvent::Unavailable);
@@ -298,14 +298,63 @@ impl Redirector {
         Err(Failure::Unavailable)
     }
 
+    fn redirect(&self, login: &Login, client: &Stream, hops_left: u8) -> Redirect {
+        Redirect {
+            node: self.node.clone(),
+            // A user without an address logs in by another name; the account's id goes along anyway.
+            user: login.account.name().to_owned(),
+            nonce: crate::authenticate::random_nonce(),
+            session: SessionData {
+                id: login.session.to_string(),
+                client: client.peer_address(),
+                connected: client.local_address(),
+                hops_left,
+            },
+            forwarded: login.account.forward(),
+        }
+    }
+
+    /// Logs in at a node to fetch an account from it: from there on the two speak `pigeon_proto::transfer`. `forwarded` has the
+    /// account's id, and its volume there. The text says why not.
+    pub async fn open_transfer(
+        &self,
+        user: &str,
+        session: SessionId,
+        mut forwarded: Vec<(String, String)>,
+        server: &Server,
+    ) -> Result<Stream, String> {
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        forwarded.push((transfer::PURPOSE.to_owned(), transfer::VERSION.to_owned()));
+        let redirect = Redirect {
+            node: self.node.clone(),
+            user: user.to_owned(),
+            nonce: crate::authenticate::random_nonce(),
+            session: SessionData {
+                id: session.to_string(),
+                client: nobody,
+                connected: nobody,
+                hops_left: 1,
+            },
+            forwarded,
+        };
+        let protocol = BackendProtocol::Imap;
+        let mut why = "it has no private address".to_owned();
+        for place in server.backends(protocol) {
+            why = match self.attempt(redirect.clone(), server.name(), protocol, place).await {
+                Ok((stream, _)) => return Ok(stream),
+                Err(Attempt::Again(why) | Attempt::Misconfigured(why) | Attempt::PassOn(why)) => why,
+                Err(Attempt::Elsewhere(referral)) => format!("it refers to {}", referral.host),
+            };
+        }
+        Err(why)
+    }
+
     async fn attempt(
         &self,
-        login: &Login,
-        client: &Stream,
+        redirect: Redirect,
         node: &str,
         protocol: BackendProtocol,
         (host, port): (&str, u16),
-        hops_left: u8,
     ) -> Result<(Stream, Answer), Attempt> {
         let permit = self.with_breaker(node, protocol, |breaker, now| breaker.permit(now));
         match permit {
@@ -313,21 +362,6 @@ impl Redirector {
             Permit::After(wait) if wait.is_zero() => {}
             Permit::After(wait) => pigeon_engine::sleep(wait).await,
         }
-        let session = SessionData {
-            id: login.session.to_string(),
-            client: client.peer_address(),
-            connected: client.local_address(),
-            hops_left,
-        };
-        let account = &login.account;
-        let redirect = Redirect {
-            node: self.node.clone(),
-            // A user without an address logs in by another name; the account's id goes along anyway.
-            user: account.name().to_owned(),
-            nonce: crate::authenticate::random_nonce(),
-            session,
-            forwarded: account.forward(),
-        };
         let reached = self.reach(redirect, protocol, host, port).await;
         match &reached {
             // Only what says that nobody is there, or that somebody is there who does not answer, counts against it.

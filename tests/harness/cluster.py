@@ -38,6 +38,8 @@ class Cluster:
         self.nodes, self.keys, self.owners, self.lines = {}, {}, dict(owners), lines
         # Further lines of a node's entry; verifiers, made once.
         self.more, self.verifiers = {}, {}
+        # Where an address's account was before, as pigeonPreviousHost has it.
+        self.previous = {}
         try:
             for name in names:
                 self.keys[name] = secrets.token_hex(32)
@@ -75,7 +77,8 @@ class Cluster:
         for address, owner in self.owners.items():
             line = f"mail: {address}\n"
             assert line in tree, address
-            tree = tree.replace(line, f"{line}mailHost: {owner}\n")
+            previous = f"pigeonPreviousHost: {self.previous[address]}\n" if address in self.previous else ""
+            tree = tree.replace(line, f"{line}mailHost: {owner}\n{previous}")
         tree = change(tree.rstrip("\n") + "\n\n" + "\n".join(self.server(name) for name in self.nodes))
         for node in [self.nodes[name] for name in names or self.nodes]:
             before = node.metric("pigeon_control_data_generation")

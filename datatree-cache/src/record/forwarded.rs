@@ -43,6 +43,7 @@ impl Account {
             .collect();
         let pairs = [
             ("id", Some(self.id().to_string())),
+            ("node", self.node().map(str::to_owned)),
             ("volume", self.volume().map(str::to_owned)),
             ("previous", self.previous().map(|previous| previous.to_string())),
             ("quota", Some(quota.bytes.unwrap_or(0).to_string())),
@@ -78,6 +79,7 @@ impl Account {
                     let uuid = uuid::Uuid::parse_str(value).map_err(|_| ForwardedError::Value(name.to_owned()))?;
                     id = Some(AccountUuid(uuid.into_bytes()));
                 }
+                "node" => fields.node = Some(value.to_owned()),
                 "volume" => fields.volume = Some(value.to_owned()),
                 "previous" => fields.previous = Some(value.to_owned()),
                 "quota" => fields.quota_bytes = Some(number()?),
@@ -123,7 +125,7 @@ mod tests {
              pigeonDefaultQuotaSize: 1000\npigeonDefaultVolume: v1\npigeonDefaultService: imap\n\n\
              dn: uid=alice,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: alice\nmail: alice@example.org\n\
              entryUUID: 11111111-1111-4111-8111-111111111111\nmailQuotaCount: 7\n\
-             pigeonPreviousHost: n1/v9\n",
+             mailHost: n2\npigeonPreviousHost: n1/v9\n",
         )
         .unwrap();
         let alice = snapshot.login("alice").unwrap();
@@ -132,7 +134,7 @@ mod tests {
         let there = read(&pairs).unwrap();
         assert_eq!(there.id(), alice.id());
         assert_eq!(there.quota(), alice.quota());
-        assert_eq!(there.volume(), Some("v1"));
+        assert_eq!((there.node(), there.volume()), (Some("n2"), Some("v1")));
         assert_eq!(there.previous(), alice.previous());
         assert_eq!(there.previous().and_then(|previous| previous.volume), Some("v9"));
         assert_eq!(there.message_size_max(), None);

@@ -160,6 +160,7 @@ impl Attempt {
         let envelope = &stored.envelope;
         let recipients = to.iter().map(|(place, account)| Recipient {
             account: account.clone(),
+            place: None,
             prepend: envelope.recipients[*place].prepend.clone(),
             key: Some(envelope.key),
         });
@@ -340,6 +341,7 @@ impl Attempt {
             Route::Here(account) => {
                 let recipient = Recipient {
                     account,
+                    place: None,
                     prepend,
                     key: Some(key),
                 };

@@ -5,6 +5,7 @@
 //! itself, so that no change falls between its login and its being known here.
 
 use super::core::node;
+use super::moves;
 use crate::config::Service;
 use pigeon_datatree_cache::source::Notice;
 use pigeon_datatree_cache::{self as control_data, Account, AccountUuid, Snapshot};
@@ -18,7 +19,13 @@ use tokio::sync::mpsc;
 const CHANGES_WAITING_MAX: usize = 4;
 
 /// Accounts that changed in one snapshot.
-type Changed = Arc<HashSet<AccountUuid>>;
+type Changed = Arc<Changes>;
+
+struct Changes {
+    accounts: HashSet<AccountUuid>,
+    /// Those that may have to come here.
+    candidates: Vec<Arc<Account>>,
+}
 
 /// The follower's end.
 pub(super) struct Teller(mpsc::Sender<Changed>);
@@ -31,7 +38,10 @@ pub(super) fn tell_cores(cores: &CoreHandle) -> Teller {
         while let Some(changed) = changes.recv().await {
             let calls = (0..cores.core_count()).map(CoreId).map(|core| {
                 let changed = changed.clone();
-                cores.call(core, || async move { end_sessions(&changed) })
+                cores.call(core, || async move {
+                    end_sessions(&changed.accounts);
+                    moves::look(&changed.candidates);
+                })
             });
             // A core that has ended has no sessions.
             futures_util::future::join_all(calls).await;
@@ -47,10 +57,13 @@ impl Teller {
             return;
         };
         let accounts = difference.changed.iter().chain(&difference.removed);
-        let changed: HashSet<AccountUuid> = accounts.map(|account| account.id()).collect();
-        if !changed.is_empty() {
+        let changes = Changes {
+            accounts: accounts.map(|account| account.id()).collect(),
+            candidates: moves::candidates(difference.changed.iter()),
+        };
+        if !changes.accounts.is_empty() {
             // Nobody listens any more: the node ends.
-            let _ = self.0.blocking_send(Arc::new(changed));
+            let _ = self.0.blocking_send(Arc::new(changes));
         }
     }
 }
@@ -118,14 +131,15 @@ pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Acco
     if began.is_over(current) {
         return false;
     }
+    // An account that moves is where it was until it is handed over, which ends its sessions then.
+    let moves = current.previous().is_some();
     if service.is_backend() {
-        // What was forwarded holds no secrets, and its node is this one.
-        return current.may(used(service)) && current.volume() == record.volume();
+        // What was forwarded holds no secrets, and this node has the account, whatever the two records say of its node.
+        let stays = current.volume() == record.volume() || moves || record.previous().is_some();
+        return current.may(used(service)) && stays;
     }
-    current.may(used(service))
-        && current.secrets().eq(record.secrets())
-        && current.node() == record.node()
-        && current.volume() == record.volume()
+    let stays = current.node() == record.node() && current.volume() == record.volume() || moves;
+    current.may(used(service)) && current.secrets().eq(record.secrets()) && stays
 }
 
 /// What a listener's sessions use.
@@ -169,6 +183,12 @@ mod tests {
             "{same}mailQuotaSize: 7\nmailAlternateAddress: b@x.example\n"
         )));
         assert!(goes_on(&format!("{same}enabledService: imap\n")));
+        let there = format!("{same}mailHost: n2\n");
+        assert!(!goes_on(&there), "its mail is somewhere else");
+        assert!(
+            goes_on(&format!("{there}pigeonPreviousHost: n1\n")),
+            "it is moved, and its mail still here"
+        );
         for more in [
             "userPassword: {CLEARTEXT}two\n",
             "",

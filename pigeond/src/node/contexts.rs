@@ -109,14 +109,8 @@ impl Contexts {
     /// For SMTP, LMTP and submission.
     pub(super) fn smtp(&self, listener: &Listener) -> Rc<SmtpContext> {
         let volumes = IntoVolumes::new(self.shared.clone());
-        let queues = queue::queues(&self.shared);
-        let store: Rc<dyn MailStore> = match (&self.shared.cluster, &self.peers, queues) {
-            (Some(cluster), Some(peers), Some(queues)) => {
-                let elsewhere = Elsewhere {
-                    peers: peers.clone(),
-                    queues,
-                    count: queue::count(&self.shared),
-                };
+        let store: Rc<dyn MailStore> = match (&self.shared.cluster, self.elsewhere()) {
+            (Some(cluster), Some(elsewhere)) => {
                 let copy = self.copy.clone();
                 Rc::new(mail::from_clients(volumes, copy, &cluster.node, elsewhere))
             }
@@ -125,11 +119,26 @@ impl Contexts {
         Rc::new(self.smtp_into(listener, store))
     }
 
+    /// How mail gets to other nodes; of a node in a cluster.
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        Some(Elsewhere {
+            peers: self.peers.clone()?,
+            queues: queue::queues(&self.shared)?,
+            count: queue::count(&self.shared),
+        })
+    }
+
     /// For mail that other nodes bring.
     pub(super) fn backend_lmtp(&self, listener: &Listener) -> Rc<SmtpContext> {
         let volumes = IntoVolumes::new(self.shared.clone());
         let node = self.this_node();
-        let store = mail::from_nodes(volumes, self.copy.clone(), node, self.count_redirects());
+        let store = mail::from_nodes(
+            volumes,
+            self.copy.clone(),
+            node,
+            self.elsewhere(),
+            self.count_redirects(),
+        );
         let mut context = self.smtp_into(listener, Rc::new(store));
         context.nodes = Some(NodeAuthenticator::new(self.copy.clone(), node, self.count_redirects()));
         Rc::new(context)

@@ -4,7 +4,7 @@ use super::access::{Teller, tell_cores};
 use super::core as core_node;
 use super::shared::Shared;
 use super::view::View;
-use super::{listening, occupancy, volumes};
+use super::{listening, moves, occupancy, volumes};
 use crate::Start;
 use crate::config::{Config, Log, read_identities};
 use crate::logs::Logs;
@@ -79,6 +79,13 @@ impl Control {
             opened?;
         }
         let handle = self.follow_control_data(tell_cores(cores))?;
+        // Those whose moves were under way, or due, when the node ended.
+        let candidates = Arc::new(moves::candidates(self.shared.copy.current().accounts()));
+        everywhere(cores, move |_| {
+            let candidates = candidates.clone();
+            async move { moves::look(&candidates) }
+        })
+        .await;
         self.shared.set_phase(Phase::Ready);
         tell_ready();
         tracing::info!(

@@ -124,6 +124,7 @@ pub(super) async fn drain(patience: Duration) {
         listener.cancel();
     }
     node.drain.begin();
+    super::moves::stop_all();
     for end in node
         .sessions
         .borrow()

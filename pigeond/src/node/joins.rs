@@ -1,7 +1,8 @@
 //! The joints between crates that do not know each other: what faces clients asks through its traits, delivery and the
 //! backend servers answer.
 
-use super::core::node;
+use super::core::{SessionKey, node};
+use super::moves::{self, Located, Way};
 use super::redirects;
 use super::shared::Shared;
 use crate::config::Service;
@@ -20,7 +21,7 @@ use pigeon_proxy::{
     Target, Transfer, TransferError,
 };
 use pigeon_serve::{imap, pop3};
-use pigeon_store::{AccountId, Limits, MessageKey};
+use pigeon_store::{Account, AccountId, Limits, MessageKey};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,11 +56,12 @@ impl MailStore for IntoVolumes {
         let volumes = self.volumes();
         let received_at = envelope.received_at;
         Box::pin(async move {
-            let transfer = volumes?
-                .begin(received_at, recipients_of(recipients))
-                .await
-                .map_err(transfer_error)?;
-            Ok(Box::new(VolumeTransfer { transfer }) as Box<dyn Transfer>)
+            let (recipients, refused) = recipients_of(recipients).await;
+            if let (true, Some(error)) = (recipients.is_empty(), refused.iter().flatten().next()) {
+                return Err(error.clone());
+            }
+            let transfer = volumes?.begin(received_at, recipients).await.map_err(transfer_error)?;
+            Ok(Box::new(VolumeTransfer { transfer, refused }) as Box<dyn Transfer>)
         })
     }
 
@@ -76,29 +78,66 @@ impl MailStore for IntoVolumes {
                 Ok(volumes) => volumes,
                 Err(error) => return vec![Err(error); recipients.len()],
             };
-            transfer_results(volumes.deliver(received_at, recipients_of(recipients), message).await)
+            let (recipients, refused) = recipients_of(recipients).await;
+            let results = match recipients.is_empty() {
+                true => Vec::new(),
+                false => volumes.deliver(received_at, recipients, message).await,
+            };
+            all_results(results, refused)
         })
     }
 }
 
-fn recipients_of(targets: Vec<Target>) -> Vec<Recipient> {
-    let recipient = |target: Target| Recipient {
-        account: target.account,
-        prepend: target.prepend,
-        key: target.key.map(MessageKey),
-    };
-    targets.into_iter().map(recipient).collect()
+/// Recipients with their places, and for each target why it is none, if it is none.
+async fn recipients_of(targets: Vec<Target>) -> (Vec<Recipient>, Vec<Option<TransferError>>) {
+    let mut recipients = Vec::with_capacity(targets.len());
+    let mut refused = Vec::with_capacity(targets.len());
+    for target in targets {
+        let place = match moves::locate(&target.account).await {
+            None => None,
+            Some(Located::Volume(place)) => Some(place),
+            Some(Located::Node(server)) => {
+                let why = format!("it is still on {}", server.name());
+                refused.push(Some(TransferError::Moved(why)));
+                continue;
+            }
+            Some(Located::Nowhere(why)) => {
+                tracing::error!(dn = target.account.dn(), account = %target.account.id(), why, "mail for an account on its way");
+                refused.push(Some(TransferError::Moved(why)));
+                continue;
+            }
+        };
+        refused.push(None);
+        recipients.push(Recipient {
+            account: target.account,
+            place,
+            prepend: target.prepend,
+            key: target.key.map(MessageKey),
+        });
+    }
+    (recipients, refused)
 }
 
-fn transfer_results(results: Vec<Result<(), DeliveryError>>) -> Vec<Result<(), TransferError>> {
-    results
+/// The results in the order of the targets.
+fn all_results(
+    results: Vec<Result<(), DeliveryError>>,
+    refused: Vec<Option<TransferError>>,
+) -> Vec<Result<(), TransferError>> {
+    let mut results = results.into_iter();
+    let missing = || Err(DeliveryError::Unavailable("no result".to_owned()));
+    refused
         .into_iter()
-        .map(|result| result.map_err(transfer_error))
+        .map(|refused| match refused {
+            Some(error) => Err(error),
+            None => results.next().unwrap_or_else(missing).map_err(transfer_error),
+        })
         .collect()
 }
 
 struct VolumeTransfer {
     transfer: pigeon_delivery::Transfer,
+    /// For each target why it is left out.
+    refused: Vec<Option<TransferError>>,
 }
 
 impl Transfer for VolumeTransfer {
@@ -107,7 +146,7 @@ impl Transfer for VolumeTransfer {
     }
 
     fn commit(self: Box<Self>) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
-        Box::pin(async move { transfer_results(self.transfer.commit().await) })
+        Box::pin(async move { all_results(self.transfer.commit().await, self.refused) })
     }
 }
 
@@ -175,7 +214,8 @@ impl Backend for HandOver {
                 Some(Owner::Nowhere(_)) | None => return refuse(stream, &login.opening).await,
             }
             let record = &login.account;
-            let place = match table.as_ref().map(|table| table.place(&record.id().0, record.volume())) {
+            let volume = moves::volume_of(record);
+            let place = match table.as_ref().map(|table| table.place(&record.id().0, volume)) {
                 Some(Ok(place)) => place,
                 failed => {
                     let why = failed.map(|place| place.map_err(|error| error.to_string()).err());
@@ -186,29 +226,48 @@ impl Backend for HandOver {
                     return refuse(stream, &login.opening).await;
                 }
             };
-            let session = login.session;
-            let detached = match stream.detach().await {
-                Ok(detached) => detached,
-                Err(error) => {
-                    tracing::debug!(%session, %error, "connection lost at login");
-                    return;
-                }
+            let going = Going {
+                service,
+                unlimited,
+                hops_left: HOPS_MAX,
             };
-            let arrived = on_core(place.core, move || async move {
-                arrive(place, service, unlimited, login, detached)
-            })
-            .await;
-            if arrived.is_err() {
-                tracing::warn!(%session, "the core of the account has ended");
-            }
+            go(place, going, login, stream).await;
         })
     }
 }
 
+/// Volumes of this node that a session looks for its account in, one after the other.
+const HOPS_MAX: u8 = 3;
+
+/// A session on its way to a volume.
+#[derive(Clone, Copy)]
+struct Going {
+    service: Service,
+    unlimited: bool,
+    hops_left: u8,
+}
+
+/// To the core that owns the volume.
+async fn go(place: Place, going: Going, login: Login, stream: Stream) {
+    let session = login.session;
+    let detached = match stream.detach().await {
+        Ok(detached) => detached,
+        Err(error) => {
+            tracing::debug!(%session, %error, "connection lost at login");
+            return;
+        }
+    };
+    let arrived = on_core(place.core, move || async move { arrive(place, going, login, detached) }).await;
+    if arrived.is_err() {
+        tracing::warn!(%session, "the core of the account has ended");
+    }
+}
+
 /// A session arrives on the core that owns its volume.
-fn arrive(place: Place, service: Service, unlimited: bool, login: Login, stream: DetachedStream) {
+fn arrive(place: Place, going: Going, login: Login, stream: DetachedStream) {
     let Some(node) = node() else { return };
     let session = login.session;
+    let Going { service, unlimited, .. } = going;
     node.clone().run_session(service, |key| async move {
         let stream = stream.attach();
         let record = &login.account;
@@ -227,6 +286,13 @@ fn arrive(place: Place, service: Service, unlimited: bool, login: Login, stream:
                 tracing::warn!(%session, account = %record.id(), %error, "account cannot be opened");
                 return refuse(stream, &login.opening).await;
             }
+        };
+        if let Some(taker) = login.taker.clone() {
+            return Box::pin(give(stream, login, account, taker)).await;
+        }
+        let stream = match moves::way(record, &account, place).await {
+            Way::Here => stream,
+            elsewhere => return Box::pin(go_elsewhere(elsewhere, going, key, login, stream)).await,
         };
         let (session_id, end) = (session.0, node.session_end(key, service, record));
         node.note(key, session, stream.peer_address(), None);
@@ -260,6 +326,41 @@ fn arrive(place: Place, service: Service, unlimited: bool, login: Login, stream:
             }
         }
     });
+}
+
+/// The session is a node that fetches the account.
+async fn give(mut stream: Stream, login: Login, account: Account, taker: Arc<str>) {
+    let Opening::Imap { tag } = &login.opening else {
+        return refuse(stream, &login.opening).await;
+    };
+    stream.set_deadline(Some(pigeon_engine::now() + REFUSAL_TIME));
+    let answer = Bytes::from(format!("{tag} OK Ask for what you want\r\n"));
+    if stream.send(answer).await.is_ok() {
+        moves::give(stream, &login.account, account, &taker).await;
+    }
+}
+
+/// The account is at another place than control data says, as long as it moves.
+async fn go_elsewhere(way: Way, going: Going, key: SessionKey, login: Login, stream: Stream) {
+    match way {
+        Way::Volume(place) if going.hops_left > 0 => {
+            let going = Going {
+                hops_left: going.hops_left - 1,
+                ..going
+            };
+            go(place, going, login, stream).await;
+        }
+        Way::Node(server) if going.service.is_backend() => redirects::refer(&server, &login, stream).await,
+        Way::Node(server) => redirects::redirect_here(going.service, key, login, stream, server).await,
+        Way::Volume(_) | Way::Here => {
+            tracing::error!(session = %login.session, dn = login.account.dn(), "each volume says that the account is in another");
+            refuse(stream, &login.opening).await;
+        }
+        Way::Nowhere(why) => {
+            tracing::error!(session = %login.session, dn = login.account.dn(), account = %login.account.id(), why, "login to an account on its way");
+            refuse(stream, &login.opening).await;
+        }
+    }
 }
 
 fn limits(record: &Record) -> Limits {

@@ -1,9 +1,12 @@
 //! Where accepted mail goes: into the volumes of this node, or to the node that keeps the account, by what control data says.
 //!
-//! Invariant: what another node has brought here goes no further: a message makes one hop between nodes at most.
+//! Invariant: what another node has brought here goes no further, but for an account that is on its way here: its mail goes to
+//! where it still is. So a message makes two hops between nodes at most: the record that comes with it names one owner, and no
+//! other node passes it on.
 
 use super::core::node;
 use super::joins::IntoVolumes;
+use super::moves::{self, Located};
 use super::routed::Routed;
 use super::shared::Shared;
 use crate::status::Counter;
@@ -20,20 +23,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Mail for the accounts of a cluster, on one core.
+#[derive(Clone)]
 pub(super) struct Routes {
     local: Rc<IntoVolumes>,
     copy: Rc<CoreCopy>,
     /// This node's id.
     node: Rc<str>,
-    onward: Onward,
+    onward: Rc<Onward>,
 }
 
 /// What becomes of mail for accounts of other nodes.
 enum Onward {
     /// It goes there, or waits here.
     There(Elsewhere),
-    /// It came from there; told of accounts that are not here.
-    Nowhere(Box<dyn Fn(Redirected)>),
+    /// It came from there; told of accounts that are not here. What is on its way here goes to where it still is.
+    Nowhere(Box<dyn Fn(Redirected)>, Option<Elsewhere>),
 }
 
 /// How mail gets to other nodes from one core. Cheap to clone.
@@ -74,7 +78,7 @@ pub(super) fn from_clients(local: IntoVolumes, copy: Rc<CoreCopy>, node: &str, e
         local: Rc::new(local),
         copy,
         node: node.into(),
-        onward: Onward::There(elsewhere),
+        onward: Rc::new(Onward::There(elsewhere)),
     }
 }
 
@@ -83,13 +87,14 @@ pub(super) fn from_nodes(
     local: IntoVolumes,
     copy: Rc<CoreCopy>,
     node: &str,
+    elsewhere: Option<Elsewhere>,
     count: impl Fn(Redirected) + 'static,
 ) -> Routes {
     Routes {
         local: Rc::new(local),
         copy,
         node: node.into(),
-        onward: Onward::Nowhere(Box::new(count)),
+        onward: Rc::new(Onward::Nowhere(Box::new(count), elsewhere)),
     }
 }
 
@@ -113,15 +118,35 @@ pub(super) struct There {
 }
 
 impl Routes {
-    fn split(&self, recipients: Vec<Target>) -> Split {
+    /// Where accounts are that control data says were somewhere else before; nothing for all others.
+    async fn still_at(&self, recipients: &[Target]) -> Vec<Option<Arc<Server>>> {
+        let mut ways = Vec::with_capacity(recipients.len());
+        for target in recipients {
+            let is_owner = target.account.node().is_none_or(|node| *node == *self.node);
+            let located = match is_owner {
+                true => moves::locate(&target.account).await,
+                false => None,
+            };
+            ways.push(match located {
+                Some(Located::Node(server)) => Some(server),
+                // What is not known now is asked again where it is stored.
+                Some(Located::Volume(_) | Located::Nowhere(_)) | None => None,
+            });
+        }
+        ways
+    }
+
+    /// `still_at` has a server for some, or is empty.
+    fn split(&self, recipients: Vec<Target>, still_at: &[Option<Arc<Server>>]) -> Split {
         let snapshot = self.copy.snapshot();
         let mut split = Split::default();
         for (place, target) in recipients.into_iter().enumerate() {
             split.results.push(None);
             // What another node brought was checked at RCPT, and control data may not have it here.
-            let owner = match self.onward {
-                Onward::There(_) => snapshot.owner_of(&target.account, Some(&self.node)),
-                Onward::Nowhere(_) => Owner::Here,
+            let owner = match (still_at.get(place), &*self.onward) {
+                (Some(Some(server)), _) => Owner::Node(server.clone()),
+                (_, Onward::There(_)) => snapshot.owner_of(&target.account, Some(&self.node)),
+                (_, Onward::Nowhere(..)) => Owner::Here,
             };
             match owner {
                 Owner::Here => {
@@ -177,9 +202,9 @@ impl Routes {
     }
 
     fn elsewhere(&self) -> Option<Elsewhere> {
-        match &self.onward {
+        match &*self.onward {
             Onward::There(elsewhere) => Some(elsewhere.clone()),
-            Onward::Nowhere(_) => None,
+            Onward::Nowhere(_, elsewhere) => elsewhere.clone(),
         }
     }
 }
@@ -188,11 +213,14 @@ impl MailStore for Routes {
     fn accepts(&self, account: &Account, snapshot: &Snapshot) -> Result<(), RecipientRefusal> {
         // What another node forwarded is in no snapshot, but its account may be.
         let known = snapshot.account(account.id()).map(|known| &**known);
-        let owner = match (&self.onward, known) {
-            (Onward::Nowhere(_), None) => Owner::Here,
+        let is_previous = |known: &Account| known.previous().is_some_and(|previous| *previous.node == *self.node);
+        let owner = match (&*self.onward, known) {
+            (Onward::Nowhere(..), None) => Owner::Here,
+            // Until it is handed over.
+            (Onward::Nowhere(..), Some(known)) if is_previous(known) => Owner::Here,
             (_, known) => snapshot.owner_of(known.unwrap_or(account), Some(&self.node)),
         };
-        match (owner, &self.onward) {
+        match (owner, &*self.onward) {
             (Owner::Here, _) => Ok(()),
             (Owner::Node(server), Onward::There(elsewhere)) => {
                 let answers = !self.is_down(&server) && !elsewhere.peers.is_away(&server);
@@ -205,7 +233,7 @@ impl MailStore for Routes {
                 tracing::error!(dn = account.dn(), %why, "mail for this account waits at the sender");
                 Err(RecipientRefusal::NoOwner)
             }
-            (owner, Onward::Nowhere(count)) => {
+            (owner, Onward::Nowhere(count, _)) => {
                 count(Redirected::Astray);
                 let dn = known.map(Account::dn);
                 tracing::error!(
@@ -222,7 +250,45 @@ impl MailStore for Routes {
         envelope: &Rc<EnvelopeInfo>,
         recipients: Vec<Target>,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Transfer>, TransferError>> {
-        let split = self.split(recipients);
+        if !may_move(&recipients) {
+            return self.begin_split(envelope, self.split(recipients, &[]));
+        }
+        let (this, envelope) = (self.clone(), envelope.clone());
+        Box::pin(async move {
+            let still_at = this.still_at(&recipients).await;
+            this.begin_split(&envelope, this.split(recipients, &still_at)).await
+        })
+    }
+
+    fn deliver(
+        &self,
+        envelope: &Rc<EnvelopeInfo>,
+        recipients: Vec<Target>,
+        message: Bytes,
+    ) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
+        if !may_move(&recipients) {
+            return self.deliver_split(envelope, self.split(recipients, &[]), message);
+        }
+        let (this, envelope) = (self.clone(), envelope.clone());
+        Box::pin(async move {
+            let still_at = this.still_at(&recipients).await;
+            this.deliver_split(&envelope, this.split(recipients, &still_at), message)
+                .await
+        })
+    }
+}
+
+/// Whether any may be somewhere else than control data says.
+fn may_move(recipients: &[Target]) -> bool {
+    recipients.iter().any(|target| target.account.previous().is_some())
+}
+
+impl Routes {
+    fn begin_split(
+        &self,
+        envelope: &Rc<EnvelopeInfo>,
+        split: Split,
+    ) -> LocalBoxFuture<'static, Result<Box<dyn Transfer>, TransferError>> {
         if split.here.len() == split.results.len() {
             return self.local.begin(envelope, split.here);
         }
@@ -236,13 +302,12 @@ impl MailStore for Routes {
         })
     }
 
-    fn deliver(
+    fn deliver_split(
         &self,
         envelope: &Rc<EnvelopeInfo>,
-        recipients: Vec<Target>,
+        split: Split,
         message: Bytes,
     ) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
-        let split = self.split(recipients);
         let count = split.results.len();
         if split.here.len() == count {
             return self.local.deliver(envelope, split.here, message);

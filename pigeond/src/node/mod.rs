@@ -11,6 +11,7 @@ mod core;
 mod joins;
 mod listening;
 mod mail;
+mod moves;
 mod occupancy;
 mod open_files;
 mod publish;

@@ -25,6 +25,7 @@ pub(super) async fn publish(node: Rc<CoreNode>) {
             (status.free_bytes, status.total_bytes) = (free, total);
         }
         publish_smtp(&node, &mut published);
+        node.counters().set_moves(super::moves::under_way());
         pigeon_engine::sleep(INTERVAL).await;
     }
 }

@@ -1,20 +1,24 @@
 //! Sessions of accounts that another node owns: from the login on this core to the redirector, and back to nothing.
 
-use super::core::node;
+use super::core::{SessionKey, node};
 use super::joins::refuse;
 use super::shared::Shared;
 use crate::config::Service;
 use crate::status::Counter;
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use pigeon_datatree_cache::record::{NodeState, Server};
+use pigeon_datatree_cache::record::{BackendProtocol, NodeState, Server};
 use pigeon_datatree_cache::{CoreCopy, Owner};
 use pigeon_engine::current_core;
 use pigeon_engine::stream::Stream;
-use pigeon_proxy::Login;
 use pigeon_proxy::redirect::{KeysFor, RedirectEvent, Redirector};
+use pigeon_proxy::{Login, Opening};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// For a node that does not read what it is told.
+const REFERRAL_TIME: Duration = Duration::from_secs(10);
 
 /// Whose the account of a login is. `None`: to be told as a temporary failure; the log says why.
 pub(super) fn owner(service: Service, login: &Login) -> Option<Owner> {
@@ -58,6 +62,49 @@ pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, st
         // Not an async block, which would have room for all of this while the session waits.
         Either::Right(redirector.run(login, stream, server, ended).map(move |()| drop(permit)))
     });
+}
+
+/// Redirects a session that is one of this core already.
+pub(super) async fn redirect_here(
+    service: Service,
+    key: SessionKey,
+    login: Login,
+    stream: Stream,
+    server: Arc<Server>,
+) {
+    let Some(node) = node() else { return };
+    let Some(redirector) = node.contexts.redirector.clone() else {
+        return refuse(stream, &login.opening).await;
+    };
+    let end = node.session_end(key, service, &login.account);
+    let ended = async move {
+        end.ended().await;
+    };
+    Box::pin(redirector.run(login, stream, server, ended)).await;
+}
+
+/// Tells the node that redirected a session where the account is.
+pub(super) async fn refer(server: &Server, login: &Login, mut stream: Stream) {
+    let protocol = match login.opening {
+        Opening::Imap { .. } => BackendProtocol::Imap,
+        Opening::Pop3 { .. } => BackendProtocol::Pop3,
+    };
+    let Some((host, port)) = server.backends(protocol).next() else {
+        tracing::error!(session = %login.session, node = server.name(), "the node has no private address");
+        return refuse(stream, &login.opening).await;
+    };
+    if let Some(node) = node() {
+        node.counters().count(Counter::RedirectsReferred);
+    }
+    let answer = login.opening.referral(&pigeon_proxy::Place {
+        user: login.account.name().to_owned(),
+        host: host.to_owned(),
+        port,
+    });
+    stream.set_deadline(Some(pigeon_engine::now() + REFERRAL_TIME));
+    if stream.send(answer).await.is_ok() {
+        stream.close().await;
+    }
 }
 
 /// The redirector of this core, for a node in a cluster.

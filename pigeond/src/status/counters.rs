@@ -64,6 +64,11 @@ counters! {
     RedirectsMalformed = "redirects_malformed", "Redirects without a user, or with a record that is not understood";
     RedirectsReferred = "redirects_referred", "Redirects of accounts that are another node's, as this one sees it: the redirecting node was told so";
     RedirectsAstray = "redirects_astray", "Redirects of accounts that are another node's, as this one sees it, or with no hop left";
+    MovesBegun = "moves_begun", "Attempts to fetch an account from where control data says that it was";
+    MovesDone = "moves_done", "Accounts that have come here from another node or volume";
+    MovesFailed = "moves_failed", "Attempts to fetch an account that failed, and are made again";
+    MovedMessages = "moved_messages", "Messages that were fetched with an account";
+    MovedBytes = "moved_bytes", "Bytes of the messages that were fetched with an account";
     RecipientsAccepted = "recipients_accepted", "Recipients that were accepted";
     RecipientsRefused = "recipients_refused", "Recipients that were refused for good";
     RecipientsDeferred = "recipients_deferred", "Recipients that were told to come later";
@@ -84,6 +89,7 @@ pub struct CoreCounters {
     counts: [AtomicU64; COUNTERS],
     sessions_started: [AtomicU64; SERVICES],
     sessions_ended: [AtomicU64; SERVICES],
+    moves: AtomicU64,
 }
 
 /// What a core's counters said at one moment.
@@ -95,6 +101,8 @@ pub struct Counts {
     pub sessions_started: [u64; SERVICES],
     /// By `Service as usize`.
     pub sessions_open: [u64; SERVICES],
+    /// Accounts on their way to volumes of the core, as last published.
+    pub moves: u64,
 }
 
 impl Default for Counts {
@@ -104,6 +112,7 @@ impl Default for Counts {
             counts: [0; COUNTERS],
             sessions_started: [0; SERVICES],
             sessions_open: [0; SERVICES],
+            moves: 0,
         }
     }
 }
@@ -121,6 +130,7 @@ impl CoreCounters {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             sessions_started: std::array::from_fn(|_| AtomicU64::new(0)),
             sessions_ended: std::array::from_fn(|_| AtomicU64::new(0)),
+            moves: AtomicU64::new(0),
         }
     }
 
@@ -144,6 +154,11 @@ impl CoreCounters {
         self.sessions_ended[service as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many accounts are on their way to volumes of this core.
+    pub fn set_moves(&self, moves: usize) {
+        self.moves.store(moves as u64, Ordering::Relaxed);
+    }
+
     /// What they say now. Not one instant: each is read by itself.
     pub fn read(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -154,6 +169,7 @@ impl CoreCounters {
             counts: std::array::from_fn(|index| load(&self.counts[index])),
             sessions_started,
             sessions_open: std::array::from_fn(|index| sessions_started[index].saturating_sub(ended[index])),
+            moves: load(&self.moves),
         }
     }
 }

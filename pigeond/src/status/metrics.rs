@@ -144,6 +144,13 @@ impl Scrape {
                 })
             },
         )?;
+        let moves: u64 = self.0.cores.iter().map(|core| core.counts.moves).sum();
+        gauge(
+            encoder,
+            "moves_under_way",
+            "Accounts that are being fetched from another node or volume, or wait for that",
+            |metric| metric.encode_gauge(&moves),
+        )?;
         gauge(
             encoder,
             "sessions_open",

@@ -11,3 +11,4 @@ pub mod proxy_protocol;
 pub mod redirect;
 pub mod sasl;
 pub mod smtp;
+pub mod transfer;

@@ -9,6 +9,7 @@ mod plain;
 use super::scram::{ProofAttempt, random_nonce, verifier_of};
 use super::{Attempt, CheckCredentials, Outcome};
 use crate::backend::Place;
+use crate::login::driver::is_transfer;
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::scram_verifier;
@@ -147,8 +148,14 @@ impl NodeAuthenticator {
         // Where this node has the record too, both must mean the same owner: else the other one is told whom this one means,
         // as long as there are hops left, so that two nodes that each mean the other come to an end.
         let snapshot = self.copy.snapshot();
-        let owner = snapshot.account(account.id());
-        let owner = owner.map(|known| snapshot.owner_of(known, Some(&self.node)));
+        let known = snapshot.account(account.id());
+        let owner = known.map(|known| snapshot.owner_of(known, Some(&self.node)));
+        if is_transfer(&received) {
+            return self.transfer(session, node, account, owner);
+        }
+        // Until it is handed over, the node that had it before has it.
+        let is_previous = |record: &Account| record.previous().is_some_and(|previous| *previous.node == *self.node);
+        let owner = owner.filter(|_| !known.is_some_and(|known| is_previous(known)));
         let hops_left = received.hops_left.unwrap_or(1);
         match &owner {
             None | Some(Owner::Here) if hops_left > 0 => {}
@@ -175,9 +182,28 @@ impl NodeAuthenticator {
             return Outcome::NotAllowed;
         }
         count(Redirected::Accepted);
+        drop(snapshot);
         let of = received.session.as_deref().unwrap_or_default();
         let client = received.client.map(tracing::field::display);
         tracing::info!(%session, of, node, client, service = service.name(), user, account = %account.id(), "redirected login");
+        Outcome::Accepted(Arc::new(account))
+    }
+}
+
+impl NodeAuthenticator {
+    /// A node that fetches an account: nobody but the one that is to have it.
+    fn transfer(&self, session: SessionId, node: &str, account: Account, owner: Option<Owner>) -> Outcome {
+        let is_for = match &owner {
+            None => true,
+            Some(Owner::Node(server)) => server.name() == node,
+            Some(Owner::Here | Owner::Nowhere(_)) => false,
+        };
+        if !is_for {
+            // One of the two may not have heard of the change yet.
+            tracing::warn!(%session, node, account = %account.id(), ?owner, "a node wants an account that is not to be its own");
+            return Outcome::Unavailable;
+        }
+        (self.count)(Redirected::Accepted);
         Outcome::Accepted(Arc::new(account))
     }
 }

@@ -10,9 +10,11 @@ use pigeon_datatree_cache::Service;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::redirect::received::Received;
 use pigeon_proto::sasl::{Claim, Exchange};
+use pigeon_proto::transfer;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a core asks of the driver. Output written before the event is sent first.
@@ -26,6 +28,12 @@ pub(super) enum Event {
     StartTls,
     /// Close.
     Close,
+}
+
+/// Whether a node logs in to fetch the account.
+pub(crate) fn is_transfer(received: &Received) -> bool {
+    let mut forwarded = received.forwarded.iter();
+    forwarded.any(|(name, value)| name == transfer::PURPOSE && value == transfer::VERSION)
 }
 
 /// Why a login failed, in what the client may know.
@@ -182,9 +190,12 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
         let service = C::SERVICE;
         let authenticate = &self.context.authenticate;
         let redirected;
+        let mut taker = None;
         let checking = match claim {
             Claim::Password(credentials) => {
-                let received = self.core.take_received();
+                let mut received = self.core.take_received();
+                // Accounts are fetched by who has proven itself and had us prove ourselves.
+                received.forwarded.retain(|(name, _)| name != transfer::PURPOSE);
                 redirected = (received.client, received.connected);
                 authenticate.check(Attempt {
                     session,
@@ -197,6 +208,9 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
             Claim::Scram(proof) => {
                 let received = self.core.take_received();
                 redirected = (received.client, received.connected);
+                if self.context.redirectors && is_transfer(&received) {
+                    taker = Some(Arc::from(proof.name.as_str()));
+                }
                 authenticate.check_proof(ProofAttempt {
                     session,
                     proof,
@@ -231,6 +245,7 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
                     account,
                     session: id,
                     opening: core.opening(),
+                    taker,
                 };
                 context.backend.hand_over(login, stream).await;
                 return None;

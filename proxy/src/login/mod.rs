@@ -5,7 +5,7 @@
 //! While a client is silent its session is the core's value and the stream: buffers are made for a command and freed after
 //! it, and what a login needs is in a box of its own.
 
-mod driver;
+pub(crate) mod driver;
 pub mod imap;
 pub mod pop3;
 

@@ -1,0 +1,337 @@
+"""An account moves to another node, or to another volume, while it is used: nothing is lost, nothing changes its number."""
+
+import imaplib
+import poplib
+import re
+import threading
+import time
+import unittest
+
+from harness import Node, pigeond
+from harness.cluster import Cluster
+from harness.mail import ALICE, BOB, Load, Smtp, digest, make
+from harness.node import LMTP, wait_until
+from harness.reading import compare, imap, messages, pop3, stored
+
+# A move of this size takes a second or two; a clock on a busy machine proves nothing.
+PATIENCE = 120
+# The limit that the project sets itself for the time in which a client cannot log in.
+GAP_MAX = 2
+
+
+def state(node, user=ALICE):
+    """All that a client can see of an account."""
+    client = imap(node, user)
+    try:
+        names = [re.search(rb'"/" "?([^"]*)"?$', line)[1].decode() for line in client.list()[1]]
+        subscribed = sorted(line for line in client.lsub()[1] if line)
+        seen = {}
+        for name in names:
+            kind, data = client.status(f'"{name}"', "(MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)")
+            assert kind == "OK", data
+            count = int(client.select(f'"{name}"', readonly=True)[1][0])
+            held = []
+            if count:
+                kind, found = client.fetch("1:*", "(UID FLAGS INTERNALDATE MODSEQ RFC822.SIZE)")
+                assert kind == "OK", found
+                held = sorted(re.sub(rb"^\d+ |\\Recent ?", b"", line) for line in found)
+            digests = sorted((uid, digest(body)) for uid, _, body in messages(node, user, f'"{name}"'))
+            seen[name] = (data[0], held, digests)
+        return seen, subscribed
+    finally:
+        client.shutdown()
+
+
+def uidls(node, user=ALICE):
+    client = pop3(node, user)
+    try:
+        return client.uidl()[1]
+    finally:
+        client.quit()
+
+
+def fill(node, user=ALICE, count=60):
+    """Several mailboxes with flags and keywords."""
+    client = imap(node, user)
+    client.create("Archive")
+    client.create("Archive/2026")
+    client.subscribe("Archive/2026")
+    for number in range(count):
+        flags = ["", "\\Seen", "\\Flagged \\Answered", "$Work later"][number % 4]
+        where = ["INBOX", "Archive", "Archive/2026"][number % 3]
+        size = 300_000 if number % 20 == 19 else 1_500
+        date = imaplib.Time2Internaldate(1_700_000_000 + number)
+        kind, data = client.append(where, f"({flags})", date, make(f"fill-{number}", size))
+        assert kind == "OK", data
+    client.select("INBOX")
+    client.copy("1:3", "Archive/2026")
+    client.store("2", "+FLAGS", "(\\Deleted)")
+    client.expunge()
+    client.logout()
+
+
+class Watch(threading.Thread):
+    """Logs in again and again, and measures the longest time in which nobody was let in."""
+
+    def __init__(self, node, user=ALICE):
+        super().__init__(daemon=True)
+        self.node, self.user = node, user
+        self.gap, self.logins, self.failures, self.over = 0, 0, [], threading.Event()
+        self.good = time.monotonic()
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                imap(self.node, self.user).logout()
+                self.gap = max(self.gap, time.monotonic() - self.good)
+                self.good = time.monotonic()
+                self.logins += 1
+            except (imaplib.IMAP4.error, OSError) as error:
+                self.failures.append(str(error))
+
+    def end(self):
+        self.over.set()
+        self.join(60)
+        self.gap = max(self.gap, time.monotonic() - self.good)
+
+
+class Worker(threading.Thread):
+    """A client that appends, and logs in again whenever it is sent away."""
+
+    def __init__(self, node, user=ALICE):
+        super().__init__(daemon=True)
+        self.node, self.user = node, user
+        self.appended, self.logins, self.over = {}, 0, threading.Event()
+
+    def run(self):
+        number = 0
+        while not self.over.is_set():
+            try:
+                client = imap(self.node, self.user)
+                self.logins += 1
+                while not self.over.is_set():
+                    message = make(f"worker-{number}")
+                    number += 1
+                    if client.append("Archive", None, None, message)[0] == "OK":
+                        self.appended[f"worker-{number - 1}"] = digest(message)
+            except (imaplib.IMAP4.error, OSError):
+                time.sleep(0.01)
+
+    def end(self):
+        self.over.set()
+        self.join(60)
+
+    def missing(self, node):
+        held = {digest(body) for _, _, body in messages(node, self.user, "Archive")}
+        return [identity for identity, what in self.appended.items() if what not in held]
+
+
+def uids(node, user=ALICE, mailbox="INBOX"):
+    """UIDVALIDITY, and what is under each UID."""
+    client = imap(node, user)
+    try:
+        validity = client.status(mailbox, "(UIDVALIDITY)")[1][0]
+    finally:
+        client.logout()
+    return validity, {uid: (flags - {"\\Recent"}, digest(body)) for uid, flags, body in messages(node, user, mailbox)}
+
+
+class Move(unittest.TestCase):
+    def cluster(self, names=("n1", "n2", "n3")):
+        cluster = Cluster(names, {ALICE: "n1", BOB: "n2"})
+        self.addCleanup(cluster.remove)
+        return cluster
+
+    def move(self, cluster, user, to, names=None):
+        cluster.previous[user], cluster.owners[user] = cluster.owners[user], to
+        cluster.hold(names=names)
+
+    def arrived(self, node, count=1):
+        wait_until(lambda: node.metric("pigeon_moves_done_total") >= count, PATIENCE, "the account has come")
+
+    def test_everything_comes_along(self):
+        cluster = self.cluster()
+        one, two, three = (cluster[name] for name in ("n1", "n2", "n3"))
+        fill(one)
+        before, numbers = state(one), uidls(one)
+        self.move(cluster, ALICE, "n2")
+        self.arrived(two)
+        for node in (two, three, one):
+            self.assertEqual(state(node), before)
+            self.assertEqual(uidls(node), numbers)
+        # And back again, with what has changed meanwhile.
+        with Smtp(three, LMTP) as session:
+            session.deliver(make("later"), [ALICE])
+        before = state(two)
+        self.move(cluster, ALICE, "n1")
+        self.arrived(one)
+        for node in (one, two, three):
+            self.assertEqual(state(node), before)
+
+    def test_an_account_that_was_never_used(self):
+        cluster = self.cluster(("n1", "n2"))
+        self.move(cluster, ALICE, "n2")
+        self.arrived(cluster["n2"])
+        for name in ("n1", "n2"):
+            with Smtp(cluster[name], LMTP) as session:
+                session.deliver(make(f"first-{name}"), [ALICE])
+        self.assertEqual([len(list(messages(cluster[name]))) for name in ("n1", "n2")], [2, 2])
+
+    def test_it_moves_while_mail_comes_and_clients_work(self):
+        cluster = self.cluster()
+        one, two, three = nodes = [cluster[name] for name in ("n1", "n2", "n3")]
+        fill(one, count=600)
+        uid_validity = uids(one)[0]
+        before = uids(one)[1]
+        loads = [Load(node, 1, name) for node, name in zip(nodes, ("one", "two", "three"))]
+        watches = [Watch(two), Watch(three)]
+        for watch in watches:
+            watch.start()
+        worker = Worker(three)
+        worker.start()
+        wait_until(lambda: all(load.count() > 5 for load in loads), PATIENCE, "mail comes in everywhere")
+        self.move(cluster, ALICE, "n2")
+        self.arrived(two)
+        after = [load.count() + 5 for load in loads]
+        wait_until(lambda: all(load.count() > count for load, count in zip(loads, after)), PATIENCE, "mail comes in after it")
+        acknowledged = {}
+        for load in loads:
+            load.stop()
+            acknowledged.update(load.acknowledged)
+        for thread in [*watches, worker]:
+            thread.end()
+        print(f"# {len(acknowledged)} messages; longest time without a login {max(watch.gap for watch in watches):.2f} s, "
+              f"{sum(len(watch.failures) for watch in watches)} logins failed of {sum(watch.logins for watch in watches)}; "
+              f"the client logged in {worker.logins} times")
+        for watch in watches:
+            self.assertLess(watch.gap, GAP_MAX, watch.failures)
+        self.assertEqual(one.metric("pigeon_moves_done_total"), 0)
+        for node in nodes:
+            self.assertEqual(self.lost(acknowledged, node), [])
+            validity, held = uids(node)
+            self.assertEqual(validity, uid_validity)
+            for uid, what in before.items():
+                self.assertEqual(held.get(uid), what)
+        self.assertEqual(worker.missing(two), [])
+
+    def lost(self, acknowledged, node):
+        found, twice = stored(node)
+        wrong = [f"{identity}: lost" for identity, what in acknowledged.items() if found.get(identity) != what]
+        return wrong + [f"{identity}: twice" for identity in twice if identity in acknowledged]
+
+    def test_a_kill_at_either_end_in_the_middle(self):
+        for killed in ("n1", "n2"):
+            with self.subTest(killed):
+                self.check_kill(killed)
+
+    def check_kill(self, killed):
+        cluster = self.cluster(("n1", "n2"))
+        one, two = cluster["n1"], cluster["n2"]
+        fill(one, count=300)
+        with Smtp(one, LMTP) as session:
+            for number in range(40):
+                session.deliver(make(f"large-{number}", 1_000_000), [ALICE])
+        before = state(one)
+        self.move(cluster, ALICE, "n2")
+        wait_until(lambda: two.metric("pigeon_moved_messages_total") > 50, PATIENCE, "half of it has come")
+        self.assertEqual(two.metric("pigeon_moves_done_total"), 0, "the kill is not too late")
+        cluster[killed].kill()
+        cluster[killed].start()
+        self.arrived(two)
+        self.assertEqual(state(two), before)
+        self.assertEqual(state(one), before)
+
+    def test_until_it_is_handed_over_the_old_node_serves(self):
+        """n1 has not heard of the change, and lets nobody fetch the account."""
+        cluster = self.cluster()
+        one, two, three = nodes = [cluster[name] for name in ("n1", "n2", "n3")]
+        fill(one, count=12)
+        self.move(cluster, ALICE, "n2", ["n2", "n3"])
+        wait_until(lambda: two.metric("pigeon_moves_failed_total") > 0, PATIENCE, "it was tried")
+        wait_until(lambda: two.metric("pigeon_moves_under_way") == 1, PATIENCE, "it is under way")
+        client = imap(three)
+        self.addCleanup(client.shutdown)
+        client.select()
+        sent = {}
+        for node, name in zip(nodes, ("n1", "n2", "n3")):
+            for size in (2_000, 400_000):
+                message = make(f"{name}-{size}", size)
+                with Smtp(node, LMTP) as session:
+                    session.deliver(message, [ALICE])
+                sent[f"{name}-{size}"] = digest(message)
+        for node in nodes:
+            self.assertEqual(self.lost(sent, node), [])
+        self.assertGreater(two.metric("pigeon_redirects_referred_total"), 0)
+        before = state(one)
+        self.assertEqual(client.noop()[0], "OK")
+        cluster.hold(names=["n1"])
+        self.arrived(two)
+        self.assertEqual(client.state, "SELECTED")
+        with self.assertRaises((imaplib.IMAP4.abort, imaplib.IMAP4.error, OSError)):
+            for _ in range(100):
+                client.noop()
+        for node in nodes:
+            self.assertEqual(state(node), before)
+
+    def test_the_old_node_out_of_reach(self):
+        cluster = self.cluster(("n1", "n2"))
+        one, two = cluster["n1"], cluster["n2"]
+        fill(one, count=12)
+        before = state(one)
+        one.kill()
+        self.move(cluster, ALICE, "n2", ["n2"])
+        wait_until(lambda: two.metric("pigeon_moves_failed_total") > 0, PATIENCE, "it was tried")
+        two.wait_log("cannot be fetched yet.*uid=alice")
+        with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+            imap(two)
+        with self.assertRaisesRegex(poplib.error_proto, r"SYS/TEMP"):
+            pop3(two)
+        one.start()
+        # It still takes the account for its own, and lets nobody fetch it, until it hears of the change.
+        cluster.hold(names=["n1"])
+        self.arrived(two)
+        self.assertEqual(state(two), before)
+
+    def test_between_volumes_of_a_node(self):
+        def configure(node):
+            config = node.directory / "pigeon.toml"
+            config.write_text(config.read_text() + '\n[[volume]]\nid = "second"\npath = "volumes/second"\n'
+                              'segment_bytes = "64 MiB"\nreserve_bytes = "256 MiB"\n')
+            place(node, "main")
+
+        def place(node, volume, previous=None):
+            path = node.directory / "users.ldif"
+            text = re.sub(r"(?m)^(mailMessageStore|pigeonPreviousHost): .*\n", "", path.read_text())
+            more = f"\npigeonPreviousHost: {previous}" if previous else ""
+            path.with_suffix(".new").write_text(
+                re.sub(r"(?m)^(mail: alice@.*)$", rf"\1\nmailMessageStore: {volume}{more}", text))
+            path.with_suffix(".new").rename(path)
+
+        with Node(configure=configure) as node:
+            self.assertEqual(node.stop(), 0)
+            config = str(node.directory / "pigeon.toml")
+            node.spawn([pigeond(), "run", "--config", config, "--create-volumes"])
+            fill(node)
+            before, numbers = state(node), uidls(node)
+            client = imap(node)
+            client.select()
+            load = Load(node, 1, "volumes")
+            wait_until(lambda: load.count() > 3, PATIENCE, "mail comes in")
+            place(node, "second", "local/main")
+            self.arrived(node)
+            with self.assertRaises((imaplib.IMAP4.abort, imaplib.IMAP4.error, OSError)):
+                for _ in range(100):
+                    client.noop()
+            client.shutdown()
+            load.stop()
+            self.assertEqual(compare(load.acknowledged, node), [])
+            self.assertEqual(uidls(node)[:len(numbers)], numbers)
+            after = state(node)
+            for name in ("Archive", "Archive/2026"):
+                self.assertEqual(after[0][name], before[0][name])
+            node.kill()
+            node.start()
+            self.assertEqual(state(node), after)
+            place(node, "main", "local/second")
+            self.arrived(node)
+            self.assertEqual(state(node), after)
