@@ -184,7 +184,7 @@ fn each_mistake_has_its_place() {
         (
             "\"volumes/main\"",
             "\"volumes/main\"\n[logs]\nlevel = \"info\"",
-            "11:2: unknown key \"logs\" at the top, expected one of: hostname, cores, control_cpus, password_threads, control_data, cluster, listener, certificate, volume, limits, timeouts, policy, status, log",
+            "11:2: unknown key \"logs\" at the top, expected one of: hostname, cores, control_cpus, password_threads, control_data, cluster, queue, listener, certificate, volume, limits, timeouts, policy, status, log",
         ),
     ];
     for (found, replacement, expected) in table {
