@@ -87,12 +87,7 @@ class Queue(unittest.TestCase):
 
     def waiting(self, *nodes):
         """Messages that wait for the second node."""
-        total = 0
-        for node in nodes or (self.one, self.three):
-            for line in node.status("/metrics")[1].splitlines():
-                if re.match(r'pigeon_queue_messages\{destination="n2"', line):
-                    total += float(line.split()[-1])
-        return total
+        return sum(node.queued("n2") for node in nodes or (self.one, self.three))
 
     def send(self, node, names, recipients=(BOB,), sender=BOB, size=2_000):
         sent = {}

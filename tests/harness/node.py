@@ -225,6 +225,12 @@ class Node:
         assert found, f"no metric {name} {labels}"
         return total
 
+    def queued(self, destination=""):
+        """Messages that wait to go to other nodes, or to this one."""
+        pattern = r'pigeon_queue_messages\{destination="%s' % (re.escape(destination) + '"' if destination else "")
+        lines = self.status("/metrics")[1].splitlines()
+        return sum(float(line.split()[-1]) for line in lines if re.match(pattern, line))
+
     # What it uses
 
     def memory(self, field):

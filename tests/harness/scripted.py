@@ -93,13 +93,14 @@ def lmtp(dialogue, key):
     dialogue.say("235 2.7.0 in\r\n")
     assert dialogue.line().startswith(b"MAIL FROM:")
     dialogue.say("250 2.1.0 ok\r\n")
-    assert dialogue.line().startswith(b"RCPT TO:")
+    recipient = re.match(rb"RCPT TO:<([^>]*)>", dialogue.line())[1].decode()
     dialogue.say("250 2.1.5 ok\r\n")
     last = False
     while not last:
         size, last = re.fullmatch(rb"BDAT (\d+)( LAST)?", dialogue.line()).groups()
         dialogue.file.read(int(size))
         dialogue.say("250 2.0.0 done\r\n")
+    return recipient
 
 
 class Scripted:
@@ -111,6 +112,8 @@ class Scripted:
         self.kept = collections.Counter()
         # By protocol, of whole dialogues: how much was said, and how much before the last time.
         self.whole = {}
+        # Messages that a whole dialogue was had about, by recipient.
+        self.brought = collections.Counter()
         self.listeners, self.ports = [], {}
         leftovers.remember(self)
         for protocol, speak in [("imap", imap), ("pop3", pop3), ("lmtp", lmtp)]:
@@ -140,15 +143,18 @@ class Scripted:
                 return
             dialogue = Dialogue(connection)
             try:
-                speak(dialogue, self.key)
+                recipient = speak(dialogue, self.key)
                 if dialogue.how == WHOLE:
                     self.whole[protocol] = (dialogue.sent, dialogue.before_last)
+                    if recipient:
+                        with self.lock:
+                            self.brought[recipient] += 1
             except Broken:
                 pass
             if dialogue.how != SILENT:
                 connection.shutdown(socket.SHUT_WR)
-            # The node ends its side, too.
-            while connection.recv(65536):
+            # The node ends its side, too; at once where something went wrong, which is what is looked at.
+            while dialogue.how != WHOLE and connection.recv(65536):
                 pass
         except ConnectionError:
             pass
