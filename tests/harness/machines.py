@@ -97,7 +97,10 @@ class Machines:
         # The nodes' own files keep out others; the directory itself is nobody's secret.
         self.ldif = self.directory / "users.ldif"
         self.accounts, self.nodes = dict(accounts), {}
-        self.identities = {address: uuid.uuid5(uuid.NAMESPACE_DNS, address) for address in accounts}
+        # Where an account was before it moved.
+        self.previous = {}
+        # In the tree, but not told to who sends and reads.
+        self.new = {}
         self.hashes, self.server_map, self.network = {}, {}, None
         leftovers.remember(self)
         try:
@@ -116,18 +119,31 @@ class Machines:
             self.remove()
             raise
 
-    def entry(self, address, more=""):
-        password, node = self.accounts[address]
+    def move(self, address, node):
+        """In force with the next `change`."""
+        password, self.previous[address] = self.accounts[address]
+        self.accounts[address] = password, node
+
+    def add(self, accounts):
+        """For everybody to use once they are in force everywhere."""
+        self.new = dict(accounts)
+        self.change()
+        self.accounts |= self.new
+        self.new = {}
+
+    def entry(self, address):
+        password, node = self.accounts.get(address) or self.new[address]
+        more = f"pigeonPreviousHost: {self.previous[address]}\n" if address in self.previous else ""
         name = address.split("@")[0]
         value = self.hashes.setdefault(password, hashed(password))
-        return (f"dn: uid={name},dc=example,dc=org\nobjectClass: inetOrgPerson\nentryUUID: {self.identities[address]}\n"
+        return (f"dn: uid={name},dc=example,dc=org\nobjectClass: inetOrgPerson\nentryUUID: {uuid.uuid5(uuid.NAMESPACE_DNS, address)}\n"
                 f"uid: {name}\ncn: {name}\nsn: {name}\nmail: {address}\nmailHost: {node}\nuserPassword: {value}\n{more}")
 
     def write(self):
         """The tree as it is now, taken over whole by every node that runs."""
         domain = (f"dn: associatedDomain={DOMAIN},dc=example,dc=org\nobjectClass: domainRelatedObject\n"
                   f"objectClass: pigeonDomain\nassociatedDomain: {DOMAIN}\n")
-        entries = [domain, *self.server_map.values(), *map(self.entry, self.accounts)]
+        entries = [domain, *self.server_map.values(), *map(self.entry, [*self.accounts, *self.new])]
         new = self.ldif.with_suffix(".new")
         new.write_text("\n".join(entries))
         os.replace(new, self.ldif)

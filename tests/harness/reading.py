@@ -27,9 +27,9 @@ def pop3(node, user=ALICE, password=PASSWORD):
     return connection
 
 
-def messages(node, user=ALICE, mailbox="INBOX", batch=500):
+def messages(node, user=ALICE, mailbox="INBOX", batch=500, password=PASSWORD):
     """All messages of a mailbox, each as (uid, flags, bytes)."""
-    connection = imap(node, user)
+    connection = imap(node, user, password)
     try:
         count = int(connection.select(mailbox, readonly=True)[1][0])
         for first in range(1, count + 1, batch):
@@ -46,19 +46,19 @@ def messages(node, user=ALICE, mailbox="INBOX", batch=500):
         connection.logout()
 
 
-def stored(node, user=ALICE):
+def stored(node, user=ALICE, password=PASSWORD):
     """Digest of each message without its trace header, by identity; and the identities that are there twice."""
     found, seen = {}, collections.Counter()
-    for _, _, message in messages(node, user):
+    for _, _, message in messages(node, user, password=password):
         identity = identity_of(message)
         seen[identity] += 1
         found[identity] = digest(without_trace(message))
     return found, [identity for identity, count in seen.items() if count > 1]
 
 
-def compare(acknowledged, node, user=ALICE):
+def compare(acknowledged, node, user=ALICE, password=PASSWORD):
     """What is wrong between what was acknowledged and what is there: a list of sentences, empty when all is well."""
-    found, twice = stored(node, user)
+    found, twice = stored(node, user, password)
     lost = [identity for identity in acknowledged if identity not in found]
     changed = [identity for identity in acknowledged if identity in found and found[identity] != acknowledged[identity]]
     wrong = []
