@@ -68,6 +68,7 @@ impl Here {
         let events: Rc<RefCell<Vec<QueueEvent>>> = Rc::default();
         let counted = events.clone();
         let parts = QueueParts {
+            locate: Rc::new(|_| Box::pin(async { None })),
             copy: Rc::new(copy.for_core()),
             node: "n1".into(),
             host_name: "n1.example.org".into(),

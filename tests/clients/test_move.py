@@ -292,6 +292,24 @@ class Move(unittest.TestCase):
         self.arrived(two)
         self.assertEqual(state(two), before)
 
+    def test_mail_that_waited_comes_behind_the_account(self):
+        cluster = self.cluster(("n1", "n2"))
+        one, two = cluster["n1"], cluster["n2"]
+        fill(one, count=12)
+        before, _ = stored(one)
+        one.kill()
+        self.move(cluster, ALICE, "n2", ["n2"])
+        # The account is not here yet, and its mail must not begin another one.
+        message = make("waited")
+        with Smtp(two) as session:
+            session.deliver(message, [ALICE])
+        wait_until(lambda: two.queued() == 1, PATIENCE, "it waits")
+        one.start()
+        cluster.hold(names=["n1"])
+        self.arrived(two)
+        wait_until(lambda: two.queued() == 0, PATIENCE, "what waited has been brought")
+        self.assertEqual(stored(two), ({**before, "waited": digest(message)}, []))
+
     def test_between_volumes_of_a_node(self):
         def configure(node):
             config = node.directory / "pigeon.toml"

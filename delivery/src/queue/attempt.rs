@@ -4,8 +4,9 @@
 use super::envelope::{QueuedEnvelope, QueuedRecipient};
 use super::report::{Failure, HEADER_BYTES_MAX, Reason, Report, addressee};
 use super::stored::{Stored, Unreadable};
-use super::{QueueEvent, QueueParts, UNDELIVERABLE, is_up};
+use super::{Located, QueueEvent, QueueParts, UNDELIVERABLE, is_up};
 use crate::mail_store::{DeliveryError, Recipient};
+use crate::placement::Place;
 use crate::remote::{RemoteEnvelope, RemoteError, RemoteRecipient};
 use bytes::Bytes;
 use pigeon_datatree_cache::record::Server;
@@ -143,8 +144,22 @@ impl Attempt {
             }
         }
         drop(snapshot);
-        if !here.is_empty() {
-            self.bring_here(stored, here, results).await;
+        let mut in_volumes = Vec::with_capacity(here.len());
+        for (place, account) in here {
+            match (self.parts.locate)(account.clone()).await {
+                None => in_volumes.push((place, account, None)),
+                Some(Located::Volume(volume)) => in_volumes.push((place, account, Some(volume))),
+                Some(Located::Node(server)) => {
+                    match there.iter_mut().find(|(known, _)| known.name() == server.name()) {
+                        Some((_, recipients)) => recipients.push((place, account)),
+                        None => there.push((server, vec![(place, account)])),
+                    }
+                }
+                Some(Located::Nowhere(why)) => results.later.push((place, why)),
+            }
+        }
+        if !in_volumes.is_empty() {
+            self.bring_here(stored, in_volumes, results).await;
         }
         for (server, recipients) in there {
             if server.name() == &*self.destination {
@@ -156,11 +171,11 @@ impl Attempt {
     }
 
     /// For accounts that have come to this node.
-    async fn bring_here(&self, stored: &Stored, to: Vec<Placed>, results: &mut Results) {
+    async fn bring_here(&self, stored: &Stored, to: Vec<(usize, Arc<Account>, Option<Place>)>, results: &mut Results) {
         let envelope = &stored.envelope;
-        let recipients = to.iter().map(|(place, account)| Recipient {
+        let recipients = to.iter().map(|(place, account, volume)| Recipient {
             account: account.clone(),
-            place: None,
+            place: *volume,
             prepend: envelope.recipients[*place].prepend.clone(),
             key: Some(envelope.key),
         });
@@ -179,7 +194,7 @@ impl Attempt {
             Ok(transfer.commit().await)
         };
         let delivered = delivered.await.unwrap_or_else(|error| vec![Err(error); to.len()]);
-        for ((place, _), result) in to.into_iter().zip(delivered) {
+        for ((place, ..), result) in to.into_iter().zip(delivered) {
             match result {
                 Ok(()) => self.settle(place, results),
                 Err(DeliveryError::OverQuota) if !self.parts.over_quota_defers => {
@@ -337,11 +352,21 @@ impl Attempt {
         let text = Bytes::from(report.to_string());
         let key = key_of_report(stored.envelope.key, failures);
         let prepend = Bytes::from_static(b"Return-Path: <>\r\n");
-        match owner(snapshot, &self.parts.node, account) {
+        let mut route = owner(snapshot, &self.parts.node, account);
+        let mut volume = None;
+        if let Route::Here(account) = &route {
+            match (self.parts.locate)(account.clone()).await {
+                None => {}
+                Some(Located::Volume(place)) => volume = Some(place),
+                Some(Located::Node(server)) => route = Route::There(server, account.clone()),
+                Some(Located::Nowhere(why)) => return Err(why),
+            }
+        }
+        match route {
             Route::Here(account) => {
                 let recipient = Recipient {
                     account,
-                    place: None,
+                    place: volume,
                     prepend,
                     key: Some(key),
                 };

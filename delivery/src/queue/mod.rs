@@ -26,9 +26,11 @@ pub use index::{QueueGauge, QueueIndex};
 pub use runner::{Runner, Stop};
 
 use crate::mail_store::MailStore;
+use crate::placement::Place;
 use crate::remote::Peers;
-use pigeon_datatree_cache::CoreCopy;
+use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::record::{NodeState, Server};
+use pigeon_datatree_cache::{Account, CoreCopy};
 use pigeon_store::AccountId;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,6 +80,8 @@ pub struct QueueParts {
     pub peers: Peers,
     /// For accounts that have come here.
     pub local: MailStore,
+    /// Where accounts are that are on their way here.
+    pub locate: Locate,
     /// Where reports to other nodes wait, and messages whose account has moved on.
     pub queues: Queues,
     /// For counters.
@@ -87,6 +91,19 @@ pub struct QueueParts {
     /// An account over its quota is tried again, not given up.
     pub over_quota_defers: bool,
 }
+
+/// Where an account is served now of which control data says that it was somewhere else before.
+pub enum Located {
+    /// In this volume of this node.
+    Volume(Place),
+    /// On another node still.
+    Node(Arc<Server>),
+    /// Nowhere for now; the text is for the log.
+    Nowhere(String),
+}
+
+/// Tells it; `None`: control data names no other place. Without it mail would be stored in an account that has not arrived yet.
+pub type Locate = Rc<dyn Fn(Arc<Account>) -> LocalBoxFuture<'static, Option<Located>>>;
 
 /// Whether control data says that a node takes mail now.
 pub fn is_up(server: &Arc<Server>) -> bool {

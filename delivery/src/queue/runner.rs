@@ -298,7 +298,7 @@ impl Queue {
         self.away = self.away.take().filter(|away| away.generation == generation);
         while self.away.is_none() && self.tries < TRIES_AT_ONCE {
             let Some(uid) = self.schedule.next(now) else { break };
-            self.start(uid, false);
+            self.start(uid, self.schedule.is_expired(uid));
         }
     }
 

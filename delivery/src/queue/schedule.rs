@@ -32,6 +32,8 @@ struct Entry {
     holds: bool,
     /// It is the first of its sender that does.
     first: bool,
+    /// Its life is over, and it has been tried as that.
+    expired: bool,
 }
 
 /// See the module.
@@ -57,6 +59,7 @@ impl Schedule {
             sender,
             received_at,
             deferrals: 0,
+            expired: false,
             holds: sender.is_some(),
             first: sender.is_some_and(|sender| !self.behind.contains_key(&sender)),
         };
@@ -136,10 +139,10 @@ impl Schedule {
     }
 
     /// Takes those that were taken before `oldest`, and are not being tried, out of their order: they are tried now. At most so
-    /// many.
+    /// many. One that could not be ended then comes later in its turn, as `is_expired`, and leaves others theirs.
     pub(super) fn expire(&mut self, oldest: i64, most: usize) -> Vec<Uid> {
         let expired = |(uid, entry): (&Uid, &Entry)| {
-            let is = entry.received_at < oldest && !self.trying.contains(uid);
+            let is = entry.received_at < oldest && !entry.expired && !self.trying.contains(uid);
             is.then_some(*uid)
         };
         let expired: Vec<Uid> = self.entries.iter().filter_map(expired).take(most).collect();
@@ -150,8 +153,16 @@ impl Schedule {
                 behind.retain(|waits| waits != uid);
             });
             self.trying.insert(*uid);
+            if let Some(entry) = self.entries.get_mut(uid) {
+                entry.expired = true;
+            }
         }
         expired
+    }
+
+    /// Its life is over, as `expire` found.
+    pub(super) fn is_expired(&self, uid: Uid) -> bool {
+        self.entries.get(&uid).is_some_and(|entry| entry.expired)
     }
 
     /// When the next one is due that was told to come later.
@@ -245,6 +256,11 @@ mod tests {
         assert_eq!(schedule.expire(4, 9), [Uid(2), Uid(3)], "the first is being tried");
         schedule.unreached(Uid(1));
         assert_eq!(schedule.expire(5, 9), [Uid(1), Uid(4)]);
+        // What cannot be reported now has its pause, and is tried as what it is.
+        schedule.deferred(Uid(4), now, 0);
+        assert_eq!(schedule.expire(5, 9), []);
+        assert_eq!(schedule.next(now + LATER_LAST), Some(Uid(4)));
+        assert!(schedule.is_expired(Uid(4)));
         assert_eq!(schedule.done(Uid(2)), BOB);
         assert_eq!(schedule.done(Uid(1)), BOB);
         assert_eq!(all(&mut schedule, now), [5]);

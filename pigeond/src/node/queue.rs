@@ -1,12 +1,13 @@
 //! The queue of one core: what waits in its volumes for other nodes, from their opening to the end.
 
 use super::core::CoreNode;
+use super::moves;
 use super::shared::Shared;
 use crate::config::OverQuota;
 use crate::status::Counter;
 use pigeon_datatree_cache::CoreCopy;
 use pigeon_delivery::MailStore;
-use pigeon_delivery::queue::{CountQueued, QUEUE_ACCOUNT, QueueEvent, QueueParts, Queues, Runner, Stop};
+use pigeon_delivery::queue::{CountQueued, Located, QUEUE_ACCOUNT, QueueEvent, QueueParts, Queues, Runner, Stop};
 use pigeon_delivery::remote::Peers;
 use pigeon_engine::{Task, current_core};
 use pigeon_store::{Volume, VolumeState};
@@ -90,6 +91,15 @@ impl Running {
             host_name: shared.config.hostname.as_str().into(),
             peers: peers.clone(),
             local: MailStore::new(table.clone()),
+            locate: Rc::new(|account| {
+                Box::pin(async move {
+                    Some(match moves::locate(&account).await? {
+                        moves::Located::Volume(place) => Located::Volume(place),
+                        moves::Located::Node(server) => Located::Node(server),
+                        moves::Located::Nowhere(why) => Located::Nowhere(why),
+                    })
+                })
+            }),
             queues,
             count: count(shared),
             life: shared.config.queue.life.duration(),
