@@ -147,15 +147,18 @@ fn step(record: &Arc<Record>, account: &Account, place: Place) -> Step {
 /// Where control data says that the account was, when that is another place than this one.
 fn before(record: &Record, place: Place) -> Option<String> {
     let previous = record.previous()?;
-    if is_this(previous.node) {
-        let node = node()?;
-        let table = node.shared.table.get()?;
-        let volume = previous.volume?;
-        if table.seats().get(place.volume)?.name == volume {
-            return None;
-        }
+    if !is_this(previous.node) {
+        return Some(previous.to_string());
     }
-    Some(previous.to_string())
+    let node = node()?;
+    let table = node.shared.table.get()?;
+    let name = |place: Place| table.seats().get(place.volume).map(|seat| seat.name.as_str());
+    // Where no volume was named, the node had placed it.
+    let volume = match previous.volume {
+        Some(volume) => volume,
+        None => name(table.place(&record.id().0, None).ok()?)?,
+    };
+    (name(place)? != volume).then(|| format!("{}/{volume}", previous.node))
 }
 
 /// Whether this node is to have the account, as its control data says now.
@@ -256,8 +259,7 @@ fn begin(record: &Arc<Record>, place: Place) {
     };
     let turns = TURNS.with(Rc::clone);
     let task = pigeon_engine::spawn(async move {
-        let _turn = turns.acquire(1).await;
-        Box::pin(taking.run()).await;
+        Box::pin(taking.run(turns)).await;
         // The task's own handle goes with it; it has nothing left to do.
         drop(MOVES.with_borrow_mut(|moves| moves.remove(&id)));
     });

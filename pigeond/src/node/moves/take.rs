@@ -6,6 +6,7 @@ use crate::node::core::node;
 use crate::status::Counter;
 use pigeon_datatree_cache::Account as Record;
 use pigeon_delivery::Place;
+use pigeon_engine::sync::Semaphore;
 use pigeon_proto::transfer::State;
 use pigeon_store::{Account, AccountId, Counterpart, Import, MoveId, Standing, Wanted};
 use std::cell::Cell;
@@ -40,11 +41,14 @@ pub(super) struct Taking {
 
 impl Taking {
     /// Until the account is here, or control data does not want it here any more.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, turns: Rc<Semaphore>) {
         let dn = self.record.dn().to_owned();
         let (mut pause, begun) = (PAUSE, pigeon_engine::now());
         loop {
+            // Whoever only waits for the next try keeps nobody from theirs.
+            let turn = turns.acquire(1).await;
             let tried = Box::pin(self.once()).await;
+            drop(turn);
             self.is_last.set(false);
             match tried {
                 Ok(()) => return,
@@ -83,8 +87,9 @@ impl Taking {
                 Standing::Incoming(from) => self.import(&account, from.place).await?,
                 Standing::Moved(to) => self.import(&account, to.place).await?,
                 Standing::Here => {
-                    let previous = self.record.previous().ok_or("control data does not say where it was")?;
-                    self.import(&account, previous.to_string()).await?;
+                    let before = super::before(&self.record, self.place);
+                    let before = before.ok_or("control data does not say where it was")?;
+                    self.import(&account, before).await?;
                 }
             }
         }
