@@ -183,14 +183,21 @@ class Map(unittest.TestCase):
             imap(self.two, ALICE)
         with self.assertRaisesRegex(poplib.error_proto, r"SYS/TEMP"):
             pop3(self.two, ALICE)
-        # Taken to wait, or to be brought again; never refused for good.
-        self.assertIn(self.recipient(self.two, ALICE), [250, 451])
+        # Mail waits, and who is elsewhere has it at once.
+        message = make("map.down")
+        with Smtp(self.two) as session:
+            session.deliver(message, [ALICE, BOB])
         self.assertEqual([self.two.metric(name) for name in counted], before)
+        wait_until(lambda: self.two.queued("n1") == 1, PATIENCE, "it waits")
         self.assertGreaterEqual(self.two.metric("pigeon_owners_down_total"), down + 2)
         imap(self.two, BOB).logout()
         self.say("n1")
         self.in_force(lambda: self.greets(self.one, smtp=True, imap=True), "n1 is up again")
         imap(self.two, ALICE).logout()
+        wait_until(lambda: self.two.queued() == 0, PATIENCE, "what waited has been brought")
+        for user in (ALICE, BOB):
+            found = [without_trace(text) for _, _, text in messages(self.one, user) if b"<map.down@" in text]
+            self.assertEqual(found, [message])
 
     def idle(self, node, user):
         client = imap(node, user)

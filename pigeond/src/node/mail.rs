@@ -104,6 +104,8 @@ pub(super) struct Split {
     pub(super) here: Vec<Target>,
     pub(super) here_places: Vec<usize>,
     pub(super) there: Vec<There>,
+    /// The message's key, where another node brought it.
+    pub(super) key: Option<[u8; 16]>,
     /// For whom there is no place; all others are still to come.
     pub(super) results: Vec<Option<Result<(), TransferError>>>,
 }
@@ -142,6 +144,8 @@ impl Routes {
         let mut split = Split::default();
         for (place, target) in recipients.into_iter().enumerate() {
             split.results.push(None);
+            // One message, one key.
+            split.key = split.key.or(target.key);
             // What another node brought was checked at RCPT, and control data may not have it here.
             let owner = match (still_at.get(place), &*self.onward) {
                 (Some(Some(server)), _) => Owner::Node(server.clone()),
@@ -152,10 +156,6 @@ impl Routes {
                 Owner::Here => {
                     split.here.push(target);
                     split.here_places.push(place);
-                }
-                Owner::Node(server) if server.state() == NodeState::Down => {
-                    let why = format!("node {} is down, by control data", server.name());
-                    split.results[place] = Some(Err(TransferError::OwnerAway(why)));
                 }
                 Owner::Node(server) => {
                     let known = split

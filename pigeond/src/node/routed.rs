@@ -104,7 +104,8 @@ impl Routed {
         envelope: &Rc<EnvelopeInfo>,
         split: Split,
     ) -> Routed {
-        let key = MessageKey(*uuid::Uuid::new_v4().as_bytes());
+        // Whoever passes a message on passes its key on, so that it is one message wherever it is brought twice.
+        let key = MessageKey(split.key.unwrap_or_else(|| *uuid::Uuid::new_v4().as_bytes()));
         let all_or_nobody = !envelope.answered_singly;
         let queue_deferred = all_or_nobody && split.results.len() > 1;
         let there = split.there.into_iter().map(|there| {
