@@ -37,6 +37,9 @@ pub trait ByteStream: Sized + 'static {
     /// Does the TLS handshake as server; an error when bytes were received ahead in plaintext.
     fn start_tls(self, acceptor: &TlsAcceptor) -> impl Future<Output = io::Result<Self>>;
 
+    /// See `Stream::accept_tls`.
+    fn accept_tls(self, acceptor: &TlsAcceptor) -> impl Future<Output = io::Result<Self>>;
+
     /// What TLS was agreed on; `None` for plaintext.
     fn tls(&self) -> Option<TlsInfo>;
 
@@ -82,6 +85,10 @@ impl ByteStream for Stream {
 
     fn start_tls(self, acceptor: &TlsAcceptor) -> impl Future<Output = io::Result<Stream>> {
         Stream::start_tls(self, acceptor)
+    }
+
+    fn accept_tls(self, acceptor: &TlsAcceptor) -> impl Future<Output = io::Result<Stream>> {
+        Stream::accept_tls(self, acceptor)
     }
 
     fn tls(&self) -> Option<TlsInfo> {

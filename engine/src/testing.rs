@@ -185,6 +185,11 @@ impl ByteStream for MemoryStream {
         Ok(self.with_tls())
     }
 
+    /// The handshake takes no bytes here.
+    async fn accept_tls(self, _: &TlsAcceptor) -> io::Result<MemoryStream> {
+        Ok(self.with_tls())
+    }
+
     fn tls(&self) -> Option<TlsInfo> {
         self.wire.borrow().tls.clone()
     }

@@ -120,7 +120,8 @@ pub async fn greet<S: ByteStream>(
     };
     if let Some(acceptor) = &policy.implicit_tls {
         stream.set_timeout(Some(policy.time_out));
-        stream = stream.start_tls(acceptor).await.map_err(AcceptError::Tls)?;
+        // What a balancer's header came with is the beginning of the handshake.
+        stream = stream.accept_tls(acceptor).await.map_err(AcceptError::Tls)?;
     }
     stream.set_timeout(None);
     Ok((stream, permit))

@@ -2,12 +2,13 @@
 
 import smtplib
 import socket
+import ssl
 import struct
 import unittest
 
 from harness import PASSWORD, Node
 from harness.mail import ALICE, BOB, make
-from harness.node import BALANCED_IMAP, BALANCED_SMTP, LMTP, SMTP, SUBMISSION
+from harness.node import BALANCED_IMAP, BALANCED_IMAPS, BALANCED_SMTP, LMTP, SMTP, SUBMISSION
 from harness.reading import messages
 
 CONFIGURATION = """
@@ -31,6 +32,11 @@ address = "127.0.0.1:{imap}"
 service = "imap"
 proxy_protocol_from = ["127.0.0.0/8"]
 trusted_networks = ["203.0.113.0/24"]
+
+[[listener]]
+address = "127.0.0.1:{imaps}"
+service = "imaps"
+proxy_protocol_from = ["127.0.0.0/8"]
 """
 
 VERSION_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(">H", 12)
@@ -38,7 +44,8 @@ VERSION_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack(">H", 12)
 
 def decide(node):
     with open(node.directory / "pigeon.toml", "a") as file:
-        file.write(CONFIGURATION.format(smtp=node.port(BALANCED_SMTP), imap=node.port(BALANCED_IMAP)))
+        file.write(CONFIGURATION.format(smtp=node.port(BALANCED_SMTP), imap=node.port(BALANCED_IMAP),
+                                        imaps=node.port(BALANCED_IMAPS)))
 
 
 class Policy(unittest.TestCase):
@@ -106,6 +113,27 @@ class Policy(unittest.TestCase):
             self.assertTrue(lines.readline().startswith(b"250 "))
             text = next(m for _, _, m in messages(self.node) if b"policy.balanced.%d@" % index in m)
             self.assertIn(b"Received: from client.test ([203.0.113.7])\r\n", text)
+
+    def test_a_handshake_may_come_with_the_header(self):
+        for header in [b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 993\r\n", VERSION_2 + bytes(12)]:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            client = Node.tls().wrap_bio(incoming, outgoing, server_hostname="localhost")
+            with self.assertRaises(ssl.SSLWantReadError):
+                client.do_handshake()
+            # A balancer sends both in one segment.
+            connection, _ = self.connect(BALANCED_IMAPS, header + outgoing.read())
+            greeting = b""
+            while not greeting:
+                received = connection.recv(65536)
+                self.assertTrue(received, "closed in the handshake")
+                incoming.write(received)
+                try:
+                    client.do_handshake()
+                    connection.sendall(outgoing.read())
+                    greeting = client.read()
+                except ssl.SSLWantReadError:
+                    connection.sendall(outgoing.read())
+            self.assertTrue(greeting.startswith(b"* OK "), greeting)
 
     def test_without_a_header_nobody_gets_through_where_balancers_are(self):
         for header in [b"EHLO client.test\r\n", b"PROXY TCP4 nonsense\r\n"]:
