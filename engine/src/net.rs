@@ -27,9 +27,13 @@ pub(crate) use self::send::sent;
 
 use self::deadline::Wheel;
 use self::pipes::Pipes;
+use rustix::fd::AsFd;
+use rustix::net::sockopt;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What the connections of one core share.
 #[derive(Default)]
@@ -41,6 +45,23 @@ pub(crate) struct Network {
     direct_sends: Cell<u32>,
     /// For relays between plaintext connections.
     pub(crate) pipes: Pipes,
+}
+
+/// After so long without a word from it, a machine that we connected to is asked whether it is there, and given up after as long
+/// again: who waits there for something (IDLE) would else never hear of its end. It is on a network of ours.
+const SILENCE_OF_PEERS: Duration = Duration::from_secs(12);
+/// The same of clients, which may be telephones that sleep.
+const SILENCE_OF_CLIENTS: Duration = Duration::from_secs(300);
+/// What a machine that we connected to does not take within this time is given up, as is one that takes nothing more.
+const TAKES_NOTHING: Duration = Duration::from_secs(60);
+
+/// TCP keep-alive: for a listener, of all that it accepts.
+fn notice_silence(socket: &impl AsFd, silence: Duration) -> io::Result<()> {
+    const PROBES: u32 = 4;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, silence)?;
+    sockopt::set_tcp_keepintvl(socket, silence / PROBES)?;
+    Ok(sockopt::set_tcp_keepcnt(socket, PROBES)?)
 }
 
 impl Network {

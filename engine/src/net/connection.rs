@@ -149,6 +149,9 @@ impl Connection {
         };
         let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         sockopt::set_tcp_nodelay(&socket, true)?;
+        super::notice_silence(&socket, super::SILENCE_OF_PEERS)?;
+        let takes_nothing = u32::try_from(super::TAKES_NOTHING.as_millis()).expect("a minute fits");
+        sockopt::set_tcp_user_timeout(&socket, takes_nothing)?;
         let payload = Payload::Connect {
             socket,
             address: SocketAddressBytes::new(address),

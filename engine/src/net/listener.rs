@@ -70,6 +70,7 @@ impl Listener {
         }
         // Accepted sockets inherit it, which saves a call for each.
         sockopt::set_tcp_nodelay(&socket, true)?;
+        super::notice_silence(&socket, super::SILENCE_OF_CLIENTS)?;
         bind(&socket, &address)?;
         listen(&socket, BACKLOG)?;
         let address = local_address(&socket)?;
