@@ -8,6 +8,8 @@
 mod breaker;
 mod session;
 
+pub use session::Ending;
+
 use crate::backend::{Login, Opening};
 use crate::session_id::SessionId;
 use breaker::{Breaker, Permit};
@@ -100,8 +102,10 @@ enum Failure {
 /// Why one attempt failed.
 #[derive(Debug)]
 enum Attempt {
-    /// The next may succeed.
+    /// The next may succeed: nobody is there, or nobody answers.
     Again(String),
+    /// The next may succeed: the backend has answered, or it is this node that lacks something.
+    Busy(String),
     /// All further ones would fail in the same way.
     Misconfigured(String),
     PassOn(String),
@@ -156,7 +160,7 @@ impl Redirector {
         login: Login,
         client: Stream,
         server: Arc<Server>,
-        ended: impl Future<Output = ()>,
+        ended: impl Future<Output = Ending>,
     ) -> impl Future<Output = ()> {
         let begun = Box::pin(self.begin(login, client, server));
         begun.then(|redirected| {
@@ -282,7 +286,7 @@ impl Redirector {
             let redirect = self.redirect(login, client, way.hops_left);
             match self.attempt(redirect, server.name(), protocol, (host, *port)).await {
                 Ok(opened) => return Ok(Ok(opened)),
-                Err(Attempt::Again(why)) => {
+                Err(Attempt::Again(why) | Attempt::Busy(why)) => {
                     (self.count)(RedirectEvent::Unavailable);
                     tracing::warn!(session = %login.session, node = server.name(), host, port, why, "redirect failed");
                 }
@@ -342,7 +346,9 @@ impl Redirector {
         for place in server.backends(protocol) {
             why = match self.attempt(redirect.clone(), server.name(), protocol, place).await {
                 Ok((stream, _)) => return Ok(stream),
-                Err(Attempt::Again(why) | Attempt::Misconfigured(why) | Attempt::PassOn(why)) => why,
+                Err(Attempt::Again(why) | Attempt::Busy(why) | Attempt::Misconfigured(why) | Attempt::PassOn(why)) => {
+                    why
+                }
                 Err(Attempt::Elsewhere(referral)) => format!("it refers to {}", referral.host),
             };
         }
@@ -419,7 +425,7 @@ impl Redirector {
                     None => {}
                     Some(Event::Keys { salt, iterations }) => {
                         let keys = (self.keys)(salt, iterations).await;
-                        let keys = keys.ok_or_else(|| Attempt::Again("no thread for the keys".to_owned()))?;
+                        let keys = keys.ok_or_else(|| Attempt::Busy("no thread for the keys".to_owned()))?;
                         core.keys(&keys, &mut out);
                     }
                     Some(Event::Done(outcome)) => {
@@ -499,7 +505,7 @@ fn settle(mut backend: Stream, outcome: Outcome, rest: &[u8]) -> Result<(Stream,
             backend.put_back(rest);
             Ok((backend, answer))
         }
-        Outcome::Unavailable(why) => Err(Attempt::Again(why)),
+        Outcome::Unavailable(why) => Err(Attempt::Busy(why)),
         Outcome::Garbage(why) => Err(Attempt::Misconfigured(format!("it does not speak as a backend: {why}"))),
         Outcome::Misconfigured(why) => Err(Attempt::Misconfigured(why)),
         Outcome::PassOn(text) => Err(Attempt::PassOn(text)),

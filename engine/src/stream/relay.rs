@@ -86,6 +86,16 @@ pub async fn relay(first: &mut Stream, second: &mut Stream, stalled: Duration) -
 }
 
 impl Relay {
+    /// Bytes so far: those of the first stream, and those of the second.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.forward.bytes, self.backward.bytes)
+    }
+
+    /// The first stream said something last: it may wait for an answer.
+    pub fn is_asked(&self) -> bool {
+        self.is_asked
+    }
+
     /// As [`relay()`]: always with the same streams, until it is ready.
     pub fn poll(
         &mut self,

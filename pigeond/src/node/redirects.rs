@@ -11,8 +11,9 @@ use pigeon_datatree_cache::record::{BackendProtocol, NodeState, Server};
 use pigeon_datatree_cache::{CoreCopy, Owner};
 use pigeon_engine::current_core;
 use pigeon_engine::stream::Stream;
-use pigeon_proxy::redirect::{KeysFor, RedirectEvent, Redirector};
+use pigeon_proxy::redirect::{Ending, KeysFor, RedirectEvent, Redirector};
 use pigeon_proxy::{Login, Opening};
+use pigeon_serve::imap::EndReason;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,12 +57,17 @@ pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, st
         };
         let end = node.session_end(key, service, &login.account);
         node.note(key, login.session, stream.peer_address(), Some(&server));
-        let ended = async move {
-            end.ended().await;
-        };
+        let ended = async move { ending(end.ended().await) };
         // Not an async block, which would have room for all of this while the session waits.
         Either::Right(redirector.run(login, stream, server, ended).map(move |()| drop(permit)))
     });
+}
+
+fn ending(reason: EndReason) -> Ending {
+    match reason {
+        EndReason::Draining => Ending::WhenSilent,
+        EndReason::AccessEnded => Ending::Now,
+    }
 }
 
 /// Redirects a session that is one of this core already.
@@ -77,9 +83,7 @@ pub(super) async fn redirect_here(
         return refuse(stream, &login.opening).await;
     };
     let end = node.session_end(key, service, &login.account);
-    let ended = async move {
-        end.ended().await;
-    };
+    let ended = async move { ending(end.ended().await) };
     Box::pin(redirector.run(login, stream, server, ended)).await;
 }
 

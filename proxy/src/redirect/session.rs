@@ -10,13 +10,26 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 /// A side that takes nothing for so long is given up.
 const STALLED: Duration = Duration::from_secs(300);
 /// When a backend dies, the sessions of its silent clients end within this time, and not all at once.
 const SPREAD: Duration = Duration::from_secs(30);
+
+/// A session in which nothing moved for so long is in the middle of nothing; and a backend that ends one of those has not been
+/// asked to.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Why a redirected session is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// At once: its user may not go on.
+    Now,
+    /// When it is in the middle of nothing: the node ends.
+    WhenSilent,
+}
 
 /// See the module.
 pub(super) struct Redirected {
@@ -24,6 +37,8 @@ pub(super) struct Redirected {
     client: Stream,
     backend: Stream,
     relay: Relay,
+    /// When a byte was last seen.
+    moved: Instant,
     server: Arc<Server>,
     redirector: Rc<Redirector>,
 }
@@ -41,29 +56,59 @@ impl Redirected {
             client,
             backend,
             relay: Relay::default(),
+            moved: pigeon_engine::now(),
             server,
             redirector,
         }
     }
 
     /// Until either side ends, or `ended` does.
-    pub(super) async fn relay(mut self: Box<Self>, ended: impl Future<Output = ()>) {
+    pub(super) async fn relay(mut self: Box<Self>, ended: impl Future<Output = Ending>) {
         let mut ended = pin!(ended);
-        let relayed = poll_fn(|context| {
-            let session = &mut *self;
-            let relayed = session
-                .relay
-                .poll(&mut session.client, &mut session.backend, STALLED, context);
-            if let Poll::Ready(relayed) = relayed {
-                return Poll::Ready(Some(relayed));
-            }
-            ended.as_mut().poll(context).map(|()| None)
+        let relayed = poll_fn(|context| match self.poll(context) {
+            Poll::Ready(relayed) => Poll::Ready(Ok(relayed)),
+            Poll::Pending => ended.as_mut().poll(context).map(Err),
         })
         .await;
-        Box::pin(self.close(relayed)).await;
+        Box::pin(async move {
+            let relayed = match relayed {
+                Ok(relayed) => Some(relayed),
+                Err(Ending::Now) => None,
+                Err(Ending::WhenSilent) => self.until_silent().await,
+            };
+            self.close(relayed).await;
+        })
+        .await;
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Relayed> {
+        let before = self.relay.bytes();
+        let polled = self.relay.poll(&mut self.client, &mut self.backend, STALLED, context);
+        if self.relay.bytes() != before {
+            self.moved = pigeon_engine::now();
+        }
+        polled
+    }
+
+    /// Goes on until nothing moves and nobody waits for an answer; the node's own patience bounds it.
+    async fn until_silent(&mut self) -> Option<Relayed> {
+        loop {
+            let relayed = pigeon_engine::timeout(SILENCE / 4, poll_fn(|context| self.poll(context))).await;
+            match relayed {
+                Ok(relayed) => return Some(relayed),
+                Err(_) if self.is_silent() && !self.relay.is_asked() => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        pigeon_engine::now().saturating_duration_since(self.moved) >= SILENCE
     }
 
     async fn close(self: Box<Self>, relayed: Option<Relayed>) {
+        let is_silent = self.is_silent();
+        let (forward, backward) = self.relay.bytes();
         let Redirected {
             session,
             mut client,
@@ -72,22 +117,24 @@ impl Redirected {
             redirector,
             ..
         } = *self;
+        (redirector.count)(RedirectEvent::BytesForward(forward));
+        (redirector.count)(RedirectEvent::BytesBackward(backward));
         let Some(Relayed {
-            forward,
-            backward,
-            spliced,
-            is_asked,
-            end,
+            spliced, is_asked, end, ..
         }) = relayed
         else {
             tracing::info!(%session, "redirected session ends: control data changed, or the node drains");
             return client.close().await;
         };
-        (redirector.count)(RedirectEvent::BytesForward(forward));
-        (redirector.count)(RedirectEvent::BytesBackward(backward));
         (redirector.count)(RedirectEvent::BytesSpliced(spliced));
         match end {
             RelayEnd::First => backend.close().await,
+            // After a LOGOUT the end comes with the last words. One that comes out of silence is the backend's death.
+            RelayEnd::Second if is_silent && !is_asked => {
+                tracing::warn!(%session, node = server.name(), "the backend has ended the session");
+                linger(&mut client).await;
+                client.close().await;
+            }
             RelayEnd::Second => client.close().await,
             RelayEnd::FirstFailed(error) => tracing::debug!(%session, %error, "the client's connection failed"),
             RelayEnd::SecondFailed(error) => {
@@ -112,7 +159,7 @@ async fn linger(client: &mut Stream) {
 mod tests {
     use super::*;
 
-    fn size_of_future<F>(_: impl FnOnce(Box<Redirected>, std::future::Ready<()>) -> F) -> usize {
+    fn size_of_future<F>(_: impl FnOnce(Box<Redirected>, std::future::Ready<Ending>) -> F) -> usize {
         size_of::<F>()
     }
 
