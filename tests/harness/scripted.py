@@ -152,7 +152,9 @@ class Scripted:
             except Broken:
                 pass
             if dialogue.how != SILENT:
-                connection.shutdown(socket.SHUT_WR)
+                # The node may have gone already: it only looks whether somebody is there.
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
             # The node ends its side, too; at once where something went wrong, which is what is looked at.
             while dialogue.how != WHOLE and connection.recv(65536):
                 pass
