@@ -16,7 +16,7 @@ class Growing(unittest.TestCase):
         accounts = {f"user{number}@{DOMAIN}": ("secret", "n1") for number in range(ACCOUNTS)}
         self.machines = Machines(["n1", "n2", "n3"], accounts, started=["n1"])
         self.addCleanup(self.machines.remove)
-        self.traffic = Traffic(self.machines, pause=0.01, avoided=("n2", "n3"))
+        self.traffic = Traffic(self.machines, pause=0.01, avoided=("n2", "n3"), moving=True)
         self.addCleanup(self.traffic.stopping.set)
 
     def until_more(self, messages=150):
@@ -75,4 +75,6 @@ class Growing(unittest.TestCase):
         for name in ("n1", "n2"):
             self.assertEqual(self.traffic.wrong(self.machines[name]), [])
         total = sum(len(messages) for messages in self.traffic.acknowledged.values())
-        print(f"    {self.traffic.sent} messages, {total} copies, {self.traffic.logins} logins", flush=True)
+        print(f"    {self.traffic.sent} messages, {total} copies, {self.traffic.logins} logins, {self.traffic.cuts} of them "
+              "ended by a move and come again", flush=True)
+        self.assertLess(self.traffic.cuts, ACCOUNTS)

@@ -150,10 +150,11 @@ class Queue(unittest.TestCase):
                 acknowledged |= self.send(self.three, [f"accepting.{number}.{index}" for index in range(25)],
                                           sender=f"s{number}@example.net")
             acknowledged |= self.send(self.three, ["accepting.large"], size=1 << 20)
-            self.assertEqual(self.waiting(self.three), 101)
+            # It is counted once a second.
+            wait_until(lambda: self.waiting(self.three) == 101, PATIENCE, "all wait")
             self.three.kill()
             self.three.start()
-            self.assertEqual(self.waiting(self.three), 101)
+            wait_until(lambda: self.waiting(self.three) == 101, PATIENCE, "all wait still")
         finally:
             self.two.start()
         # And once more while it is brought.

@@ -18,7 +18,7 @@ PATIENCE = 60
 class Traffic:
     """`senders` and `readers`: threads a node. Nothing is sent twice, so nothing may be there twice."""
 
-    def __init__(self, machines, senders=2, readers=1, pause=0.0, size=3_000, avoided=()):
+    def __init__(self, machines, senders=2, readers=1, pause=0.0, size=3_000, avoided=(), moving=False):
         self.machines, self.pause, self.size = machines, pause, size
         self.lock, self.stopping = threading.Lock(), threading.Event()
         # address -> identity -> digest.
@@ -28,6 +28,8 @@ class Traffic:
         self.failures = []
         # Nodes that nobody connects to for now, as a balancer would have it; and whose sessions are not looked at.
         self.avoided = set(avoided)
+        # Where accounts move a session that is ended by that comes again, once, and is counted.
+        self.moving, self.cuts = moving, 0
         self.threads = []
         for node in machines.nodes.values():
             self.join(node, senders, readers)
@@ -91,7 +93,13 @@ class Traffic:
             user = generator.choice(list(self.machines.accounts))
             began = time.monotonic()
             try:
-                self.login(node, user)
+                try:
+                    self.login(node, user)
+                except (OSError, imaplib.IMAP4.abort):
+                    if not self.moving:
+                        raise
+                    self.cuts += 1
+                    self.login(node, user)
                 with self.lock:
                     self.logins += 1
             except (OSError, imaplib.IMAP4.error) as error:
