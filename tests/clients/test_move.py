@@ -115,7 +115,8 @@ class Worker(threading.Thread):
                     if client.append("Archive", None, None, message)[0] == "OK":
                         self.appended[f"worker-{number - 1}"] = digest(message)
             except (imaplib.IMAP4.error, OSError):
-                time.sleep(0.01)
+                # Its pace while it is not let in; `end` ends it.
+                self.over.wait(0.01)
 
     def end(self):
         self.over.set()
