@@ -9,11 +9,11 @@ import socket
 import threading
 import unittest
 
-from harness import PASSWORD
+from harness import PASSWORD, Node
 from harness.cluster import Cluster
 from harness.haproxy import HaProxy, listeners
 from harness.mail import ALICE, BOB, digest, identity_of, make
-from harness.node import IMAP, POP3, SMTP, wait_until
+from harness.node import IMAP, IMAPS, POP3, POP3S, SMTP, SUBMISSION, SUBMISSIONS, wait_until
 from harness.reading import compare, messages
 
 # Where clients are.
@@ -40,6 +40,16 @@ class Imap(imaplib.IMAP4):
 class Pop3(poplib.POP3):
     def _create_socket(self, timeout):
         return socket.create_connection((self.host, self.port), timeout, source_address=(CLIENT, 0))
+
+
+class ImapTls(Imap):
+    def _create_socket(self, timeout):
+        return Node.tls().wrap_socket(super()._create_socket(timeout), server_hostname="localhost")
+
+
+class Pop3Tls(Pop3):
+    def _create_socket(self, timeout):
+        return Node.tls().wrap_socket(super()._create_socket(timeout), server_hostname="localhost")
 
 
 # At once; of POP3 a maildrop takes but one.
@@ -143,6 +153,36 @@ class Balancer(unittest.TestCase):
         self.assertEqual(len(found), 2)
         for body in found:
             self.assertIn(f"([{CLIENT}])".encode(), body)
+
+    def test_the_services_with_tls_and_submission(self):
+        """Handshakes behind the header; a user's own mail is sent by both nodes and names the client to both."""
+        ports, nodes = self.haproxy.ports, (self.one, self.two)
+        ends = [len(node.log()) for node in nodes]
+        before = [self.haproxy.connections(name) for name in ("n1", "n2")]
+        clients = []
+        for user in (ALICE, BOB):
+            implicit = smtplib.SMTP_SSL("127.0.0.1", ports[SUBMISSIONS], timeout=60, context=Node.tls(), source_address=(CLIENT, 0))
+            explicit = smtplib.SMTP("127.0.0.1", ports[SUBMISSION], timeout=60, source_address=(CLIENT, 0))
+            explicit.starttls(context=Node.tls())
+            for name, client in (("submissions", implicit), ("submission", explicit)):
+                client.login(user, PASSWORD)
+                client.sendmail(user, [BOB], make(f"{name}.{user.split('@')[0]}"))
+                clients.append(client)
+            imap = ImapTls("127.0.0.1", ports[IMAPS], timeout=60)
+            imap.login(user, PASSWORD)
+            pop3 = Pop3Tls("127.0.0.1", ports[POP3S], timeout=60)
+            pop3.user(user)
+            pop3.pass_(PASSWORD)
+            clients += [imap, pop3]
+        for client in clients:
+            client.logout() if isinstance(client, Imap) else client.quit()
+        self.assertEqual([self.haproxy.connections(name) for name in ("n1", "n2")], [count + 4 for count in before])
+        for node, end in zip(nodes, ends):
+            for service in ("imap", "pop3", "submission"):
+                node.wait_log(rf"peer={re.escape(CLIENT)}\b.*service=\"?{service}.*account=", after=end)
+        found = sorted(identity_of(body) for _, _, body in messages(self.two, BOB)
+                       if (identity_of(body) or "").startswith("submission"))
+        self.assertEqual(found, [f"{name}.{user}" for name in ("submission", "submissions") for user in ("alice", "bob")])
 
     def wait_drained(self, name):
         """What it was given until then."""

@@ -4,10 +4,7 @@ import os
 import secrets
 
 from . import scram
-from .node import STATUS, Node, wait_until
-
-# Beside a node's other ports.
-BACKEND_IMAP, BACKEND_POP3, BACKEND_LMTP = 2143, 2110, 2024
+from .node import BACKEND_IMAP, BACKEND_LMTP, BACKEND_POP3, STATUS, Node, wait_until
 
 CONFIGURATION = """
 [cluster]

@@ -56,6 +56,8 @@ class Machine(Node):
     def __init__(self, cluster, host, key):
         self.cluster, self.machine, self.name = cluster, host, host.name
         self.host, self.reach = host.address(PUBLIC), cluster.network.client.within
+        # The standard ports, in a network namespace.
+        self.offset = 0
         self.directory = cluster.directory / host.name
         self.directory.mkdir()
         self.log_path = self.directory / "node.log"

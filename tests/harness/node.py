@@ -26,6 +26,12 @@ PORTS = [SMTP, LMTP, SUBMISSION, SUBMISSIONS, POP3, POP3S, IMAP, IMAPS, STATUS]
 # For listeners that a test adds: beside those of clients, those for a balancer.
 BALANCED_SMTP, BALANCED_IMAP, BALANCED_IMAPS = SMTP + 1, IMAP + 1, IMAPS + 1
 BALANCED = [port + 1 for port in [SMTP, SUBMISSION, SUBMISSIONS, POP3, POP3S, IMAP, IMAPS]]
+# And for other nodes.
+BACKEND_IMAP, BACKEND_POP3, BACKEND_LMTP = 2143, 2110, 2024
+BACKENDS = [BACKEND_IMAP, BACKEND_POP3, BACKEND_LMTP, BACKEND_IMAP + 1, BACKEND_POP3 + 1]
+
+# What was given out: a node keeps its ports while it is not running, and those that it opens only later.
+GIVEN = set()
 
 
 def pigeond():
@@ -47,16 +53,23 @@ def pigeonctl():
     return str(path)
 
 
+def ports_of(offset):
+    return {offset + port for port in [*PORTS, *BALANCED, *BACKENDS]}
+
+
 def free_port_offset():
     """An offset at which all ports of a node are free, below the range that outgoing connections take theirs from."""
     for _ in range(200):
-        offset = random.randrange(3_000, 31_000)
-        sockets = []
+        offset = random.randrange(3_000, 30_000)
+        ports, sockets = ports_of(offset), []
+        if ports & GIVEN:
+            continue
         try:
-            for port in [*PORTS, *BALANCED]:
+            for port in ports:
                 probe = socket.socket()
                 sockets.append(probe)
-                probe.bind(("127.0.0.1", offset + port))
+                probe.bind(("127.0.0.1", port))
+            GIVEN.update(ports)
             return offset
         except OSError:
             continue
@@ -70,8 +83,11 @@ def free_port():
     """A port that was free a moment ago, of the same range."""
     for _ in range(200):
         port = random.randrange(3_000, 31_000)
+        if port in GIVEN:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            GIVEN.add(port)
             return port
     raise AssertionError("no free port found in 200 attempts")
 
@@ -186,6 +202,7 @@ class Node:
         leftovers.forget(self)
         if self.process:
             self.kill()
+        GIVEN.difference_update(ports_of(self.offset))
         if self.temporary:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
