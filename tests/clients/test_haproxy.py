@@ -97,10 +97,12 @@ class Sessions:
             client.pass_(PASSWORD)
             client.stat()
         except poplib.error_proto as error:
-            # The last session may not have let go of the maildrop yet: an answer like any other.
+            # The last session may not have let go of the maildrop yet: an answer like any other, after which the node closes.
             if "[IN-USE]" not in str(error):
                 raise
-        client.quit()
+            client.close()
+        else:
+            client.quit()
 
     def more(self, count=20):
         """Waits for so many more sessions of each client."""

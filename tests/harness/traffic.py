@@ -3,12 +3,13 @@
 import collections
 import contextlib
 import imaplib
+import poplib
 import random
 import threading
 import time
 
 from .mail import Refused, Smtp, digest, make
-from .node import IMAP
+from .node import IMAP, POP3
 from .reading import compare
 
 # How long a client waits for a node that may be stopped.
@@ -91,18 +92,19 @@ class Traffic:
         generator = random.Random(f"{node.name}.{index}.read")
         while self.going(node):
             user = generator.choice(list(self.machines.accounts))
+            login = generator.choice([self.login, self.login, self.login_pop3])
             began = time.monotonic()
             try:
                 try:
-                    self.login(node, user)
-                except (OSError, imaplib.IMAP4.abort):
+                    login(node, user)
+                except (OSError, EOFError, imaplib.IMAP4.abort):
                     if not self.moving:
                         raise
                     self.cuts += 1
-                    self.login(node, user)
+                    login(node, user)
                 with self.lock:
                     self.logins += 1
-            except (OSError, imaplib.IMAP4.error) as error:
+            except (OSError, EOFError, imaplib.IMAP4.error, poplib.error_proto) as error:
                 self.failed("login", node, [user], began, error)
             if self.pause:
                 self.stopping.wait(self.pause)
@@ -118,6 +120,25 @@ class Traffic:
             # logout has closed it already where all went well.
             with contextlib.suppress(OSError):
                 connection.shutdown()
+
+    def login_pop3(self, node, user, timeout=PATIENCE):
+        with node.reach():
+            connection = poplib.POP3(node.host, POP3, timeout=timeout)
+        try:
+            connection.user(user)
+            try:
+                connection.pass_(self.machines.accounts[user][0])
+                connection.stat()
+            except poplib.error_proto as error:
+                # Another reader has the maildrop, which takes but one (RFC 2449 section 8.1.2): an answer like any other,
+                # after which the server closes (RFC 1939 section 4).
+                if "[IN-USE]" not in str(error):
+                    raise
+            else:
+                connection.quit()
+        finally:
+            with contextlib.suppress(OSError):
+                connection.close()
 
     def count(self):
         with self.lock:
