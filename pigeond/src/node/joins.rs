@@ -155,6 +155,7 @@ fn transfer_error(error: DeliveryError) -> TransferError {
         DeliveryError::OverQuota => TransferError::OverQuota,
         DeliveryError::TooLarge => TransferError::TooLarge,
         DeliveryError::NoSpace => TransferError::NoSpace,
+        DeliveryError::Elsewhere => TransferError::Elsewhere,
         DeliveryError::Unavailable(why) => TransferError::Unavailable(why),
     }
 }

@@ -22,6 +22,9 @@ use pigeon_proxy::{EnvelopeInfo, MailStore, Redirected, Target, Transfer, Transf
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// How often an account is looked for that a volume says it does not have.
+const MOVES_FOLLOWED: u8 = 3;
+
 /// Mail for the accounts of a cluster, on one core.
 #[derive(Clone)]
 pub(super) struct Routes {
@@ -124,9 +127,10 @@ impl Routes {
     async fn still_at(&self, recipients: &[Target]) -> Vec<Option<Arc<Server>>> {
         let mut ways = Vec::with_capacity(recipients.len());
         for target in recipients {
-            let is_owner = target.account.node().is_none_or(|node| *node == *self.node);
+            let record = self.newest(&target.account);
+            let is_owner = record.node().is_none_or(|node| *node == *self.node);
             let located = match is_owner {
-                true => moves::locate(&target.account).await,
+                true => moves::locate(&record).await,
                 false => None,
             };
             ways.push(match located {
@@ -136,6 +140,18 @@ impl Routes {
             });
         }
         ways
+    }
+
+    /// What control data says by now: a client may take its time between RCPT and the end of its message.
+    fn newest(&self, record: &Arc<Account>) -> Arc<Account> {
+        let snapshot = self.copy.snapshot();
+        snapshot.account(record.id()).unwrap_or(record).clone()
+    }
+
+    /// Whether any may be somewhere else than control data says.
+    fn may_move(&self, recipients: &[Target]) -> bool {
+        let moved = |target: &Target| self.newest(&target.account).previous().is_some();
+        recipients.iter().any(moved)
     }
 
     /// `still_at` has a server for some, or is empty.
@@ -149,7 +165,10 @@ impl Routes {
             // What another node brought was checked at RCPT, and control data may not have it here.
             let owner = match (still_at.get(place), &*self.onward) {
                 (Some(Some(server)), _) => Owner::Node(server.clone()),
-                (_, Onward::There(_)) => snapshot.owner_of(&target.account, Some(&self.node)),
+                (_, Onward::There(_)) => {
+                    let record = snapshot.account(target.account.id()).unwrap_or(&target.account);
+                    snapshot.owner_of(record, Some(&self.node))
+                }
                 (_, Onward::Nowhere(..)) => Owner::Here,
             };
             match owner {
@@ -250,7 +269,7 @@ impl MailStore for Routes {
         envelope: &Rc<EnvelopeInfo>,
         recipients: Vec<Target>,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Transfer>, TransferError>> {
-        if !may_move(&recipients) {
+        if !self.may_move(&recipients) {
             return self.begin_split(envelope, self.split(recipients, &[]));
         }
         let (this, envelope) = (self.clone(), envelope.clone());
@@ -266,24 +285,59 @@ impl MailStore for Routes {
         recipients: Vec<Target>,
         message: Bytes,
     ) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
-        if !may_move(&recipients) {
-            return self.deliver_split(envelope, self.split(recipients, &[]), message);
-        }
         let (this, envelope) = (self.clone(), envelope.clone());
         Box::pin(async move {
-            let still_at = this.still_at(&recipients).await;
-            this.deliver_split(&envelope, this.split(recipients, &still_at), message)
-                .await
+            let still_at = match this.may_move(&recipients) {
+                true => this.still_at(&recipients).await,
+                false => Vec::new(),
+            };
+            let split = this.split(recipients.clone(), &still_at);
+            let mut results = this.deliver_split(&envelope, split, message.clone()).await;
+            if results.contains(&Err(TransferError::Elsewhere)) {
+                Box::pin(this.deliver_again(&envelope, &recipients, message, &mut results)).await;
+            }
+            results
         })
     }
 }
 
-/// Whether any may be somewhere else than control data says.
-fn may_move(recipients: &[Target]) -> bool {
-    recipients.iter().any(|target| target.account.previous().is_some())
-}
-
 impl Routes {
+    /// For accounts that moved while the message came: the record is older than the move. They are looked for where they are.
+    async fn deliver_again(
+        &self,
+        envelope: &Rc<EnvelopeInfo>,
+        recipients: &[Target],
+        message: Bytes,
+        results: &mut [Result<(), TransferError>],
+    ) {
+        for _ in 0..MOVES_FOLLOWED {
+            let mut places = Vec::new();
+            let (mut targets, mut still_at) = (Vec::new(), Vec::new());
+            for (place, target) in recipients.iter().enumerate() {
+                if results.get(place) != Some(&Err(TransferError::Elsewhere)) {
+                    continue;
+                }
+                let mut target = target.clone();
+                target.account = self.newest(&target.account);
+                still_at.push(match moves::locate_anew(&target.account).await {
+                    Located::Node(server) => Some(server),
+                    // What is not known now is asked again where it is stored.
+                    Located::Volume(_) | Located::Nowhere(_) => None,
+                });
+                places.push(place);
+                targets.push(target);
+            }
+            if places.is_empty() {
+                return;
+            }
+            let split = self.split(targets, &still_at);
+            let again = self.deliver_split(envelope, split, message.clone()).await;
+            for (place, result) in places.into_iter().zip(again) {
+                results[place] = result;
+            }
+        }
+    }
+
     fn begin_split(
         &self,
         envelope: &Rc<EnvelopeInfo>,
