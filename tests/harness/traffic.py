@@ -26,6 +26,9 @@ def logged_in():
         yield
     except (OSError, EOFError, imaplib.IMAP4.abort) as error:
         raise Cut(repr(error)) from error
+    except poplib.error_proto as error:
+        # As poplib has it.
+        raise Cut(repr(error)) if str(error) == "-ERR EOF" else error from error
 
 
 class Traffic:
@@ -69,7 +72,7 @@ class Traffic:
 
     def send(self, node, index):
         generator, count, session = random.Random(f"{node.name}.{index}"), 0, None
-        recipients, began = (), time.monotonic()
+        recipients, size, began = (), 0, time.monotonic()
         while self.going(node):
             try:
                 began = time.monotonic()
@@ -95,7 +98,7 @@ class Traffic:
                 session.quit()
                 session = None
             except (OSError, ValueError, Refused) as error:
-                self.failed("mail", node, recipients, began, error)
+                self.failed("mail", node, [*recipients, f"{size} octets"], began, error)
                 if session:
                     session.close()
                 session = None

@@ -65,7 +65,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -74,7 +79,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -115,9 +125,15 @@ mod tests {
                 }
                 assert_eq!(server.server_name(), told);
                 let sealed = server.seal(b"* OK\r\n").expect("established");
-                assert_eq!(client.receive(&mut sealed.clone()).expect("a record").plaintext, b"* OK\r\n");
+                assert_eq!(
+                    client.receive(&mut sealed.clone()).expect("a record").plaintext,
+                    b"* OK\r\n"
+                );
                 let sealed = client.seal(b"a LOGOUT\r\n").expect("established");
-                assert_eq!(server.receive(&mut sealed.clone()).expect("a record").plaintext, b"a LOGOUT\r\n");
+                assert_eq!(
+                    server.receive(&mut sealed.clone()).expect("a record").plaintext,
+                    b"a LOGOUT\r\n"
+                );
                 client.close();
                 assert!(carry(&mut client, &mut server, piece_bytes).1);
             }

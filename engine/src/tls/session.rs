@@ -9,8 +9,8 @@ use super::certificates::take_asked_server_name;
 use super::{TlsAcceptor, TlsConnector};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{CommonState, ProtocolVersion};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{CommonState, ProtocolVersion};
 
 /// The most plaintext one `seal` takes: three full records, so that sealed bytes stay below 64 KiB.
 pub(crate) const SEAL_BYTES_MAX: usize = 3 * 16 * 1024;
@@ -52,6 +52,10 @@ pub(crate) struct Opened {
 }
 
 /// rustls's part. A client's is in a box: nodes have servers' in their thousands.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and a box more for each would cost memory"
+)]
 enum Side {
     Server(UnbufferedServerConnection),
     Client(Box<UnbufferedClientConnection>),
@@ -241,8 +245,20 @@ impl TlsSession {
             let rest = buffer.get_mut(used..).ok_or(SessionError::Unusable)?;
             let (output, peer_closed) = (&mut self.output, &mut self.peer_closed);
             let step = match &mut self.connection {
-                Side::Server(connection) => step(connection.process_tls_records(rest), turn, plaintext, output, peer_closed),
-                Side::Client(connection) => step(connection.process_tls_records(rest), turn, plaintext, output, peer_closed),
+                Side::Server(connection) => step(
+                    connection.process_tls_records(rest),
+                    turn,
+                    plaintext,
+                    output,
+                    peer_closed,
+                ),
+                Side::Client(connection) => step(
+                    connection.process_tls_records(rest),
+                    turn,
+                    plaintext,
+                    output,
+                    peer_closed,
+                ),
             };
             used = used.saturating_add(step.discard);
             if let Some(name) = take_asked_server_name() {

@@ -22,9 +22,6 @@ use pigeon_proxy::{EnvelopeInfo, MailStore, Redirected, Target, Transfer, Transf
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// How often an account is looked for that a volume says it does not have.
-const MOVES_FOLLOWED: u8 = 3;
-
 /// Mail for the accounts of a cluster, on one core.
 #[derive(Clone)]
 pub(super) struct Routes {
@@ -124,12 +121,15 @@ pub(super) struct There {
 
 impl Routes {
     /// Where accounts are that control data says were somewhere else before; nothing for all others.
-    async fn still_at(&self, recipients: &[Target]) -> Vec<Option<Arc<Server>>> {
+    pub(super) async fn still_at(&self, recipients: &[Target]) -> Vec<Option<Arc<Server>>> {
+        let moved = |target: &Target| self.newest(&target.account).previous().is_some();
+        if !recipients.iter().any(moved) {
+            return Vec::new();
+        }
         let mut ways = Vec::with_capacity(recipients.len());
         for target in recipients {
             let record = self.newest(&target.account);
-            let is_owner = record.node().is_none_or(|node| *node == *self.node);
-            let located = match is_owner {
+            let located = match self.owns(&record) {
                 true => moves::locate(&record).await,
                 false => None,
             };
@@ -142,20 +142,24 @@ impl Routes {
         ways
     }
 
+    /// Whether they came from clients, and not from another node.
+    pub(super) fn is_from_clients(&self) -> bool {
+        matches!(&*self.onward, Onward::There(_))
+    }
+
+    /// Whether control data says that this node keeps the account.
+    pub(super) fn owns(&self, record: &Account) -> bool {
+        record.node().is_none_or(|node| *node == *self.node)
+    }
+
     /// What control data says by now: a client may take its time between RCPT and the end of its message.
-    fn newest(&self, record: &Arc<Account>) -> Arc<Account> {
+    pub(super) fn newest(&self, record: &Arc<Account>) -> Arc<Account> {
         let snapshot = self.copy.snapshot();
         snapshot.account(record.id()).unwrap_or(record).clone()
     }
 
-    /// Whether any may be somewhere else than control data says.
-    fn may_move(&self, recipients: &[Target]) -> bool {
-        let moved = |target: &Target| self.newest(&target.account).previous().is_some();
-        recipients.iter().any(moved)
-    }
-
     /// `still_at` has a server for some, or is empty.
-    fn split(&self, recipients: Vec<Target>, still_at: &[Option<Arc<Server>>]) -> Split {
+    pub(super) fn split(&self, recipients: Vec<Target>, still_at: &[Option<Arc<Server>>]) -> Split {
         let snapshot = self.copy.snapshot();
         let mut split = Split::default();
         for (place, target) in recipients.into_iter().enumerate() {
@@ -269,13 +273,18 @@ impl MailStore for Routes {
         envelope: &Rc<EnvelopeInfo>,
         recipients: Vec<Target>,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Transfer>, TransferError>> {
-        if !self.may_move(&recipients) {
-            return self.begin_split(envelope, self.split(recipients, &[]));
-        }
         let (this, envelope) = (self.clone(), envelope.clone());
         Box::pin(async move {
             let still_at = this.still_at(&recipients).await;
-            this.begin_split(&envelope, this.split(recipients, &still_at)).await
+            let begun = this
+                .begin_split(&envelope, this.split(recipients.clone(), &still_at))
+                .await;
+            match begun {
+                Err(error) if this.tries_again(&error) => {
+                    Box::pin(this.begin_again(&envelope, recipients, error)).await
+                }
+                begun => begun,
+            }
         })
     }
 
@@ -287,13 +296,14 @@ impl MailStore for Routes {
     ) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
         let (this, envelope) = (self.clone(), envelope.clone());
         Box::pin(async move {
-            let still_at = match this.may_move(&recipients) {
-                true => this.still_at(&recipients).await,
-                false => Vec::new(),
-            };
+            let still_at = this.still_at(&recipients).await;
             let split = this.split(recipients.clone(), &still_at);
             let mut results = this.deliver_split(&envelope, split, message.clone()).await;
-            if results.contains(&Err(TransferError::Elsewhere)) {
+            if results
+                .iter()
+                .filter_map(|result| result.as_ref().err())
+                .any(|error| this.tries_again(error))
+            {
                 Box::pin(this.deliver_again(&envelope, &recipients, message, &mut results)).await;
             }
             results
@@ -302,43 +312,7 @@ impl MailStore for Routes {
 }
 
 impl Routes {
-    /// For accounts that moved while the message came: the record is older than the move. They are looked for where they are.
-    async fn deliver_again(
-        &self,
-        envelope: &Rc<EnvelopeInfo>,
-        recipients: &[Target],
-        message: Bytes,
-        results: &mut [Result<(), TransferError>],
-    ) {
-        for _ in 0..MOVES_FOLLOWED {
-            let mut places = Vec::new();
-            let (mut targets, mut still_at) = (Vec::new(), Vec::new());
-            for (place, target) in recipients.iter().enumerate() {
-                if results.get(place) != Some(&Err(TransferError::Elsewhere)) {
-                    continue;
-                }
-                let mut target = target.clone();
-                target.account = self.newest(&target.account);
-                still_at.push(match moves::locate_anew(&target.account).await {
-                    Located::Node(server) => Some(server),
-                    // What is not known now is asked again where it is stored.
-                    Located::Volume(_) | Located::Nowhere(_) => None,
-                });
-                places.push(place);
-                targets.push(target);
-            }
-            if places.is_empty() {
-                return;
-            }
-            let split = self.split(targets, &still_at);
-            let again = self.deliver_split(envelope, split, message.clone()).await;
-            for (place, result) in places.into_iter().zip(again) {
-                results[place] = result;
-            }
-        }
-    }
-
-    fn begin_split(
+    pub(super) fn begin_split(
         &self,
         envelope: &Rc<EnvelopeInfo>,
         split: Split,
@@ -356,7 +330,7 @@ impl Routes {
         })
     }
 
-    fn deliver_split(
+    pub(super) fn deliver_split(
         &self,
         envelope: &Rc<EnvelopeInfo>,
         split: Split,
