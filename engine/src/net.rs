@@ -11,6 +11,8 @@ mod listener;
 mod pipes;
 mod receive;
 mod send;
+mod source;
+mod take;
 
 pub use self::connection::Connection;
 pub use self::detached::DetachedConnection;

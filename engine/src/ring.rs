@@ -45,6 +45,9 @@ const SEND_MORE: i32 = 0x8000;
 /// ring wait on such a socket all the same; an accept would not.
 const ACCEPT_FLAGS: i32 = 0o2_000_000;
 
+/// IORING_RECVSEND_POLL_FIRST.
+const POLL_FIRST: u16 = 0x1;
+
 /// POLLIN of poll(2).
 const POLL_IN: u32 = 0x1;
 
@@ -176,6 +179,26 @@ impl Ring {
         self.push(
             opcode::RecvMulti::new(types::Fd(descriptor), BUFFER_GROUP)
                 .build()
+                .user_data(key.user_data()),
+        );
+        key
+    }
+
+    /// Receives once, at most `length` bytes into one provided buffer; `operation` is `Operation::Receive`. Waits before it
+    /// looks: whoever asks has mostly just found the socket empty.
+    pub(crate) fn start_single_receive(
+        &mut self,
+        descriptor: RawFd,
+        length: u32,
+        operation: Operation,
+    ) -> OperationKey {
+        let key = self.operations.insert(operation);
+        self.push(
+            opcode::Recv::new(types::Fd(descriptor), std::ptr::null_mut(), length)
+                .ioprio(POLL_FIRST)
+                .buf_group(BUFFER_GROUP)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT)
                 .user_data(key.user_data()),
         );
         key

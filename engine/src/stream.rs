@@ -10,7 +10,7 @@ mod splice;
 pub use relay::{Relay, RelayEnd, Relayed, relay};
 
 use crate::net::{Connection, DetachedConnection, Received};
-use crate::tls::{SEAL_BYTES_MAX, TlsAcceptor, TlsConnector, TlsSession};
+use crate::tls::{SEAL_BYTES_MAX, TlsAcceptor, TlsSession};
 use bytes::Bytes;
 use futures_util::future::Either;
 use std::future::{Future, poll_fn};
@@ -101,23 +101,8 @@ impl Stream {
         if self.state.tls.is_some() {
             return Err(invalid("TLS is already on"));
         }
-        let session = Box::new(TlsSession::new(acceptor).map_err(invalid)?);
-        let input = std::mem::take(&mut self.state.ahead);
-        self.shake_hands(session, input).await
-    }
-
-    /// Does the TLS handshake as client, at once or after STARTTLS or STLS. Bytes that were put back are an error: they
-    /// came in plaintext behind the answer that starts TLS. The deadline that is set bounds the handshake.
-    pub async fn connect_tls(self, connector: &TlsConnector) -> io::Result<Stream> {
-        if self.state.tls.is_some() || !self.state.ahead.is_empty() {
-            return Err(invalid("TLS is already on, or plaintext came where it begins"));
-        }
-        let session = Box::new(TlsSession::client(connector).map_err(invalid)?);
-        self.shake_hands(session, Vec::new()).await
-    }
-
-    /// `input`: what the peer has said already.
-    async fn shake_hands(mut self, mut session: Box<TlsSession>, mut input: Vec<u8>) -> io::Result<Stream> {
+        let mut session = Box::new(TlsSession::new(acceptor).map_err(invalid)?);
+        let mut input = std::mem::take(&mut self.state.ahead);
         loop {
             let opened = session.receive(&mut input);
             drop(input);
@@ -200,21 +185,29 @@ impl Stream {
 
     /// Without state of its own, so that what waits for a client holds none.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Failure>> {
-        let State { tls, ahead, .. } = &mut self.state;
-        if !ahead.is_empty() {
-            return Poll::Ready(Ok(Some(Chunk(ChunkBytes::Own(std::mem::take(ahead))))));
-        }
-        let Some(session) = tls else {
+        if self.state.tls.is_none() && self.state.ahead.is_empty() {
             let received = ready!(self.connection.poll_receive(context))?;
             return Poll::Ready(Ok(received.map(|received| Chunk(ChunkBytes::Ring(received)))));
+        }
+        let own = ready!(self.poll_take(0, context))?;
+        Poll::Ready(Ok(own.map(|bytes| Chunk(ChunkBytes::Own(bytes)))))
+    }
+
+    /// As `poll_receive`, with as much of what lies there as `most` bytes hold, or what one buffer of the ring does; a copy, so
+    /// that the ring has its buffers back.
+    fn poll_take(&mut self, most: usize, context: &mut Context<'_>) -> Poll<Result<Option<Vec<u8>>, Failure>> {
+        let State { tls, ahead, .. } = &mut self.state;
+        if !ahead.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(ahead))));
+        }
+        let Some(session) = tls else {
+            return Poll::Ready(Ok(ready!(self.connection.poll_take(most, context))?));
         };
         loop {
             if session.peer_closed().map_err(invalid)? {
                 return Poll::Ready(Ok(None));
             }
-            // The copy lets the ring have its buffer back at once, and decryption needs bytes that it may change.
-            let received = ready!(self.connection.poll_receive(context))?;
-            let Some(mut bytes) = received.map(|received| received.to_vec()) else {
+            let Some(mut bytes) = ready!(self.connection.poll_take(most, context))? else {
                 return Poll::Ready(Err(Failure::from(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     "the connection ended without a TLS close_notify",
@@ -222,7 +215,7 @@ impl Stream {
             };
             match session.receive(&mut bytes) {
                 Ok(opened) if !opened.plaintext.is_empty() => {
-                    return Poll::Ready(Ok(Some(Chunk(ChunkBytes::Own(opened.plaintext)))));
+                    return Poll::Ready(Ok(Some(opened.plaintext)));
                 }
                 Ok(_) => {}
                 Err(error) => {

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socket_with,
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -141,17 +141,31 @@ pub struct Connection {
 
 impl Connection {
     /// Connects to `address`. The deadline bounds the attempt (`ErrorKind::TimedOut`); it is not kept for the connection.
-    pub async fn connect(address: SocketAddr, deadline: Instant) -> io::Result<Connection> {
+    pub fn connect(address: SocketAddr, deadline: Instant) -> impl Future<Output = io::Result<Connection>> {
+        Connection::connect_from(None, address, deadline)
+    }
+
+    /// As `connect`, from this address of ours where it can be: its ports are there for each place that is connected to.
+    /// `ErrorKind::AddrNotAvailable`: all of them are in use for this place. `ErrorKind::Other`: something else is lacking here.
+    pub async fn connect_from(
+        source: Option<IpAddr>,
+        address: SocketAddr,
+        deadline: Instant,
+    ) -> io::Result<Connection> {
         let family = if address.is_ipv4() {
             AddressFamily::INET
         } else {
             AddressFamily::INET6
         };
-        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|error| io::Error::other(format!("no socket for it: {error}")))?;
         sockopt::set_tcp_nodelay(&socket, true)?;
         super::notice_silence(&socket, super::SILENCE_OF_PEERS)?;
         let takes_nothing = u32::try_from(super::TAKES_NOTHING.as_millis()).expect("a minute fits");
         sockopt::set_tcp_user_timeout(&socket, takes_nothing)?;
+        if let Some(source) = source {
+            super::source::choose(&socket, source, address.ip())?;
+        }
         let payload = Payload::Connect {
             socket,
             address: SocketAddressBytes::new(address),
@@ -202,6 +216,23 @@ impl Connection {
         super::receive::poll(&self.state, context)
     }
 
+    /// From here on, receives one buffer for each wait, and none while nobody waits: for whoever may be held up for long before
+    /// it waits again.
+    pub(crate) fn receive_singly(&self) {
+        self.state.incoming.borrow_mut().singly = true;
+    }
+
+    /// As `poll_receive`, with all that lies there, as far as it may be `most` bytes. Much of it does not go through the ring's
+    /// buffers where the connection receives singly.
+    pub(crate) fn poll_take(&self, most: usize, context: &mut Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
+        super::take::poll(&self.state, most, context)
+    }
+
+    /// Sends FIN after what was sent; what the peer says is received as before.
+    pub(crate) fn end_sending(&self) -> io::Result<()> {
+        self.with_socket(|socket| Ok(rustix::net::shutdown(socket, Shutdown::Write)?))
+    }
+
     /// Stops receiving after what is under way: what comes then stays in the socket. To be undone by `resume_receiving`.
     pub(crate) fn pause_receiving(&self) {
         let cancelled = self.state.incoming.borrow_mut().pause();
@@ -218,11 +249,6 @@ impl Connection {
     /// Whether receiving rests, and everything that was received is taken.
     pub(crate) fn is_drained(&self) -> bool {
         self.state.incoming.borrow().is_drained()
-    }
-
-    /// Whether `receive` would give bytes at once.
-    pub(crate) fn has_received(&self) -> bool {
-        self.state.incoming.borrow().has_received()
     }
 
     /// For system calls on the socket that must not wait; what the ring does on it waits all the same.
@@ -270,11 +296,7 @@ impl Connection {
 
     /// Sends FIN after what was sent, gives the peer two seconds to close, then closes.
     pub async fn close(self) {
-        let state = &self.state;
-        if state
-            .with_socket(|socket| Ok(rustix::net::shutdown(socket, Shutdown::Write)?))
-            .is_err()
-        {
+        if self.end_sending().is_err() {
             return;
         }
         self.set_deadline(Some(runtime::now() + CLOSE_WAIT));

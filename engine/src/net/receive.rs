@@ -4,6 +4,11 @@
 //! noticed; fewer when buffers run short). Then its multishot receive is cancelled, TCP fills the socket's own bounded
 //! buffer, and the peer has to wait. It is armed again when half of them are taken.
 //!
+//! A connection that receives singly (`Connection::receive_singly`, the legs of relays) has the kernel take one buffer for each
+//! wait. What comes in while nobody waits (a multishot receive that had begun before) is copied out of the ring's buffers at
+//! once; so is what comes for anybody who does not wait when buffers run short. So who is held up by something else, such as a
+//! reader that does not read, holds none of what everybody needs.
+//!
 //! When the ring of buffers is empty, the kernel ends the receive with ENOBUFS. The connection queues up in
 //! `Network::starved`; the driver arms as many of them as buffers are available, first come first served, in every turn
 //! until none waits. Nobody is forgotten: as long as one waits, either a buffer is available, and the next turn arms it, or
@@ -47,6 +52,10 @@ pub(super) struct Incoming {
     cancelling: bool,
     /// Nothing is received for now.
     pub(super) paused: bool,
+    /// One buffer for each wait, instead of as many as come.
+    pub(super) singly: bool,
+    /// The last look into the socket left more there.
+    pub(super) eager: bool,
     /// Waits in `Network::starved`.
     starved: bool,
     pub(super) waker: Option<Waker>,
@@ -106,10 +115,15 @@ impl Incoming {
     pub(super) fn take_unread(&mut self) -> Vec<u8> {
         let mut bytes = self.early.take().map_or_else(Vec::new, Vec::from);
         self.starved = false;
-        while let Some(buffer) = self.queue.pop() {
-            bytes.extend_from_slice(&buffer);
+        while let Some(piece) = self.queue.pop() {
+            bytes.extend_from_slice(&piece);
         }
         bytes
+    }
+
+    /// Nothing comes, or came, from the ring: what lies in the socket is next.
+    pub(super) fn is_at_socket(&self) -> bool {
+        self.singly && !self.paused && self.operation.is_none() && self.end.is_none() && !self.has_received()
     }
 
     /// Whether there is nothing to do for bytes to come.
@@ -118,14 +132,14 @@ impl Incoming {
     }
 }
 
-/// Filled buffers in their order. Mostly there is one, taken before the next comes: it costs no allocation.
+/// What was received, in its order. Mostly there is one, taken before the next comes: it costs no allocation.
 #[derive(Default)]
 struct Queue {
     /// Empty only if all of it is.
-    first: Option<Buffer>,
+    first: Option<Received>,
     /// In a box of its own, which a connection without a burst does not have.
     #[expect(clippy::box_collection, reason = "an idle connection is to be small")]
-    others: Option<Box<VecDeque<Buffer>>>,
+    others: Option<Box<VecDeque<Received>>>,
 }
 
 impl Queue {
@@ -133,15 +147,15 @@ impl Queue {
         usize::from(self.first.is_some()) + self.others.as_ref().map_or(0, |others| others.len())
     }
 
-    fn push(&mut self, buffer: Buffer) {
+    fn push(&mut self, piece: Received) {
         if self.first.is_none() {
-            self.first = Some(buffer);
+            self.first = Some(piece);
         } else {
-            self.others.get_or_insert_default().push_back(buffer);
+            self.others.get_or_insert_default().push_back(piece);
         }
     }
 
-    fn pop(&mut self) -> Option<Buffer> {
+    fn pop(&mut self) -> Option<Received> {
         let next = self.others.as_mut().and_then(|others| others.pop_front());
         if next.is_none() {
             // A burst's memory is not kept while the connection idles.
@@ -158,7 +172,15 @@ pub struct Received {
 
 enum Bytes {
     Ring(Buffer),
-    Early(Box<[u8]>),
+    Own(Box<[u8]>),
+}
+
+impl Received {
+    fn own(bytes: Box<[u8]>) -> Received {
+        Received {
+            bytes: Bytes::Own(bytes),
+        }
+    }
 }
 
 impl std::ops::Deref for Received {
@@ -166,7 +188,7 @@ impl std::ops::Deref for Received {
     fn deref(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Ring(buffer) => buffer,
-            Bytes::Early(bytes) => bytes,
+            Bytes::Own(bytes) => bytes,
         }
     }
 }
@@ -175,17 +197,14 @@ impl std::ops::Deref for Received {
 pub(super) fn poll(state: &Rc<ConnectionState>, context: &mut Context<'_>) -> Poll<io::Result<Option<Received>>> {
     let mut incoming = state.incoming.borrow_mut();
     if let Some(bytes) = incoming.early.take() {
-        return Poll::Ready(Ok(Some(Received {
-            bytes: Bytes::Early(bytes),
-        })));
+        return Poll::Ready(Ok(Some(Received::own(bytes))));
     }
-    if let Some(buffer) = incoming.queue.pop() {
-        if incoming.end.is_none() && !incoming.is_armed() && incoming.queue.len() <= QUEUED_BUFFERS_MAX / 2 {
+    if let Some(piece) = incoming.queue.pop() {
+        let has_room = !incoming.singly && incoming.queue.len() <= QUEUED_BUFFERS_MAX / 2;
+        if incoming.end.is_none() && !incoming.is_armed() && has_room {
             runtime::with(|core| arm(core, state, &mut incoming));
         }
-        return Poll::Ready(Ok(Some(Received {
-            bytes: Bytes::Ring(buffer),
-        })));
+        return Poll::Ready(Ok(Some(piece)));
     }
     if let Some(end) = incoming.end {
         return Poll::Ready(end_result(end));
@@ -209,10 +228,14 @@ fn arm(core: &Core, state: &Rc<ConnectionState>, incoming: &mut Incoming) {
         incoming.end = Some(End::Broken);
         return;
     };
-    let key = core
-        .ring
-        .borrow_mut()
-        .start_receive(descriptor, Operation::Receive(state.clone()));
+    let operation = Operation::Receive(state.clone());
+    let key = match incoming.singly {
+        true => core
+            .ring
+            .borrow_mut()
+            .start_single_receive(descriptor, core.buffers.buffer_bytes(), operation),
+        false => core.ring.borrow_mut().start_receive(descriptor, operation),
+    };
     incoming.operation = Some(key);
     incoming.cancelling = false;
 }
@@ -229,11 +252,27 @@ pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, mo
         state.finish_close(core);
         return;
     }
+    let is_short = core.buffers.available() < core.buffers.count() / 4;
     match (result, buffer) {
         (1.., Some(buffer)) => {
             core.counters().receives.add(1);
             core.counters().received_bytes.add(buffer.len() as u64);
-            incoming.queue.push(buffer);
+            let is_full = buffer.len() == core.buffers.buffer_bytes() as usize;
+            if incoming.singly
+                && more
+                && is_full
+                && let Some(key) = incoming.begin_cancel()
+            {
+                core.ring.borrow_mut().cancel(key);
+            }
+            let is_kept = incoming.waker.is_some() || !(incoming.singly || is_short);
+            incoming.queue.push(if is_kept {
+                Received {
+                    bytes: Bytes::Ring(buffer),
+                }
+            } else {
+                Received::own(Box::from(&buffer[..]))
+            });
         }
         (0.., _) => incoming.end = incoming.end.or(Some(End::Orderly)),
         (error, _) => match Errno::from_raw_os_error(error.saturating_neg()) {
@@ -249,7 +288,7 @@ pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, mo
             errno => incoming.end = incoming.end.or(Some(End::Failed(errno.raw_os_error()))),
         },
     }
-    let queued_max = if core.buffers.available() < core.buffers.count() / 4 {
+    let queued_max = if is_short {
         QUEUED_BUFFERS_MAX_SHORT
     } else {
         QUEUED_BUFFERS_MAX
@@ -258,7 +297,13 @@ pub(crate) fn received(core: &Core, state: &Rc<ConnectionState>, result: i32, mo
         if let Some(key) = incoming.begin_cancel() {
             core.ring.borrow_mut().cancel(key);
         }
-    } else if !more && result > 0 && incoming.end.is_none() && !incoming.cancelling && !incoming.paused {
+    } else if !more
+        && result > 0
+        && incoming.end.is_none()
+        && !incoming.cancelling
+        && !incoming.is_armed()
+        && !incoming.singly
+    {
         // The kernel ends a multishot receive now and then, for instance when the completion queue was full.
         arm(core, state, &mut incoming);
     }

@@ -1,12 +1,15 @@
-//! Bytes both ways between two streams, until one of them ends.
+//! Bytes both ways between two streams, until they end.
 //!
-//! While nothing moves, no buffer is held and nothing is allocated. In each direction one piece is under way: what a slow
-//! reader has not taken holds its writer back, through the kernel's own buffers. The two directions do not wait for each
-//! other, so that two sides that both write first come through. What lies received when a piece is sent goes with it. When
+//! While nothing moves, no buffer is held and nothing is allocated. In each direction one piece is under way, and nothing is
+//! received meanwhile: what a slow reader has not taken holds its writer back, through the kernel's own buffers, and holds none
+//! of the core's. The two directions do not wait for each other, so that two sides that both write first come through. When
 //! much comes at once and both sides are in the clear, a direction is spliced (`splice`) until it falls silent.
+//!
+//! The first stream's end is passed on, and what the second still says is brought to it: it may have ended only its own side.
+//! The second's end is the end.
 
 use super::splice::{Failed, Splice, Spliced};
-use super::{Chunk, ChunkBytes, Failure, Stream, invalid};
+use super::{Failure, Stream, invalid};
 use crate::runtime;
 use crate::tls::SEAL_BYTES_MAX;
 use bytes::Bytes;
@@ -42,9 +45,9 @@ pub struct Relayed {
 /// What ended a relay. What was received before is sent on, as far as the other side takes it.
 #[derive(Debug)]
 pub enum RelayEnd {
-    /// The first stream ended.
+    /// The first stream ended, and then the second, or it said nothing more.
     First,
-    /// The second.
+    /// The second ended before the first.
     Second,
     /// The first, or sending to it, failed.
     FirstFailed(io::Error),
@@ -59,6 +62,8 @@ pub struct Relay {
     backward: Direction,
     is_asked: bool,
     is_begun: bool,
+    /// The first stream has ended, and the second knows it.
+    is_half_closed: bool,
 }
 
 /// One direction. Small, because every idle session has two.
@@ -78,8 +83,9 @@ struct Direction {
 }
 
 /// Relays between `first` and `second`; bytes that were put back come first. Deadlines of the streams are the relay's from
-/// here on: a side that takes nothing for `stalled` fails with `ErrorKind::TimedOut`. Dropping the future before its end
-/// leaves streams that are good for nothing but being dropped.
+/// here on: a side that takes nothing for `stalled` fails with `ErrorKind::TimedOut`, and when the first has ended, a second that
+/// says nothing for so long is not waited for (one under TLS not at all: its answer to an end is an end). Dropping the future
+/// before its end leaves streams that are good for nothing but being dropped.
 pub async fn relay(first: &mut Stream, second: &mut Stream, stalled: Duration) -> Relayed {
     let mut relay = Relay::default();
     poll_fn(|context| relay.poll(first, second, stalled, context)).await
@@ -105,23 +111,17 @@ impl Relay {
         context: &mut Context<'_>,
     ) -> Poll<Relayed> {
         if !std::mem::replace(&mut self.is_begun, true) {
-            first.set_deadline(None);
-            second.set_deadline(None);
+            for stream in [&mut *first, &mut *second] {
+                stream.set_deadline(None);
+                stream.connection.receive_singly();
+            }
+        }
+        let (forward_before, backward_before) = self.bytes();
+        let mut end = self.poll_forward(first, second, stalled, context);
+        if end.is_none() {
+            end = self.poll_backward(first, second, stalled, context);
         }
         let (forward, backward) = (&mut self.forward, &mut self.backward);
-        let (forward_before, backward_before) = (forward.bytes, backward.bytes);
-        // What comes from a side that has ended is sent on first; then the relay is over, whatever the other side does.
-        let polled = match forward.poll(first, second, stalled, context) {
-            Poll::Ready(Ok(())) => Poll::Ready(RelayEnd::First),
-            Poll::Ready(Err(Failed::Source(error))) => Poll::Ready(RelayEnd::FirstFailed(error)),
-            Poll::Ready(Err(Failed::Sink(error))) => Poll::Ready(RelayEnd::SecondFailed(error)),
-            Poll::Pending => match backward.poll(second, first, stalled, context) {
-                Poll::Ready(Ok(())) => Poll::Ready(RelayEnd::Second),
-                Poll::Ready(Err(Failed::Source(error))) => Poll::Ready(RelayEnd::SecondFailed(error)),
-                Poll::Ready(Err(Failed::Sink(error))) => Poll::Ready(RelayEnd::FirstFailed(error)),
-                Poll::Pending => Poll::Pending,
-            },
-        };
         if backward.bytes > backward_before {
             self.is_asked = false;
         }
@@ -129,7 +129,7 @@ impl Relay {
         if forward.bytes > forward_before {
             self.is_asked = true;
         }
-        let end = ready!(polled);
+        let Some(end) = end else { return Poll::Pending };
         // The streams are their owner's again, and pipes somebody else's.
         (forward.splice, backward.splice) = (None, None);
         first.connection.resume_receiving();
@@ -141,6 +141,67 @@ impl Relay {
             is_asked: self.is_asked,
             end,
         })
+    }
+
+    /// From the first to the second. Its end is the relay's only where it cannot be passed on.
+    fn poll_forward(
+        &mut self,
+        first: &mut Stream,
+        second: &mut Stream,
+        stalled: Duration,
+        context: &mut Context<'_>,
+    ) -> Option<RelayEnd> {
+        if self.is_half_closed {
+            return None;
+        }
+        match self.forward.poll(first, second, stalled, context) {
+            Poll::Pending => return None,
+            Poll::Ready(Err(Failed::Source(error))) => return Some(RelayEnd::FirstFailed(error)),
+            Poll::Ready(Err(Failed::Sink(error))) => return Some(RelayEnd::SecondFailed(error)),
+            Poll::Ready(Ok(())) => {}
+        }
+        if second.state.tls.is_some() {
+            return Some(RelayEnd::First);
+        }
+        if let Err(error) = second.connection.end_sending() {
+            return Some(RelayEnd::SecondFailed(error));
+        }
+        self.forward.splice = None;
+        self.is_half_closed = true;
+        second.set_deadline(Some(runtime::now() + stalled));
+        None
+    }
+
+    /// From the second to the first, until the second's end.
+    fn poll_backward(
+        &mut self,
+        first: &mut Stream,
+        second: &mut Stream,
+        stalled: Duration,
+        context: &mut Context<'_>,
+    ) -> Option<RelayEnd> {
+        let backward = &mut self.backward;
+        // While the first one takes its time, the second is not asked for anything.
+        if self.is_half_closed && (backward.sending || backward.splice.is_some()) {
+            second.set_deadline(Some(runtime::now() + stalled));
+        }
+        let before = backward.bytes;
+        let polled = backward.poll(second, first, stalled, context);
+        if self.is_half_closed && backward.bytes > before {
+            second.set_deadline(Some(runtime::now() + stalled));
+        }
+        match polled {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) if self.is_half_closed => Some(RelayEnd::First),
+            Poll::Ready(Ok(())) => Some(RelayEnd::Second),
+            Poll::Ready(Err(Failed::Source(error)))
+                if self.is_half_closed && error.kind() == io::ErrorKind::TimedOut =>
+            {
+                Some(RelayEnd::First)
+            }
+            Poll::Ready(Err(Failed::Source(error))) => Some(RelayEnd::SecondFailed(error)),
+            Poll::Ready(Err(Failed::Sink(error))) => Some(RelayEnd::FirstFailed(error)),
+        }
     }
 }
 
@@ -180,10 +241,10 @@ impl Direction {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            match source.poll_receive(context) {
-                Poll::Ready(Ok(Some(chunk))) => {
-                    let bytes = self.take(source, sink, chunk, context);
-                    self.rest = sink.begin_send(bytes).map_err(Failed::Sink)?.map(Box::new);
+            match source.poll_take(SEAL_BYTES_MAX, context) {
+                Poll::Ready(Ok(Some(bytes))) => {
+                    self.count(source, sink, bytes.len());
+                    self.rest = sink.begin_send(Bytes::from(bytes)).map_err(Failed::Sink)?.map(Box::new);
                     sink.set_deadline(Some(runtime::now() + stalled));
                     self.sending = true;
                 }
@@ -195,37 +256,8 @@ impl Direction {
         }
     }
 
-    /// Takes what was received, and what else lies there, as far as it fits into one send.
-    fn take(&mut self, source: &mut Stream, sink: &Stream, chunk: Chunk, context: &mut Context<'_>) -> Bytes {
-        self.count(chunk.len());
-        // Under TLS a waiting error would be found, and lost, here.
-        let is_plain = source.state.tls.is_none();
-        let taken = if is_plain && source.connection.has_received() {
-            let mut bytes = Vec::with_capacity(SEAL_BYTES_MAX);
-            bytes.extend_from_slice(&chunk);
-            drop(chunk);
-            while source.connection.has_received()
-                && let Poll::Ready(Ok(Some(chunk))) = source.poll_receive(context)
-            {
-                self.count(chunk.len());
-                bytes.extend_from_slice(&chunk);
-                // One more could be as long as this one.
-                if bytes.len() + chunk.len() > SEAL_BYTES_MAX {
-                    break;
-                }
-            }
-            Bytes::from(bytes)
-        } else {
-            chunk.into_bytes()
-        };
-        if self.burst >= BURST_BYTES && !self.turning && is_plain && sink.state.tls.is_none() {
-            self.turning = true;
-            source.connection.pause_receiving();
-        }
-        taken
-    }
-
-    fn count(&mut self, length: usize) {
+    /// Tells a burst from a dialogue, and has the source's receive rest where it is one.
+    fn count(&mut self, source: &Stream, sink: &Stream, length: usize) {
         self.bytes += length as u64;
         let full = length >= runtime::with(|core| core.buffers.buffer_bytes() as usize).max(PIECE_BYTES);
         self.burst = if full {
@@ -233,6 +265,11 @@ impl Direction {
         } else {
             0
         };
+        let is_plain = source.state.tls.is_none() && sink.state.tls.is_none();
+        if self.burst >= BURST_BYTES && !self.turning && is_plain {
+            self.turning = true;
+            source.connection.pause_receiving();
+        }
     }
 
     /// All that was received is sent, and the source's receive rests: splices, if there is a pipe.
@@ -250,16 +287,6 @@ impl Direction {
                 self.burst = -REFUSED_BYTES;
                 source.connection.resume_receiving();
             }
-        }
-    }
-}
-
-impl Chunk {
-    /// A copy of what lies in a buffer of the ring, so that the ring has it back at once.
-    fn into_bytes(self) -> Bytes {
-        match self.0 {
-            ChunkBytes::Ring(received) => Bytes::copy_from_slice(&received),
-            ChunkBytes::Own(bytes) => Bytes::from(bytes),
         }
     }
 }

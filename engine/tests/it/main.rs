@@ -3,8 +3,10 @@
 mod across;
 mod ending;
 mod files;
+mod half_close;
 mod network;
 mod relay;
+mod slow_readers;
 mod tasks;
 mod tls;
 

@@ -160,6 +160,43 @@ fn a_relay_seals_one_side_and_not_the_other() {
     assert_eq!((forward, backward, is_first), (LENGTH as u64, LENGTH as u64, true));
 }
 
+/// A client that has said its goodbye, and still wants the answer to what it said before.
+#[test]
+fn a_relay_answers_after_a_close_notify() {
+    const LENGTH: usize = 1 << 20;
+    let (is_first, ()) = talk(
+        |stream, acceptor| async move {
+            let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            let deadline = runtime::now() + Duration::from_secs(30);
+            let connecting = Connection::connect(listener.local_address(), deadline).await.unwrap();
+            let backend = listener.accept().await.unwrap();
+            let answering = runtime::spawn(async move {
+                while backend.receive().await.unwrap().is_some() {}
+                backend.send_last(Bytes::from(pattern(LENGTH))).await.unwrap();
+            });
+            let mut first = stream.accept_tls(&acceptor).await.unwrap();
+            let mut second = Stream::plain(connecting);
+            let relayed = relay(&mut first, &mut second, Duration::from_secs(60)).await;
+            first.close().await;
+            answering.await;
+            assert_eq!((relayed.forward, relayed.backward), (7, LENGTH as u64));
+            matches!(relayed.end, RelayEnd::First)
+        },
+        |identity, socket| {
+            let mut tls = tls_client(&identity, socket);
+            tls.write_all(b"a FETCH").unwrap();
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+            // Our own side of the connection below as well.
+            tls.sock.shutdown(Shutdown::Write).unwrap();
+            let mut said = Vec::new();
+            tls.read_to_end(&mut said).unwrap();
+            assert!(said == pattern(LENGTH));
+        },
+    );
+    assert!(is_first);
+}
+
 #[test]
 fn tls_starts_within_a_plaintext_dialogue() {
     let (served, ()) = talk(

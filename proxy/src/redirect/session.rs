@@ -128,7 +128,11 @@ impl Redirected {
         };
         (redirector.count)(RedirectEvent::BytesSpliced(spliced));
         match end {
-            RelayEnd::First => backend.close().await,
+            // The backend has heard of the client's end, and ended or been silent since.
+            RelayEnd::First => {
+                drop(backend);
+                client.close().await;
+            }
             // After a LOGOUT the end comes with the last words. One that comes out of silence is the backend's death.
             RelayEnd::Second if is_silent && !is_asked => {
                 tracing::warn!(%session, node = server.name(), "the backend has ended the session");
