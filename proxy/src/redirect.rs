@@ -27,7 +27,7 @@ use pigeon_proto::redirect::{Answer, Event, Outcome, Redirect, Referral, Session
 use pigeon_proto::sasl::scram::client::ClientKeys;
 use pigeon_proto::transfer;
 use session::Redirected;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -51,6 +51,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(2);
 const LOGIN_TIME: Duration = Duration::from_secs(15);
 /// For a client that does not read the answer to its login.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// Between two words about ports.
+const NO_PORT_PAUSE: Duration = Duration::from_secs(10);
+const NO_PORT: &str = "no local port is left for connections to it";
 /// How long the address of a host name is kept.
 const NAME_LIFE: Duration = Duration::from_secs(30);
 
@@ -61,6 +64,8 @@ pub enum RedirectEvent {
     Redirected,
     /// The backend could not be reached, or asked to come again.
     Unavailable,
+    /// All ports of this node are in use for connections to the backend.
+    NoPort,
     /// The backend refused this node, or was not the right one: for a person to mend.
     Misconfigured,
     /// A backend referred to another node, which was asked next.
@@ -88,6 +93,9 @@ pub struct Redirector {
     names: RefCell<HashMap<(String, u16), (SocketAddr, Instant)>>,
     count: Box<dyn Fn(RedirectEvent)>,
     start: Instant,
+    source: Option<IpAddr>,
+    /// When it was last said that there is no port left.
+    said_no_port: Cell<Option<Instant>>,
 }
 
 /// Why no backend took the session, in what the client may know.
@@ -106,6 +114,8 @@ enum Attempt {
     Again(String),
     /// The next may succeed: the backend has answered, or it is this node that lacks something.
     Busy(String),
+    /// The next may succeed: this node has no port left for connections there.
+    NoPort,
     /// All further ones would fail in the same way.
     Misconfigured(String),
     PassOn(String),
@@ -120,13 +130,14 @@ struct Way {
 }
 
 impl Redirector {
-    /// For the node of this id, which has these keys. Referrals are followed to nodes of the copy's server_map; `pool` looks names
-    /// up; `count` is told what happens.
+    /// For the node of this id, which has these keys, and connects from `source` where it is given. Referrals are followed to nodes
+    /// of the copy's server_map; `pool` looks names up; `count` is told what happens.
     pub fn new(
         node: &str,
         keys: KeysFor,
         copy: Rc<CoreCopy>,
         pool: BlockingPool,
+        source: Option<IpAddr>,
         count: impl Fn(RedirectEvent) + 'static,
     ) -> Redirector {
         Redirector {
@@ -138,6 +149,8 @@ impl Redirector {
             names: RefCell::default(),
             count: Box::new(count),
             start: pigeon_engine::now(),
+            source,
+            said_no_port: Cell::new(None),
         }
     }
 
@@ -290,6 +303,7 @@ impl Redirector {
                     (self.count)(RedirectEvent::Unavailable);
                     tracing::warn!(session = %login.session, node = server.name(), host, port, why, "redirect failed");
                 }
+                Err(Attempt::NoPort) => self.tell_of_ports(server.name(), host, *port),
                 Err(Attempt::Misconfigured(why)) => {
                     (self.count)(RedirectEvent::Misconfigured);
                     tracing::error!(session = %login.session, node = server.name(), host, port, why, "a backend refuses this node");
@@ -300,6 +314,22 @@ impl Redirector {
             }
         }
         Err(Failure::Unavailable)
+    }
+
+    /// Each time would be a line for each login.
+    fn tell_of_ports(&self, node: &str, host: &str, port: u16) {
+        (self.count)(RedirectEvent::NoPort);
+        let now = pigeon_engine::now();
+        let said = self.said_no_port.get();
+        if said.is_none_or(|said| now.saturating_duration_since(said) >= NO_PORT_PAUSE) {
+            self.said_no_port.set(Some(now));
+            tracing::error!(
+                node,
+                host,
+                port,
+                "all local ports are in use for connections to a backend: see net.ipv4.ip_local_port_range"
+            );
+        }
     }
 
     fn redirect(&self, login: &Login, client: &Stream, hops_left: u8) -> Redirect {
@@ -349,6 +379,7 @@ impl Redirector {
                 Err(Attempt::Again(why) | Attempt::Busy(why) | Attempt::Misconfigured(why) | Attempt::PassOn(why)) => {
                     why
                 }
+                Err(Attempt::NoPort) => NO_PORT.to_owned(),
                 Err(Attempt::Elsewhere(referral)) => format!("it refers to {}", referral.host),
             };
         }
@@ -404,9 +435,9 @@ impl Redirector {
     ) -> Result<(Stream, Answer), Attempt> {
         let again = |error: io::Error| Attempt::Again(error.to_string());
         let address = self.resolve(host, port).await.map_err(again)?;
-        let connection = Connection::connect(address, pigeon_engine::now() + CONNECT_TIME)
+        let connection = Connection::connect_from(self.source, address, pigeon_engine::now() + CONNECT_TIME)
             .await
-            .map_err(again)?;
+            .map_err(not_connected)?;
         let mut backend = Stream::plain(connection);
         backend.set_deadline(Some(pigeon_engine::now() + LOGIN_TIME));
         let mut core = Core::new(protocol, redirect);
@@ -464,6 +495,15 @@ impl Redirector {
         let address = found.ok_or_else(|| io::Error::other("its name has no address"))?;
         self.names.borrow_mut().insert(key, (address, now + NAME_LIFE));
         Ok(address)
+    }
+}
+
+/// What this node lacks is not the backend's fault.
+fn not_connected(error: io::Error) -> Attempt {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => Attempt::NoPort,
+        io::ErrorKind::Other => Attempt::Busy(error.to_string()),
+        _ => Attempt::Again(error.to_string()),
     }
 }
 

@@ -21,7 +21,6 @@ mod roster;
 mod routed;
 mod shared;
 mod standing;
-mod unsettled;
 mod view;
 mod volumes;
 
@@ -161,7 +160,12 @@ fn engine_options(config: &Config, cores: u16) -> EngineOptions {
         core_queue_depth: config.limits.core_queue_max as usize,
         open_files: open_files::wanted(config, cores),
         open_files_for: format!(
-            "limits.sessions_per_core_max = {sessions} on {cores} cores and the segments of the volumes"
+            "limits.sessions_per_core_max = {sessions} on {cores} cores{} and the segments of the volumes",
+            if open_files::sides(config) == 1 {
+                ""
+            } else {
+                ", with two sides each,"
+            }
         ),
     }
 }

@@ -1,7 +1,9 @@
-//! How many descriptors the node may hold open at once, by its configuration: what RLIMIT_NOFILE is compared with.
+//! How many descriptors the node may hold open at once, by its configuration: what RLIMIT_NOFILE is compared with; and what
+//! of the limit that is in force is for sessions.
 
 use crate::config::{Config, Volume};
 use rustix::fs::statvfs;
+use rustix::process::{Resource, getrlimit};
 
 /// For logs, signals, the status port with its connections, control data, threads and the executables' own. A guess.
 const NODE: u64 = 256;
@@ -16,14 +18,36 @@ const VOLUME: u64 = 8;
 /// Descriptors for every session that the limits let in, and for every segment that fits into the volumes' file systems: a
 /// volume holds all its segments open.
 pub(super) fn wanted(config: &Config, cores: u16) -> u64 {
+    others(config, cores) + u64::from(cores) * u64::from(config.limits.sessions_per_core_max) * sides(config)
+}
+
+/// Descriptors of a session: one that is redirected has two.
+pub(super) fn sides(config: &Config) -> u64 {
+    1 + u64::from(config.cluster.is_some())
+}
+
+/// Descriptors that the sessions of one core may have together, so that who would be one too many is told so before the kernel
+/// refuses.
+pub(super) fn of_sessions(config: &Config, cores: u16) -> u32 {
+    share(getrlimit(Resource::Nofile).current, others(config, cores), cores)
+}
+
+fn share(limit: Option<u64>, others: u64, cores: u16) -> u32 {
+    let Some(limit) = limit else { return u32::MAX };
+    // What is counted for others is the most that they can ever have, which a node with too low a limit does not wait for.
+    let left = limit.saturating_sub(others).max(limit / 2);
+    u32::try_from(left / u64::from(cores.max(1))).unwrap_or(u32::MAX)
+}
+
+/// What else there may be than sessions.
+fn others(config: &Config, cores: u16) -> u64 {
     let listeners = config.all_listeners().len() as u64;
-    let core = u64::from(config.limits.sessions_per_core_max) + listeners + CORE;
     let volumes = config
         .volumes
         .iter()
         .map(|volume| segments(volume) + VOLUME)
         .sum::<u64>();
-    NODE + u64::from(cores) * core + volumes
+    NODE + u64::from(cores) * (listeners + CORE) + volumes
 }
 
 /// The most that the volume can have, as far as that can be known now.
@@ -41,6 +65,14 @@ mod tests {
     use std::path::Path;
 
     #[test]
+    fn a_core_has_its_share_of_what_the_limit_leaves() {
+        assert_eq!(share(None, 1000, 2), u32::MAX);
+        assert_eq!(share(Some(41_000), 1000, 2), 20_000);
+        assert_eq!(share(Some(1024), 1000, 2), 256, "at least a half");
+        assert_eq!(share(Some(u64::MAX), 1000, 1), u32::MAX);
+    }
+
+    #[test]
     fn sessions_listeners_and_segments_are_counted() {
         let parse = |volume: &str| {
             let content = format!(
@@ -55,6 +87,12 @@ mod tests {
         assert_eq!(wanted(&nowhere, 1), without_segments + 1001 + CORE);
         assert_eq!(wanted(&nowhere, 8), without_segments + 8 * (1001 + CORE));
         // A root file system of less than 80 MiB would not hold the tests.
+        let cluster = parse("path = \"/nowhere/at/all\"\n[cluster]\nnode = \"n1\"\nkey_file = \"key\"\n");
+        assert_eq!(
+            wanted(&cluster, 1),
+            wanted(&nowhere, 1) + 1000,
+            "sessions may have two sides"
+        );
         let bounded = parse("path = \"/\"\nsegment_bytes = \"8 MiB\"\nbytes_max = \"80 MiB\"\n");
         assert_eq!(wanted(&bounded, 1), without_segments + 1001 + CORE + 10);
     }

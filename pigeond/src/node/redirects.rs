@@ -51,7 +51,8 @@ pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, st
         return refuse(stream, &login.opening).await;
     };
     node.clone().run_session(service, |key| {
-        let Ok(permit) = node.limits.admit(stream.peer_address().ip(), unlimited) else {
+        let permit = node.limits.admit(stream.peer_address().ip(), unlimited);
+        let Ok(permit) = permit.and_then(|permit| Ok((permit, node.limits.descriptor()?))) else {
             node.counters().count(Counter::SessionsRefused);
             return Either::Left(Box::pin(async move { refuse(stream, &login.opening).await }));
         };
@@ -80,6 +81,10 @@ pub(super) async fn redirect_here(
 ) {
     let Some(node) = node() else { return };
     let Some(redirector) = node.contexts.redirector.clone() else {
+        return refuse(stream, &login.opening).await;
+    };
+    let Ok(_permit) = node.limits.descriptor() else {
+        node.counters().count(Counter::SessionsRefused);
         return refuse(stream, &login.opening).await;
     };
     let end = node.session_end(key, service, &login.account);
@@ -120,6 +125,7 @@ pub(super) fn redirector(shared: &Arc<Shared>, copy: &Rc<CoreCopy>, keys: KeysFo
         match event {
             RedirectEvent::Redirected => counters.count(Counter::SessionsRedirected),
             RedirectEvent::Unavailable => counters.count(Counter::BackendsUnavailable),
+            RedirectEvent::NoPort => counters.count(Counter::BackendPortsExhausted),
             RedirectEvent::Misconfigured => counters.count(Counter::BackendsMisconfigured),
             RedirectEvent::Referred => counters.count(Counter::ReferralsFollowed),
             RedirectEvent::Astray => counters.count(Counter::ReferralsAstray),
@@ -133,6 +139,11 @@ pub(super) fn redirector(shared: &Arc<Shared>, copy: &Rc<CoreCopy>, keys: KeysFo
         keys,
         copy.clone(),
         cluster.pool.clone(),
+        shared
+            .config
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.private_address),
         count,
     )))
 }

@@ -1,0 +1,109 @@
+"""What a redirected session takes of its node: two descriptors, and a port towards the backend. Where there is no more of
+either, a client is told to come later, and nobody else notices."""
+
+import imaplib
+import unittest
+
+from harness import machines
+from harness.machines import BACKENDS, CONFIGURATION, DOMAIN, LISTENERS
+from harness.needs import needs
+from harness.network import PRIVATE, PUBLIC, needs_namespaces
+from harness.node import STATUS, pigeond, wait_until
+from harness.reading import imap
+
+PATIENCE = 20
+# Local ports of the node that redirects; and a limit of open files that half of the sessions are below.
+PORTS = 4
+OPEN_FILES, SESSIONS = 512, 300
+
+
+class Machine(machines.Machine):
+    """With a private address instead of its backends' listeners."""
+
+    def configuration(self):
+        text = CONFIGURATION.format(name=self.name, domain=DOMAIN, ldif=self.cluster.ldif, status=STATUS)
+        text += f'private_address = "{self.machine.address(PRIVATE)}"\nredirectors = ["10.77.0.0/24"]\n'
+        for service, port in LISTENERS.items():
+            text += (f'\n[[listener]]\naddress = "{self.machine.address(PUBLIC)}:{port}"\nservice = "{service}"\n'
+                     'trusted_networks = ["192.0.2.0/24"]\n')
+        return text
+
+
+class Narrow(Machine):
+    """n1 has few descriptors, and may not give itself more."""
+
+    def start(self, wait=True):
+        if self.name != "n1":
+            return super().start(wait)
+        self.spawn(self.machine.command(
+            "prlimit", f"--nofile={OPEN_FILES}:{OPEN_FILES}", "setpriv", "--bounding-set=-sys_resource",
+            "--inh-caps=-sys_resource", pigeond(), "run", "--config", str(self.directory / "pigeon.toml"),
+            "--create-volumes"), wait)
+
+
+class RedirectLimits(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        needs_namespaces()
+        needs("prlimit", "setpriv")
+
+    def enter(self, node, user):
+        connection = imap(node, user, "secret")
+        self.addCleanup(connection.sock.close)
+        return connection
+
+    def test_each_backend_has_all_ports_and_is_not_blamed_when_they_are_in_use(self):
+        accounts = {f"user@{DOMAIN}": ("secret", "n2"), f"other@{DOMAIN}": ("secret", "n3")}
+        with machines.Machines(["n1", "n2", "n3"], accounts, machine=Machine) as cluster:
+            n1 = cluster["n1"]
+            done = n1.machine.run("sh", "-c", f"echo 40000 {40000 + PORTS - 1} > /proc/sys/net/ipv4/ip_local_port_range")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            sessions = {user: [self.enter(n1, user) for _ in range(PORTS)] for user in accounts}
+            for user in accounts:
+                for _ in range(2):
+                    with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+                        self.enter(n1, user)
+            # Three attempts each.
+            self.assertEqual(n1.metric("pigeon_backend_ports_exhausted_total"), 12)
+            self.assertEqual(n1.metric("pigeon_backends_unavailable_total"), 0)
+            log = n1.log_path.read_text()
+            self.assertIn("all local ports are in use", log)
+            self.assertLess(log.count("all local ports are in use"), 12, "not for each attempt")
+            self.assertNotIn("out of reach", log)
+            for user in accounts:
+                self.assertEqual(sessions[user][0].noop()[0], "OK")
+                sessions[user].pop().logout()
+                wait_until(lambda user=user: self.is_let_in(n1, user), PATIENCE, "a port that is free again is used")
+
+    def is_let_in(self, node, user):
+        try:
+            self.enter(node, user)
+            return True
+        except imaplib.IMAP4.error:
+            return False
+
+    def test_sessions_with_two_sides_leave_descriptors_for_the_rest(self):
+        user = f"user@{DOMAIN}"
+        with machines.Machines(["n1", "n2"], {user: ("secret", "n2")}, machine=Narrow) as cluster:
+            n1 = cluster["n1"]
+            sessions = []
+            for _ in range(SESSIONS):
+                try:
+                    sessions.append(self.enter(n1, user))
+                except (imaplib.IMAP4.error, ConnectionError):
+                    # Told so at the login, or at the door.
+                    pass
+            # A half of the descriptors is for sessions, and each has two; a core that is full lets others find no room.
+            self.assertLessEqual(len(sessions), OPEN_FILES // 4)
+            self.assertGreaterEqual(len(sessions), OPEN_FILES // 8)
+            self.assertGreaterEqual(n1.metric("pigeon_sessions_refused_total"), SESSIONS - len(sessions))
+            self.assertEqual(n1.metric("pigeon_backends_unavailable_total"), 0)
+            self.assertNotIn("os error", n1.log_path.read_text())
+            for session in sessions:
+                self.assertEqual(session.noop()[0], "OK")
+                session.logout()
+            self.enter(n1, user).logout()
+
+
+if __name__ == "__main__":
+    unittest.main()
