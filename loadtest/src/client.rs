@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use bytes::Bytes;
 use pigeon_engine::net::Connection;
 use pigeon_engine::stream::Stream;
+use pigeon_engine::tls::TlsConnector;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,23 @@ impl Client {
             })?;
         let stream = Stream::plain(connection);
         stream.set_deadline(Some(deadline));
+        Ok(Client {
+            stream,
+            buffer: Vec::new(),
+            at: 0,
+        })
+    }
+
+    /// Under TLS from here on.
+    pub(crate) async fn secure(self, connector: &TlsConnector) -> Result<Client, Failure> {
+        if self.at != self.buffer.len() {
+            return Err(Failure::Garbage);
+        }
+        let stream = self.stream.connect_tls(connector).await;
+        let stream = stream.map_err(|error| match Failure::of(&error) {
+            Failure::Timeout => Failure::Timeout,
+            _ => Failure::Tls,
+        })?;
         Ok(Client {
             stream,
             buffer: Vec::new(),
@@ -99,6 +117,13 @@ impl Client {
             Ok(None) => Err(Failure::Closed),
             Err(error) => Err(Failure::of(&error)),
         }
+    }
+
+    /// Reads once, and throws it away.
+    pub(crate) async fn taste(&mut self) -> Result<(), Failure> {
+        self.buffer.clear();
+        self.at = 0;
+        self.more().await
     }
 
     /// What comes until the server ends the connection is of no interest.

@@ -36,9 +36,11 @@ pub(crate) struct Machine {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
-    Work(WorkCommand),
+    Work(Box<WorkCommand>),
     /// A server that answers everything and keeps nothing: what the generator itself can do.
     NullServer(NullServerOptions),
+    /// Print the profile that `mix` uses without --profile: the beginning of one's own.
+    Profile,
 }
 
 #[derive(Subcommand, Clone)]
@@ -52,11 +54,54 @@ pub(crate) enum WorkCommand {
     /// POP3 sessions: login, LIST, RETR of the last message, QUIT.
     Pop3(ReadOptions),
     /// IMAP sessions that log in one after the other and then wait in IDLE; with --server-pid, the memory of each.
-    Idle(ReadOptions),
+    Idle(HoldOptions),
     /// The same, all at once.
-    Storm(ReadOptions),
+    Storm(HoldOptions),
     /// Send messages of known content, read them back, and say what was lost, doubled or changed.
     Verify(Box<VerifyOptions>),
+    /// All kinds of sessions beside each other, by a profile of their shares and sizes: without --profile a day of an
+    /// internet provider.
+    Mix(Box<MixOptions>),
+}
+
+impl WorkCommand {
+    /// The accounts.
+    pub(crate) fn users(&self) -> &Users {
+        match self {
+            WorkCommand::Smtp(mail) | WorkCommand::Lmtp(mail) => &mail.users,
+            WorkCommand::Verify(verify) => &verify.mail.users,
+            WorkCommand::Imap(imap) => &imap.read.users,
+            WorkCommand::Pop3(read) => &read.users,
+            WorkCommand::Idle(hold) | WorkCommand::Storm(hold) => &hold.read.users,
+            WorkCommand::Mix(mix) => &mix.users,
+        }
+    }
+
+    /// How much.
+    pub(crate) fn amount(&self) -> &Amount {
+        match self {
+            WorkCommand::Smtp(mail) | WorkCommand::Lmtp(mail) => &mail.amount,
+            WorkCommand::Verify(verify) => &verify.mail.amount,
+            WorkCommand::Imap(imap) => &imap.read.amount,
+            WorkCommand::Pop3(read) => &read.amount,
+            WorkCommand::Idle(hold) | WorkCommand::Storm(hold) => &hold.read.amount,
+            WorkCommand::Mix(mix) => &mix.amount,
+        }
+    }
+
+    /// Its name in reports.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            WorkCommand::Smtp(_) => "smtp",
+            WorkCommand::Lmtp(_) => "lmtp",
+            WorkCommand::Imap(_) => "imap",
+            WorkCommand::Pop3(_) => "pop3",
+            WorkCommand::Idle(_) => "idle",
+            WorkCommand::Storm(_) => "storm",
+            WorkCommand::Verify(_) => "verify",
+            WorkCommand::Mix(_) => "mix",
+        }
+    }
 }
 
 /// How much, for how long.
@@ -95,6 +140,58 @@ pub(crate) struct Targets {
     /// A server. Several share the sessions evenly.
     #[arg(long, required = true, value_name = "ADDRESS:PORT")]
     pub(crate) target: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
+}
+
+/// TLS.
+#[derive(Args, Clone)]
+pub(crate) struct TlsOptions {
+    /// With TLS: from the first byte, or by STARTTLS (STLS in POP3). Certificates are not checked; every handshake is a
+    /// whole one.
+    #[arg(long, value_enum)]
+    pub(crate) tls: Option<TlsMode>,
+    /// The host name that is asked for.
+    #[arg(long, value_name = "HOST", default_value = "mail.example.org")]
+    pub(crate) tls_name: String,
+}
+
+/// When TLS begins.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsMode {
+    Implicit,
+    Starttls,
+}
+
+/// Clients that misbehave beside the work, each again and again against the same servers; they count apart.
+#[derive(Args, Clone)]
+pub(crate) struct Faults {
+    /// So many sessions at once that misbehave, as in `slow-reader=20`. Kinds: slow-reader (asks for much, reads a little now
+    /// and then), abort (breaks off at each stage in turn), half-open (begins a line and falls silent), garbage (says nonsense).
+    /// May be given once for each kind.
+    #[arg(long, value_name = "KIND=COUNT", value_parser = fault)]
+    pub(crate) fault: Vec<(Fault, u32)>,
+}
+
+/// How a client misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Fault {
+    SlowReader,
+    Abort,
+    HalfOpen,
+    Garbage,
+}
+
+impl Fault {
+    /// Its name on the command line and in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Fault::SlowReader => "slow-reader",
+            Fault::Abort => "abort",
+            Fault::HalfOpen => "half-open",
+            Fault::Garbage => "garbage",
+        }
+    }
 }
 
 /// Accounts.
@@ -115,9 +212,11 @@ pub(crate) struct MailOptions {
     pub(crate) amount: Amount,
     #[command(flatten)]
     pub(crate) message: MessageOptions,
+    #[command(flatten)]
+    pub(crate) faults: Faults,
 }
 
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct MessageOptions {
     /// The sender.
     #[arg(long, default_value = "load@sender.example")]
@@ -150,6 +249,18 @@ pub(crate) struct ReadOptions {
     pub(crate) password: String,
     #[command(flatten)]
     pub(crate) amount: Amount,
+    #[command(flatten)]
+    pub(crate) faults: Faults,
+}
+
+/// `idle` and `storm`.
+#[derive(Args, Clone)]
+pub(crate) struct HoldOptions {
+    #[command(flatten)]
+    pub(crate) read: ReadOptions,
+    /// Connect and do nothing more: what a connection costs before its login.
+    #[arg(long)]
+    pub(crate) silent: bool,
 }
 
 #[derive(Args, Clone)]
@@ -162,7 +273,7 @@ pub(crate) struct ImapOptions {
 }
 
 /// What one unit of IMAP is.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ImapWork {
     /// Connect, login, LOGOUT.
     Login,
@@ -174,6 +285,9 @@ pub(crate) enum ImapWork {
     Append,
     /// A flag of the last message set and taken away, in a session that stays.
     Flags,
+    /// What a client with a copy does: connect, login, LIST, SELECT, the UIDs and flags of all messages, the messages that
+    /// are new since its last time, LOGOUT.
+    Sync,
 }
 
 #[derive(Args, Clone)]
@@ -192,6 +306,42 @@ pub(crate) struct VerifyOptions {
     /// How long messages may be on their way after the last was acknowledged.
     #[arg(long, value_parser = duration, default_value = "60s")]
     pub(crate) patience: Duration,
+    /// How long to wait, once all is there, before the last look: what comes later is there twice.
+    #[arg(long, value_parser = duration, default_value = "2s")]
+    pub(crate) settle: Duration,
+    /// With TLS where they are read.
+    #[arg(long, value_enum)]
+    pub(crate) read_tls: Option<TlsMode>,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct MixOptions {
+    /// Where mail is sent by SMTP. Several share the sessions evenly; so below.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) smtp: Vec<SocketAddr>,
+    /// Where it is sent by LMTP.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) lmtp: Vec<SocketAddr>,
+    /// Where it is read by IMAP.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) imap: Vec<SocketAddr>,
+    /// Where it is read by POP3.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) pop3: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
+    #[command(flatten)]
+    pub(crate) users: Users,
+    /// The password of all accounts.
+    #[arg(long)]
+    pub(crate) password: String,
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+    /// Shares, sizes and the course of the day (TOML); `pigeon-load profile` prints the one that is used without.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) faults: Faults,
 }
 
 #[derive(Args, Clone)]
@@ -216,7 +366,7 @@ pub(crate) enum NullProtocol {
     Pop3,
 }
 
-/// Octets of a message.
+/// Octets of a message: between two bounds, where small ones are more frequent.
 pub(crate) type Sizes = RangeInclusive<u32>;
 
 /// The biggest message that is made.
@@ -225,7 +375,7 @@ const SIZE_MAX: u32 = 1 << 30;
 /// The smallest message: its header needs so much.
 const SIZE_MIN: u32 = 300;
 
-fn sizes(text: &str) -> Result<Sizes, String> {
+pub(crate) fn sizes(text: &str) -> Result<Sizes, String> {
     let (least, most) = text.split_once('-').unwrap_or((text, text));
     let number = |text: &str| {
         let number: u32 = text
@@ -241,6 +391,16 @@ fn sizes(text: &str) -> Result<Sizes, String> {
     match least <= most {
         true => Ok(least..=most),
         false => Err("expected the smaller size first".to_owned()),
+    }
+}
+
+fn fault(text: &str) -> Result<(Fault, u32), String> {
+    let form = || "expected KIND=COUNT, with slow-reader, abort, half-open or garbage".to_owned();
+    let (kind, count) = text.split_once('=').ok_or_else(form)?;
+    let kind = Fault::from_str(kind, false).map_err(|_| form())?;
+    match count.parse() {
+        Ok(count @ 1..=100_000) => Ok((kind, count)),
+        _ => Err("expected a count of 1 to 100000".to_owned()),
     }
 }
 
@@ -290,6 +450,14 @@ mod tests {
         assert_eq!(sizes("1000-100000"), Ok(1000..=100_000));
         for text in ["", "1", "5000-1000", "2000000000", "x"] {
             assert!(sizes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn faults() {
+        assert_eq!(fault("half-open=7"), Ok((Fault::HalfOpen, 7)));
+        for text in ["", "abort", "abort=0", "abort=x", "sleep=1"] {
+            assert!(fault(text).is_err(), "{text}");
         }
     }
 

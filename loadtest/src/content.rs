@@ -5,6 +5,9 @@ use crate::command_line::Sizes;
 /// Of a text line without its CRLF.
 const LINE_BYTES: usize = 76;
 
+/// The field that names a message stands within so many octets.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
 /// What the messages of a run are made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
@@ -12,8 +15,8 @@ pub(crate) struct Content {
     pub(crate) seed: u64,
     /// The sender in From.
     pub(crate) from: String,
-    /// Octets, the header included.
-    pub(crate) sizes: Sizes,
+    /// Octets, the header included, with their shares; at least one.
+    pub(crate) sizes: Vec<(f64, Sizes)>,
 }
 
 /// splitmix64: a different sequence from each start.
@@ -25,16 +28,48 @@ fn next(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// So many octets of any kind, with a line end behind them.
+pub(crate) fn noise(state: &mut u64, count: usize) -> Vec<u8> {
+    let mut noise: Vec<u8> = (0..count).map(|_| next(state) as u8).collect();
+    noise.extend_from_slice(b"\r\n");
+    noise
+}
+
+/// From 0 to below 1.
+fn part(state: &mut u64) -> f64 {
+    // 53 bits are what an f64 holds.
+    (next(state) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// One of several, each as often as its share says.
+pub(crate) fn chosen(shares: impl Iterator<Item = f64> + Clone, state: &mut u64) -> usize {
+    let mut left = part(state) * shares.clone().sum::<f64>();
+    let mut last = 0;
+    for (place, share) in shares.enumerate() {
+        last = place;
+        left -= share;
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
 impl Content {
     fn random(&self, number: u64) -> u64 {
         self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ number
     }
 
     fn size(&self, state: &mut u64) -> usize {
-        let (least, most) = (f64::from(*self.sizes.start()), f64::from(*self.sizes.end()));
-        // 53 bits are what an f64 holds.
-        let part = (next(state) >> 11) as f64 / (1u64 << 53) as f64;
-        (least * (most / least).powf(part)).round() as usize
+        let shares = self.sizes.iter().map(|(share, _)| *share);
+        let sizes = match self.sizes.len() {
+            // Whoever has one range has the same messages as ever.
+            1 => 0,
+            _ => chosen(shares, state),
+        };
+        let sizes = &self.sizes[sizes].1;
+        let (least, most) = (f64::from(*sizes.start()), f64::from(*sizes.end()));
+        (least * (most / least).powf(part(state))).round() as usize
     }
 
     /// Message `number` of the run, to `to`. Ends with CRLF; some lines begin with a dot.
@@ -65,10 +100,12 @@ impl Content {
     /// The number of a message of this run, from its header.
     pub(crate) fn number_of(&self, message: &[u8]) -> Option<u64> {
         let field = b"\r\nMessage-ID: <";
-        let at = message
+        // Servers put a few lines in front.
+        let header = &message[..message.len().min(HEADER_BYTES_MAX)];
+        let at = header
             .windows(field.len())
             .position(|window| window.eq_ignore_ascii_case(field))?;
-        let rest = &message[at + field.len()..];
+        let rest = &header[at + field.len()..];
         let end = rest.iter().position(|&byte| byte == b'@')?;
         let (number, seed) = std::str::from_utf8(&rest[..end]).ok()?.split_once('.')?;
         (seed.parse() == Ok(self.seed)).then(|| number.parse().ok()).flatten()
@@ -96,7 +133,19 @@ mod tests {
         Content {
             seed: 7,
             from: "a@example.org".to_owned(),
-            sizes,
+            sizes: vec![(1.0, sizes)],
+        }
+    }
+
+    #[test]
+    fn shares_are_kept() {
+        let mut state = 5;
+        let mut counts = [0; 3];
+        for _ in 0..10_000 {
+            counts[chosen([6.0, 3.0, 1.0].into_iter(), &mut state)] += 1;
+        }
+        for (count, expected) in counts.into_iter().zip([6_000_i32, 3_000, 1_000]) {
+            assert!((count - expected).abs() < 200, "{counts:?}");
         }
     }
 

@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind};
 pub(crate) enum Failure {
     /// No connection: nobody listens, or the address cannot be reached.
     Connect,
+    /// There is a connection, but no TLS.
+    Tls,
     /// The unit took longer than it may.
     Timeout,
     /// The server ended the connection.
@@ -24,8 +26,9 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// All, in the order of the report.
-    pub(crate) const ALL: [Failure; 7] = [
+    pub(crate) const ALL: [Failure; 8] = [
         Failure::Connect,
+        Failure::Tls,
         Failure::Timeout,
         Failure::Closed,
         Failure::Temporary,
@@ -38,6 +41,7 @@ impl Failure {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Failure::Connect => "no connection",
+            Failure::Tls => "no TLS",
             Failure::Timeout => "timed out",
             Failure::Closed => "closed by the server",
             Failure::Temporary => "refused for now",

@@ -6,12 +6,14 @@
 mod client;
 mod command_line;
 mod content;
+mod door;
 mod failure;
 mod null_server;
 mod pace;
 mod plan;
 mod plot;
 mod processes;
+mod profile;
 mod report;
 mod run;
 mod series;
@@ -26,8 +28,12 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     let outcome = match line.command {
+        Command::Profile => {
+            print!("{}", profile::Profile::BUILT_IN);
+            Ok(true)
+        }
         Command::NullServer(options) => null_server::serve(&line.machine, options).map(|()| true),
-        Command::Work(work) => plan::Plan::new(work).and_then(|plan| run::run(&line.machine, plan)),
+        Command::Work(work) => plan::Plan::new(*work).and_then(|plan| run::run(&line.machine, plan)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

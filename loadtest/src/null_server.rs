@@ -38,7 +38,7 @@ pub(crate) fn serve(machine: &Machine, options: NullServerOptions) -> Result<(),
     let message = Content {
         seed: 0,
         from: "null@server.example".to_owned(),
-        sizes: options.size.max(300)..=options.size.max(300),
+        sizes: vec![(1.0, options.size.max(300)..=options.size.max(300))],
     };
     let message = Bytes::from(message.message(1, "load@sender.example"));
     pigeon_engine::runtime::run(

@@ -3,6 +3,34 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+/// The course of a run: how the rate changes in its 24 parts, around a mean of 1.
+#[derive(Clone, Debug)]
+pub(crate) struct Day {
+    /// What is due at the end of each part, of all.
+    ends: [f64; 24],
+}
+
+impl Day {
+    /// `hours`: 24 numbers above 0, of any scale.
+    pub(crate) fn new(hours: &[f64]) -> Day {
+        let whole: f64 = hours.iter().sum();
+        let (mut ends, mut sum) = ([1.0; 24], 0.0);
+        for (end, hour) in ends.iter_mut().zip(hours) {
+            sum += hour / whole;
+            *end = sum;
+        }
+        Day { ends }
+    }
+
+    /// When a part of all units (0 to 1) has been due, as a part of the whole time.
+    fn time_of(&self, part: f64) -> f64 {
+        let hour = self.ends.iter().position(|end| part < *end).unwrap_or(23);
+        let before = hour.checked_sub(1).map_or(0.0, |before| self.ends[before]);
+        let within = (part - before) / (self.ends[hour] - before);
+        (hour as f64 + within) / 24.0
+    }
+}
+
 /// Of one core. Its sessions share it.
 pub(crate) struct Pace {
     start: Instant,
@@ -11,6 +39,8 @@ pub(crate) struct Pace {
     end: Instant,
     /// Between two units; without, there is no waiting.
     interval: Option<Duration>,
+    /// Beside an interval: how it changes.
+    day: Option<Day>,
     begun: Cell<u64>,
     count: Option<u64>,
 }
@@ -29,9 +59,26 @@ impl Pace {
             counted_from: start + warm_up,
             end: start + warm_up + duration,
             interval: rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            day: None,
             begun: Cell::new(0),
             count,
         }
+    }
+
+    /// The same, with the course of a day from the first unit to the end of the run.
+    pub(crate) fn over(self, day: Option<Day>) -> Pace {
+        Pace { day, ..self }
+    }
+
+    fn due(&self, number: u64, interval: Duration) -> Instant {
+        // In f64 to keep an even rate: a rounded interval would drift.
+        let after = interval.as_secs_f64() * number as f64;
+        let whole = (self.end - self.start).as_secs_f64();
+        let after = match &self.day {
+            Some(day) if after < whole => whole * day.time_of(after / whole),
+            _ => after,
+        };
+        self.start + Duration::from_secs_f64(after)
     }
 
     /// The moment at which the next unit is due, which may be over already; none when it is over.
@@ -41,8 +88,7 @@ impl Pace {
             return None;
         }
         let due = match self.interval {
-            // In f64 to keep an even rate: a rounded interval would drift.
-            Some(interval) => self.start + Duration::from_secs_f64(interval.as_secs_f64() * number as f64),
+            Some(interval) => self.due(number, interval),
             None => now,
         };
         if due >= self.end || now >= self.end {
@@ -86,6 +132,29 @@ mod tests {
         assert_eq!(dues.len(), 20);
         assert_eq!(dues[15], start + Duration::from_millis(1500));
         assert_eq!(dues.iter().filter(|&&due| pace.counts(due)).count(), 10);
+    }
+
+    #[test]
+    fn a_day_has_its_hours() {
+        let start = Instant::now();
+        let mut hours = [1.0; 24];
+        hours[6] = 25.0;
+        let pace = Pace::new(start, Duration::ZERO, Duration::from_secs(24), Some(100.0), None);
+        let pace = pace.over(Some(Day::new(&hours)));
+        let mut in_each = [0; 24];
+        while let Some(due) = pace.ticket(start) {
+            in_each[(due - start).as_secs() as usize] += 1;
+        }
+        assert_eq!(in_each.iter().sum::<u32>(), 2400);
+        // 100 a second on the mean: 50 in each second but one, 1,250 in that.
+        assert!((1_248..=1_252).contains(&in_each[6]), "{in_each:?}");
+        assert!(
+            in_each
+                .iter()
+                .enumerate()
+                .all(|(hour, count)| hour == 6 || (48..=52).contains(count)),
+            "{in_each:?}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::tally::Tally;
 use crate::work::verify::Findings;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Of each kind of wrong message, so many are named.
@@ -17,6 +18,8 @@ const NAMED_MAX: usize = 10;
 pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) tally: &'a Tally,
+    /// Of each job of the plan.
+    pub(crate) by_job: &'a [Tally],
     /// From the first connection to the last answer, warm-up included.
     pub(crate) took: Duration,
     /// Of the server's processes: before, while sessions were held (else as after), after.
@@ -80,9 +83,10 @@ impl Report<'_> {
         );
         let latencies: Vec<String> = QUANTILES
             .iter()
-            .map(|(name, quantile)| format!("{name} {:.2}", self.millis(*quantile)))
+            .map(|(name, quantile)| format!("{name} {:.2}", millis(tally, *quantile)))
             .collect();
         let _ = writeln!(text, "latency, ms: {}", latencies.join(", "));
+        self.jobs(&mut text);
         for failure in Failure::ALL {
             if let Some(count) = tally.failures.get(&failure) {
                 let _ = writeln!(text, "{failure}: {count}");
@@ -106,6 +110,26 @@ impl Report<'_> {
             self.verified(&mut text, findings, acknowledged);
         }
         text
+    }
+
+    /// The jobs of a mix, and who misbehaved.
+    fn jobs(&self, text: &mut String) {
+        let jobs = self.plan.jobs.iter().zip(self.by_job);
+        for (job, tally) in jobs.filter(|_| self.plan.jobs.len() > 1) {
+            let _ = writeln!(
+                text,
+                "  {:<12} {:>8} done, {:>6} failed, p50 {:.2}, p99 {:.2} ms",
+                job.name,
+                tally.done,
+                tally.failed(),
+                millis(tally, 0.5),
+                millis(tally, 0.99)
+            );
+        }
+        for (fault, _) in self.plan.faults() {
+            let count = self.plan.live.misbehaved(*fault).load(Ordering::Relaxed);
+            let _ = writeln!(text, "{}: {count} clients", fault.name());
+        }
     }
 
     fn verified(&self, text: &mut String, findings: &Findings, acknowledged: usize) {
@@ -141,24 +165,25 @@ impl Report<'_> {
         )
     }
 
-    fn millis(&self, quantile: f64) -> f64 {
-        self.tally.latencies.value_at_quantile(quantile) as f64 / 1000.0
-    }
-
     /// For programs; times in seconds where no unit is named.
     pub(crate) fn json(&self) -> Value {
-        let latencies: serde_json::Map<String, Value> = QUANTILES
-            .iter()
-            .map(|(name, quantile)| ((*name).to_owned(), json!(self.millis(*quantile))))
-            .collect();
-        let failures: serde_json::Map<String, Value> = self
-            .tally
-            .failures
-            .iter()
-            .map(|(failure, count)| (failure.name().to_owned(), json!(count)))
-            .collect();
+        let by_job = self.plan.jobs.iter().zip(self.by_job).map(|(job, tally)| {
+            let of_job = json!({
+                "done": tally.done,
+                "failed": tally.failed(),
+                "message_bytes": tally.message_bytes,
+                "latency_ms": latencies(tally),
+                "failures": failures(tally),
+            });
+            (job.name.to_owned(), of_job)
+        });
+        let faults = self.plan.faults().iter().map(|(fault, _)| {
+            let count = self.plan.live.misbehaved(*fault).load(Ordering::Relaxed);
+            (fault.name().to_owned(), json!(count))
+        });
         json!({
             "work": self.plan.name(),
+            "tls": self.plan.tls(),
             "seed": self.plan.seed,
             "sessions": self.plan.amount().sessions,
             "seconds": self.took.as_secs_f64(),
@@ -166,8 +191,10 @@ impl Report<'_> {
             "failed": self.tally.failed(),
             "per_second": self.rate(),
             "message_bytes": self.tally.message_bytes,
-            "latency_ms": latencies,
-            "failures": failures,
+            "latency_ms": latencies(self.tally),
+            "failures": failures(self.tally),
+            "jobs": by_job.collect::<serde_json::Map<_, _>>(),
+            "faults": faults.collect::<serde_json::Map<_, _>>(),
             "server_cpu_us_per_unit": self.cpu_each().map(|cpu| cpu.as_secs_f64() * 1e6),
             "server_memory_bytes_per_session": self.memory_each(),
             "verify": self.findings.map(|(findings, acknowledged)| json!({
@@ -181,4 +208,19 @@ impl Report<'_> {
             })),
         })
     }
+}
+
+fn millis(tally: &Tally, quantile: f64) -> f64 {
+    tally.latencies.value_at_quantile(quantile) as f64 / 1000.0
+}
+
+fn latencies(tally: &Tally) -> Value {
+    let each = QUANTILES.map(|(name, quantile)| (name.to_owned(), json!(millis(tally, quantile))));
+    Value::Object(each.into_iter().collect())
+}
+
+fn failures(tally: &Tally) -> Value {
+    let each = tally.failures.iter();
+    let each = each.map(|(failure, count)| (failure.name().to_owned(), json!(count)));
+    Value::Object(each.collect())
 }

@@ -1,6 +1,6 @@
 //! A run: the sessions on all cores, a line a second while they work, and the report.
 
-use crate::command_line::{Machine, ReadOptions, VerifyOptions, WorkCommand};
+use crate::command_line::{Machine, VerifyOptions, WorkCommand};
 use crate::pace::{Pace, share};
 use crate::plan::Plan;
 use crate::plot;
@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::series::Sampler;
 use crate::tally::Tally;
 use crate::work::verify::{self, Findings};
-use crate::work::{Worker, hold};
+use crate::work::{Worker, faults, hold};
 use futures_util::future::join_all;
 use pigeon_engine::placement::CpuSet;
 use pigeon_engine::runtime::EngineOptions;
@@ -31,7 +31,8 @@ const READERS: usize = 16;
 /// What the cores came to, together.
 #[derive(Default)]
 struct Outcome {
-    tally: Option<Tally>,
+    /// By job.
+    tallies: Vec<Tally>,
     acknowledged: BTreeSet<u64>,
     findings: Findings,
     /// When the last core had opened its sessions; of `idle` and `storm`.
@@ -67,10 +68,12 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     if let Some(trouble) = outcome.trouble {
         return Err(trouble);
     }
-    let tally = outcome.tally.unwrap_or_else(Tally::new);
+    let mut tally = Tally::new();
+    outcome.tallies.iter().for_each(|of_job| tally.merge(of_job));
     let report = Report {
         plan: &plan,
         tally: &tally,
+        by_job: &outcome.tallies,
         took,
         usage: (!pids.is_empty()).then_some((before, outcome.opened.unwrap_or(after), after)),
         findings: matches!(plan.work, WorkCommand::Verify(_))
@@ -106,7 +109,9 @@ where
         ),
         None => None,
     };
-    let sessions = plan.amount().sessions;
+    let faults = plan.faults().iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
+    // Each has a connection of every job at most.
+    let sessions = u64::from(plan.amount().sessions) * plan.jobs.len() as u64 + faults;
     let options = EngineOptions {
         cores,
         control_cpus: None,
@@ -114,7 +119,7 @@ where
         receive_buffer_bytes: 16 * 1024,
         pipes: 0,
         core_queue_depth: 64,
-        open_files: u64::from(sessions) + 256,
+        open_files: sessions + 256,
         open_files_for: format!("{sessions} sessions"),
     };
     let (ended, mut ends) = mpsc::unbounded_channel::<()>();
@@ -167,8 +172,8 @@ fn own_sessions(plan: &Plan) -> impl Iterator<Item = u64> {
 
 async fn send(plan: Arc<Plan>, shared: Shared) {
     match &plan.work {
-        WorkCommand::Idle(options) => hold_all(&plan, options.clone(), shared, true).await,
-        WorkCommand::Storm(options) => hold_all(&plan, options.clone(), shared, false).await,
+        WorkCommand::Idle(_) => hold_all(&plan, shared, true).await,
+        WorkCommand::Storm(_) => hold_all(&plan, shared, false).await,
         _ => work(plan, shared).await,
     }
 }
@@ -178,7 +183,7 @@ async fn work(plan: Arc<Plan>, shared: Shared) {
     // A core without a session has no share.
     let busy = plan.amount().sessions.min(u32::from(core_count()));
     let (core, cores) = (current_core().0, u16::try_from(busy).expect("at most the cores"));
-    let pace = Rc::new(Pace::new(
+    let pace = Pace::new(
         pigeon_engine::now(),
         amount.warm_up,
         amount.duration,
@@ -186,15 +191,18 @@ async fn work(plan: Arc<Plan>, shared: Shared) {
         amount
             .count
             .map(|count| if core < cores { share(count, core, cores) } else { 0 }),
-    ));
-    let tally = Rc::new(RefCell::new(Tally::new()));
+    );
+    let pace = Rc::new(pace.over(plan.day.clone()));
+    let faults = misbehaving(&plan);
+    let tallies = Rc::new(RefCell::new(plan.jobs.iter().map(|_| Tally::new()).collect::<Vec<_>>()));
     let sessions = own_sessions(&plan).filter_map(|index| Worker::new(&plan, index));
     let tasks: Vec<_> = sessions
-        .map(|worker| pigeon_engine::spawn(session(plan.clone(), worker, pace.clone(), tally.clone())))
+        .map(|worker| pigeon_engine::spawn(session(plan.clone(), worker, pace.clone(), tallies.clone())))
         .collect();
     let ended = join_all(tasks).await;
+    faults.into_iter().for_each(pigeon_engine::Task::cancel);
     with(&shared, |outcome| {
-        merge(outcome, &tally.borrow());
+        merge(outcome, &tallies.borrow());
         for acknowledged in ended {
             match acknowledged {
                 Some(numbers) => outcome.acknowledged.extend(numbers),
@@ -204,18 +212,34 @@ async fn work(plan: Arc<Plan>, shared: Shared) {
     });
 }
 
-fn merge(outcome: &mut Outcome, tally: &Tally) {
-    outcome.tally.get_or_insert_with(Tally::new).merge(tally);
+fn merge(outcome: &mut Outcome, tallies: &[Tally]) {
+    outcome.tallies.resize_with(tallies.len(), Tally::new);
+    for (all, own) in outcome.tallies.iter_mut().zip(tallies) {
+        all.merge(own);
+    }
 }
 
-async fn session(plan: Arc<Plan>, mut worker: Worker, pace: Rc<Pace>, tally: Rc<RefCell<Tally>>) -> Vec<u64> {
+/// This core's clients that misbehave.
+fn misbehaving(plan: &Arc<Plan>) -> Vec<pigeon_engine::Task<()>> {
+    let (core, cores) = (u64::from(current_core().0), u64::from(core_count()));
+    let all = plan
+        .faults()
+        .iter()
+        .flat_map(|(fault, count)| (0..*count).map(|_| *fault));
+    let numbered = (0_u64..).zip(all);
+    let own = numbered.filter(|(index, _)| index % cores == core);
+    own.map(|(index, fault)| pigeon_engine::spawn(faults::misbehave(plan.clone(), fault, index)))
+        .collect()
+}
+
+async fn session(plan: Arc<Plan>, mut worker: Worker, pace: Rc<Pace>, tallies: Rc<RefCell<Vec<Tally>>>) -> Vec<u64> {
     while let Some(due) = pace.next().await {
-        let result = worker.unit().await;
+        let (job, result) = worker.unit().await;
         plan.live.add(result.is_ok());
         let latency = pigeon_engine::now().saturating_duration_since(due);
         plan.series.add(result, latency);
         if pace.counts(due) {
-            tally.borrow_mut().add(result, latency);
+            tallies.borrow_mut()[job].add(result, latency);
         }
         if result.is_err() {
             pigeon_engine::sleep(FAILURE_PAUSE).await;
@@ -225,15 +249,15 @@ async fn session(plan: Arc<Plan>, mut worker: Worker, pace: Rc<Pace>, tally: Rc<
 }
 
 /// Opens this core's sessions, and holds them for the duration.
-async fn hold_all(plan: &Arc<Plan>, options: ReadOptions, shared: Shared, one_by_one: bool) {
+async fn hold_all(plan: &Arc<Plan>, shared: Shared, one_by_one: bool) {
     use std::sync::atomic::Ordering;
-    let options = Rc::new(options);
+    let faults = misbehaving(plan);
     let tally = Rc::new(RefCell::new(Tally::new()));
     let open = |index: u64| {
-        let (plan, options, tally) = (plan.clone(), options.clone(), tally.clone());
+        let (plan, tally) = (plan.clone(), tally.clone());
         async move {
             let began = pigeon_engine::now();
-            let opened = hold::open(&plan, &options, index).await;
+            let opened = hold::open(&plan, index).await;
             plan.live.add(opened.is_ok());
             let result = opened.as_ref().map(|_| 0).map_err(|failure| *failure);
             let latency = pigeon_engine::now() - began;
@@ -272,8 +296,9 @@ async fn hold_all(plan: &Arc<Plan>, options: ReadOptions, shared: Shared, one_by
     for task in holding {
         task.cancel();
     }
+    faults.into_iter().for_each(pigeon_engine::Task::cancel);
     with(&shared, |outcome| {
-        merge(outcome, &tally.borrow());
+        merge(outcome, std::slice::from_ref(&*tally.borrow()));
         match usage {
             Ok(usage) => outcome.opened = Some(usage),
             Err(error) => outcome.trouble = Some(error),

@@ -1,5 +1,6 @@
 //! What the units came to: counts, latencies, failures.
 
+use crate::command_line::Fault;
 use crate::failure::Failure;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -68,6 +69,8 @@ pub(crate) struct Live {
     pub(crate) failed: AtomicU64,
     /// Sessions that are held.
     pub(crate) held: AtomicU64,
+    /// Clients that misbehaved, by kind.
+    misbehaved: [AtomicU64; 4],
 }
 
 impl Live {
@@ -79,6 +82,11 @@ impl Live {
     /// All units so far.
     pub(crate) fn units(&self) -> u64 {
         self.done.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
+    }
+
+    /// How many have misbehaved so.
+    pub(crate) fn misbehaved(&self, fault: Fault) -> &AtomicU64 {
+        &self.misbehaved[fault as usize]
     }
 
     /// Sessions that are held now.

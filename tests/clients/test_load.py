@@ -11,7 +11,7 @@ import unittest
 
 from harness import PASSWORD, Node
 from harness.mail import ALICE, BOB, Smtp
-from harness.node import IMAP, LMTP, POP3, SMTP, free_port, pigeond, wait_until
+from harness.node import IMAP, IMAPS, LMTP, POP3, POP3S, SMTP, free_port, pigeond, wait_until
 
 
 def program():
@@ -81,7 +81,7 @@ class FaultySink:
         self.listener.close()
 
 
-class LoadTest(unittest.TestCase):
+class OneNode(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.node = Node()
@@ -97,6 +97,54 @@ class LoadTest(unittest.TestCase):
         return load("verify", "--target", target, "--read", self.at(IMAP), *self.users(), "--password", PASSWORD,
                     "--count", count, "--duration", "120s", "--sessions", 20, *more, code=code)
 
+
+class Mix(OneNode):
+    """On a node of their own, because large messages stay in its mailboxes."""
+
+    def mix(self, *more, code=0):
+        return load("mix", "--smtp", self.at(SMTP), "--imap", self.at(IMAP), "--pop3", self.at(POP3), *self.users(),
+                    "--password", PASSWORD, "--sessions", 8, *more, code=code)
+
+    def test_a_day_of_a_provider(self):
+        # So that there is something to read from the first session on.
+        load("smtp", "--target", self.at(SMTP), *self.users(), "--recipients", 2, "--count", 10)
+        done = self.mix("--duration", "4s", "--rate", 100)
+        kinds = {"smtp", "imap-sync", "imap-fetch", "imap-flags", "imap-append", "imap-login", "pop3"}
+        self.assertEqual(set(done["jobs"]), kinds)
+        for kind, job in done["jobs"].items():
+            # Two sessions of an account may want its maildrop at once.
+            failed = 0 if kind != "pop3" else job["failures"].get("refused for now", 0)
+            self.assertEqual(job["failed"], failed, job)
+        self.assertEqual(done["done"] + done["failed"], 400)
+
+    def test_a_profile_of_ones_own(self):
+        with tempfile.TemporaryDirectory() as directory:
+            profile = pathlib.Path(directory) / "profile.toml"
+            profile.write_text("[shares]\nsmtp = 3\nimap-sync = 1\n[message]\nsizes = [{ octets = \"1000-1000\", share = 1 }]\n")
+            done = self.mix("--count", 400, "--duration", "60s", "--profile", profile)
+            counts = {kind: job["done"] for kind, job in done["jobs"].items()}
+            self.assertEqual(sum(counts.values()), 400)
+            self.assertGreater(counts["smtp"], 2 * counts["imap-sync"])
+            profile.write_text("[shares]\nsmtp = 3\nimap-sinc = 1\n")
+            refused = subprocess.run([program(), "mix", "--smtp", "127.0.0.1:1", "--user", "u", "--password", "x", "--profile",
+                                      profile], capture_output=True, text=True, timeout=60)
+            self.assertEqual(refused.returncode, 2)
+            self.assertIn(f"{profile}:3:1: unknown kind", refused.stderr)
+            profile.write_text("[shares]\nsmtp = 3\nlmtp = 1\n")
+            refused = subprocess.run([program(), "mix", "--smtp", "127.0.0.1:1", "--user", "u", "--password", "x", "--profile",
+                                      profile], capture_output=True, text=True, timeout=60)
+            self.assertIn("expected --lmtp", refused.stderr)
+
+    def test_clients_that_misbehave_harm_nobody(self):
+        faults = [word for kind in ("slow-reader", "abort", "half-open", "garbage") for word in ("--fault", f"{kind}=5")]
+        summary = self.verify(self.at(SMTP), 2_000, "--size", "400-4000", *faults)
+        self.assertEqual((summary["failed"], summary["verify"]["right"]), (0, 2_000), summary)
+        self.assertGreater(summary["faults"]["abort"], 10, summary)
+        mixed = self.mix("--duration", "2s", *faults)
+        self.assertEqual({kind: job["failed"] for kind, job in mixed["jobs"].items() if kind != "pop3" and job["failed"]}, {})
+
+
+class LoadTest(OneNode):
     def test_verify(self):
         for target, more in [(SMTP, []), (SMTP, ["--bdat", "--no-pipelining"]), (LMTP, ["--lmtp", "--messages-per-session", 3])]:
             summary = self.verify(self.at(target), 2_000, "--size", "400-40000", *more)
@@ -118,19 +166,40 @@ class LoadTest(unittest.TestCase):
         few = [*amount, "--sessions", 4]
         mail = load("smtp", "--target", self.at(SMTP), *users, "--recipients", 2, *few)
         self.assertEqual((mail["done"], mail["failed"]), (200, 0))
-        for work in ("login", "fetch", "bulk", "append", "flags"):
+        for work in ("login", "fetch", "bulk", "append", "flags", "sync"):
             with self.subTest(work=work):
                 done = load("imap", "--target", self.at(IMAP), *read, "--work", work, *few)
                 self.assertEqual((done["done"], done["failed"]), (200, 0))
-                self.assertEqual(done["message_bytes"] > 0, work in ("fetch", "bulk", "append"))
+                self.assertEqual(done["message_bytes"] > 0, work in ("fetch", "bulk", "append", "sync"))
         one = load("pop3", "--target", self.at(POP3), *read, *amount, "--sessions", 1)
         self.assertEqual((one["done"], one["failed"]), (200, 0))
         for work in ("idle", "storm"):
             held = load(work, "--target", self.at(IMAP), *read, "--sessions", 300, "--duration", "500ms")
             self.assertEqual((held["done"], held["failed"]), (300, 0))
 
+    def test_with_tls(self):
+        amount = ["--count", 100, "--duration", "60s", "--sessions", 4]
+        for mode, smtp, imap, pop3 in (("implicit", None, IMAPS, POP3S), ("starttls", SMTP, IMAP, POP3)):
+            with self.subTest(mode=mode):
+                read = [*self.users(), "--password", PASSWORD, "--tls", mode]
+                done = load("imap", "--target", self.at(imap), *read, *amount, "--work", "append")
+                done = load("imap", "--target", self.at(imap), *read, *amount)
+                self.assertEqual((done["done"], done["failed"], done["tls"]), (100, 0, mode))
+                done = load("pop3", "--target", self.at(pop3), *read, *amount[:-1], 1)
+                self.assertEqual((done["done"], done["failed"]), (100, 0))
+                held = load("idle", "--target", self.at(imap), *read, "--sessions", 100, "--duration", "200ms")
+                self.assertEqual((held["done"], held["failed"]), (100, 0))
+                if smtp:
+                    done = load("smtp", "--target", self.at(smtp), *self.users(), "--tls", mode, *amount)
+                    self.assertEqual((done["done"], done["failed"]), (100, 0))
+        wrong = load("imap", "--target", self.at(IMAP), *self.users(), "--password", PASSWORD, "--tls", "implicit", "--count", 4,
+                     "--timeout", "2s", code=1)
+        self.assertEqual(wrong["failures"], {"no TLS": 4})
+
     def test_an_open_loop_counts_from_when_a_unit_was_due(self):
-        summary = load("smtp", "--target", self.at(SMTP), *self.users(), "--rate", 200, "--duration", "2s")
+        summary = load("smtp", "--target", self.at(SMTP), *self.users(), "--rate", 200, "--duration", "2s",
+                       # One for each, however long the first ones take.
+                       "--sessions", 400)
         self.assertEqual(summary["done"] + summary["failed"], 400)
 
     def test_the_page_shows_the_run(self):

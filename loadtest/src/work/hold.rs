@@ -1,22 +1,30 @@
-//! Sessions that are opened and then held in IDLE until the end.
+//! Sessions that are opened and then held until the end.
 
 use super::imap::Session;
-use crate::command_line::ReadOptions;
+use crate::client::Client;
 use crate::failure::Failure;
-use crate::plan::Plan;
+use crate::plan::{Plan, Task};
 use std::sync::Arc;
 
-/// Opens session `index`: connected, logged in, INBOX selected, in IDLE.
-pub(crate) async fn open(plan: &Arc<Plan>, options: &ReadOptions, index: u64) -> Result<Session, Failure> {
-    let timeout = plan.amount().timeout;
-    let mut session = Session::open(plan.target(index), plan.user(index), &options.password, timeout).await?;
+/// Opens session `index`: connected, logged in, INBOX selected, in IDLE; or connected alone.
+pub(crate) async fn open(plan: &Arc<Plan>, index: u64) -> Result<Client, Failure> {
+    let (job, timeout) = (&plan.jobs[0], plan.amount().timeout);
+    let Task::Hold { password, silent } = &job.task else {
+        unreachable!("only such plans hold sessions");
+    };
+    if *silent {
+        let mut client = job.door.connect(index, timeout).await?;
+        client.line().await?;
+        return Ok(client);
+    }
+    let mut session = Session::open(&job.door, index, plan.user(index), password, timeout).await?;
     session.command("SELECT INBOX", |_| {}).await?;
     session.idle().await?;
-    Ok(session)
+    Ok(session.client)
 }
 
 /// Until the server ends it; what it says meanwhile is read.
-pub(crate) async fn hold(session: &mut Session) -> Failure {
-    session.client.set_patient();
-    session.client.until_closed().await
+pub(crate) async fn hold(client: &mut Client) -> Failure {
+    client.set_patient();
+    client.until_closed().await
 }

@@ -1,12 +1,13 @@
 //! IMAP sessions, as IMAP4rev1 alone knows them.
 
 use crate::client::Client;
-use crate::command_line::{ImapOptions, ImapWork};
+use crate::command_line::ImapWork;
 use crate::content::Content;
+use crate::door::Door;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use bytes::Bytes;
-use std::net::SocketAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(crate) struct Session {
 pub(crate) struct Answer {
     /// Of the last EXISTS.
     pub(crate) exists: Option<u64>,
+    /// Of the last UIDNEXT.
+    pub(crate) uid_next: Option<u64>,
     /// Octets in literals.
     pub(crate) literal_bytes: u64,
     /// Literals.
@@ -39,6 +42,12 @@ fn exists(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(number).ok()?.parse().ok()
 }
 
+fn uid_next(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(b"* OK [UIDNEXT ")?;
+    let end = rest.iter().position(|&byte| byte == b']')?;
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
+}
+
 /// In a quoted string (RFC 3501 section 4.3).
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -55,12 +64,13 @@ fn quoted(text: &str) -> String {
 impl Session {
     /// Connects and logs in.
     pub(crate) async fn open(
-        target: SocketAddr,
+        door: &Door,
+        index: u64,
         user: &str,
         password: &str,
         timeout: Duration,
     ) -> Result<Session, Failure> {
-        let mut client = Client::connect(target, pigeon_engine::now() + timeout).await?;
+        let mut client = door.connect(index, timeout).await?;
         let greeting = client.line().await?;
         if greeting.starts_with(b"* BYE") {
             return Err(Failure::Temporary);
@@ -69,6 +79,10 @@ impl Session {
             return Err(Failure::Garbage);
         }
         let mut session = Session { client, tag: 0 };
+        if let Some(connector) = door.starttls() {
+            session.command("STARTTLS", |_| {}).await?;
+            session.client = session.client.secure(connector).await?;
+        }
         let login = format!("LOGIN {} {}", quoted(user), quoted(password));
         session.command(&login, |_| {}).await?;
         Ok(session)
@@ -77,7 +91,18 @@ impl Session {
     /// Sends a command, and reads its answer; literals are given in pieces.
     pub(crate) async fn command(&mut self, command: &str, piece: impl FnMut(&[u8])) -> Result<Answer, Failure> {
         self.send(command).await?;
-        self.answer(piece).await
+        self.answer(piece, |_| {}).await
+    }
+
+    /// The same; before each literal its octets are told.
+    pub(crate) async fn literals(
+        &mut self,
+        command: &str,
+        piece: impl FnMut(&[u8]),
+        begin: impl FnMut(usize),
+    ) -> Result<Answer, Failure> {
+        self.send(command).await?;
+        self.answer(piece, begin).await
     }
 
     async fn send(&mut self, command: &str) -> Result<(), Failure> {
@@ -87,7 +112,7 @@ impl Session {
             .await
     }
 
-    async fn answer(&mut self, mut piece: impl FnMut(&[u8])) -> Result<Answer, Failure> {
+    async fn answer(&mut self, mut piece: impl FnMut(&[u8]), mut begin: impl FnMut(usize)) -> Result<Answer, Failure> {
         let tag = format!("a{} ", self.tag).into_bytes();
         let mut answer = Answer::default();
         // What stands behind a literal goes on with the line before it.
@@ -97,9 +122,11 @@ impl Session {
             if goes_on || line.starts_with(b"* ") || line.starts_with(b"+") {
                 // A BYE that answers no LOGOUT is followed by the end of the connection, which the next line shows.
                 answer.exists = exists(line).or(answer.exists);
+                answer.uid_next = uid_next(line).or(answer.uid_next);
                 let count = literal(line);
                 goes_on = count.is_some();
                 if let Some(count) = count {
+                    begin(count);
                     answer.literals += 1;
                     answer.literal_bytes += count as u64;
                     self.client.take(count, &mut piece).await?;
@@ -145,7 +172,7 @@ impl Session {
         let mut message = message;
         message.extend_from_slice(b"\r\n");
         self.client.send(Bytes::from(message)).await?;
-        self.answer(|_| {}).await.map(|_| bytes)
+        self.answer(|_| {}, |_| {}).await.map(|_| bytes)
     }
 
     pub(crate) async fn logout(mut self) -> Result<(), Failure> {
@@ -158,35 +185,48 @@ impl Session {
 /// Units of IMAP.
 pub(crate) struct Imap {
     plan: Arc<Plan>,
-    options: ImapOptions,
+    /// Of its job in the plan.
+    place: usize,
+    work: ImapWork,
+    password: String,
     content: Content,
     index: u64,
     next: u64,
     kept: Option<(Session, u64)>,
+    /// Of `sync`: the first UID that its copies do not have, by account.
+    synced: HashMap<u64, u64>,
 }
 
+/// Accounts whose copies one session remembers.
+const COPIES_MAX: usize = 10_000;
+
 impl Imap {
-    pub(crate) fn new(plan: &Arc<Plan>, options: &ImapOptions, index: u64) -> Imap {
+    pub(crate) fn new(plan: &Arc<Plan>, place: usize, work: ImapWork, password: &str, index: u64) -> Imap {
         Imap {
             plan: plan.clone(),
-            options: options.clone(),
+            place,
+            work,
+            password: password.to_owned(),
             content: plan.content(),
             index,
             next: index,
             kept: None,
+            synced: HashMap::new(),
         }
     }
 
     async fn open(&self) -> Result<Session, Failure> {
         let user = self.plan.user(self.next);
         let timeout = self.plan.amount().timeout;
-        Session::open(self.plan.target(self.index), user, &self.options.read.password, timeout).await
+        let door = &self.plan.jobs[self.place].door;
+        Session::open(door, self.index, user, &self.password, timeout).await
     }
 
     pub(crate) async fn unit(&mut self) -> Result<u64, Failure> {
-        let result = match self.options.work {
+        let result = match self.work {
             ImapWork::Login => async { self.open().await?.logout().await.map(|()| 0) }.await,
             ImapWork::Fetch => self.fetch().await,
+            ImapWork::Sync => self.sync().await,
             ImapWork::Bulk | ImapWork::Append | ImapWork::Flags => self.within_session().await,
         };
         self.next += u64::from(self.plan.amount().sessions);
@@ -207,6 +247,28 @@ impl Imap {
         Ok(fetched.literal_bytes)
     }
 
+    async fn sync(&mut self) -> Result<u64, Failure> {
+        let account = self.next % self.plan.users.len() as u64;
+        let mut session = self.open().await?;
+        session.command("LIST \"\" \"*\"", |_| {}).await?;
+        let selected = session.command("SELECT INBOX", |_| {}).await?;
+        let next = selected.uid_next.ok_or(Failure::Garbage)?;
+        session.command("UID FETCH 1:* (FLAGS)", |_| {}).await?;
+        let first = self.synced.get(&account).copied().unwrap_or(1);
+        let mut bytes = 0;
+        if first < next {
+            let fetched = session
+                .command(&format!("UID FETCH {first}:* (FLAGS BODY.PEEK[])"), |_| {})
+                .await?;
+            bytes = fetched.literal_bytes;
+        }
+        session.logout().await?;
+        if self.synced.len() < COPIES_MAX {
+            self.synced.insert(account, next);
+        }
+        Ok(bytes)
+    }
+
     async fn within_session(&mut self) -> Result<u64, Failure> {
         let (mut session, exists) = match self.kept.take() {
             Some(kept) => kept,
@@ -217,10 +279,10 @@ impl Imap {
             }
         };
         session.client.set_deadline(self.plan.amount().timeout);
-        if exists == 0 && self.options.work != ImapWork::Append {
+        if exists == 0 && self.work != ImapWork::Append {
             return Err(Failure::NoMessage);
         }
-        let bytes = match self.options.work {
+        let bytes = match self.work {
             ImapWork::Bulk => session.command("FETCH 1:* (BODY.PEEK[])", |_| {}).await?.literal_bytes,
             ImapWork::Append => {
                 let message = self.content.message(self.next, self.plan.user(self.next));
@@ -260,6 +322,8 @@ mod tests {
         assert_eq!(literal(b"x {}"), None);
         assert_eq!(exists(b"* 17 EXISTS"), Some(17));
         assert_eq!(exists(b"* 17 RECENT"), None);
+        assert_eq!(uid_next(b"* OK [UIDNEXT 4392] Predicted"), Some(4392));
+        assert_eq!(uid_next(b"* OK [UIDVALIDITY 4392] ok"), None);
         assert_eq!(quoted("a\"b\\"), "\"a\\\"b\\\\\"");
     }
 }

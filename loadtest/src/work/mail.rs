@@ -16,6 +16,8 @@ pub(crate) struct Mail {
     options: MessageOptions,
     content: Content,
     lmtp: bool,
+    /// Of its job in the plan.
+    place: usize,
     index: u64,
     /// The message's number: those of a session are apart from those of all others.
     next: u64,
@@ -23,7 +25,6 @@ pub(crate) struct Mail {
     /// On this connection.
     sent: u32,
     acknowledged: Vec<u64>,
-    verifies: bool,
 }
 
 /// A reply's code, and whether it says that the server talks nonsense.
@@ -54,18 +55,18 @@ fn expect(code: u16, wanted: u16) -> Result<(), Failure> {
 }
 
 impl Mail {
-    pub(crate) fn new(plan: &Arc<Plan>, options: &MessageOptions, lmtp: bool, index: u64) -> Mail {
+    pub(crate) fn new(plan: &Arc<Plan>, place: usize, options: &MessageOptions, lmtp: bool, index: u64) -> Mail {
         Mail {
             plan: plan.clone(),
             options: options.clone(),
             content: plan.content(),
             lmtp,
+            place,
             index,
             next: index,
             connection: None,
             sent: 0,
             acknowledged: Vec::new(),
-            verifies: matches!(plan.work, crate::command_line::WorkCommand::Verify(_)),
         }
     }
 
@@ -78,7 +79,7 @@ impl Mail {
         };
         client.set_deadline(self.plan.amount().timeout);
         let bytes = self.deliver(&mut client, number).await?;
-        if self.verifies {
+        if self.plan.verifies() {
             self.acknowledged.push(number);
         }
         self.sent += 1;
@@ -91,14 +92,24 @@ impl Mail {
     }
 
     async fn open(&mut self) -> Result<Client, Failure> {
-        let deadline = pigeon_engine::now() + self.plan.amount().timeout;
-        let mut client = Client::connect(self.plan.target(self.index), deadline).await?;
+        let door = &self.plan.jobs[self.place].door;
+        let mut client = door.connect(self.index, self.plan.amount().timeout).await?;
         expect(reply(&mut client).await?, 220)?;
+        self.sent = 0;
+        self.hello(&mut client).await?;
+        if let Some(connector) = door.starttls() {
+            client.send(&b"STARTTLS\r\n"[..]).await?;
+            expect(reply(&mut client).await?, 220)?;
+            client = client.secure(connector).await?;
+            self.hello(&mut client).await?;
+        }
+        Ok(client)
+    }
+
+    async fn hello(&self, client: &mut Client) -> Result<(), Failure> {
         let hello = if self.lmtp { "LHLO" } else { "EHLO" };
         client.send(format!("{hello} load.invalid\r\n").into_bytes()).await?;
-        self.sent = 0;
-        expect(reply(&mut client).await?, 250)?;
-        Ok(client)
+        expect(reply(client).await?, 250)
     }
 
     async fn deliver(&mut self, client: &mut Client, number: u64) -> Result<u64, Failure> {

@@ -1,18 +1,27 @@
 //! What one session does, unit by unit.
 
+pub(crate) mod faults;
 pub(crate) mod hold;
 pub(crate) mod imap;
 mod mail;
 mod pop3;
 pub(crate) mod verify;
 
-use crate::command_line::WorkCommand;
+use crate::content::chosen;
 use crate::failure::Failure;
-use crate::plan::Plan;
+use crate::plan::{Plan, Task};
 use std::sync::Arc;
 
-/// A session's state between its units. Dropping it drops its connection.
-pub(crate) enum Worker {
+/// One of the sessions that are there at once: of each job of the plan it has one, and does a unit of one at a time.
+/// Dropping it drops its connections.
+pub(crate) struct Worker {
+    plan: Arc<Plan>,
+    jobs: Vec<Job>,
+    /// What comes next is made of it.
+    state: u64,
+}
+
+enum Job {
     Mail(mail::Mail),
     Imap(imap::Imap),
     Pop3(pop3::Pop3),
@@ -21,40 +30,44 @@ pub(crate) enum Worker {
 impl Worker {
     /// Session `index` of all. `None`: this work has no units.
     pub(crate) fn new(plan: &Arc<Plan>, index: u64) -> Option<Worker> {
-        match &plan.work {
-            WorkCommand::Smtp(mail) => Some(Worker::Mail(mail::Mail::new(plan, &mail.message, false, index))),
-            WorkCommand::Lmtp(mail) => Some(Worker::Mail(mail::Mail::new(plan, &mail.message, true, index))),
-            WorkCommand::Verify(verify) => Some(Worker::Mail(mail::Mail::new(
-                plan,
-                &verify.mail.message,
-                verify.lmtp,
-                index,
-            ))),
-            WorkCommand::Imap(imap) => Some(Worker::Imap(imap::Imap::new(plan, imap, index))),
-            WorkCommand::Pop3(read) => Some(Worker::Pop3(pop3::Pop3::new(plan, read, index))),
-            WorkCommand::Idle(_) | WorkCommand::Storm(_) => None,
-        }
+        let own = |(place, job): (usize, &crate::plan::Job)| match &job.task {
+            Task::Mail { message, lmtp } => Some(Job::Mail(mail::Mail::new(plan, place, message, *lmtp, index))),
+            Task::Imap { work, password } => Some(Job::Imap(imap::Imap::new(plan, place, *work, password, index))),
+            Task::Pop3 { password } => Some(Job::Pop3(pop3::Pop3::new(plan, place, password, index))),
+            Task::Hold { .. } => None,
+        };
+        Some(Worker {
+            plan: plan.clone(),
+            jobs: plan.jobs.iter().enumerate().map(own).collect::<Option<_>>()?,
+            state: plan.seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        })
     }
 
-    /// One unit: octets of messages that it carried. After a failure the connection is given up, and the next unit makes
-    /// a new one.
-    pub(crate) async fn unit(&mut self) -> Result<u64, Failure> {
-        match self {
-            Worker::Mail(mail) => mail.unit().await,
-            Worker::Imap(imap) => imap.unit().await,
-            Worker::Pop3(pop3) => pop3.unit().await,
-        }
+    /// One unit: of which job, and octets of messages that it carried. After a failure the connection is given up, and the next
+    /// unit makes a new one.
+    pub(crate) async fn unit(&mut self) -> (usize, Result<u64, Failure>) {
+        let place = match self.jobs.len() {
+            1 => 0,
+            _ => chosen(self.plan.jobs.iter().map(|job| job.share), &mut self.state),
+        };
+        let result = match &mut self.jobs[place] {
+            Job::Mail(mail) => mail.unit().await,
+            Job::Imap(imap) => imap.unit().await,
+            Job::Pop3(pop3) => pop3.unit().await,
+        };
+        (place, result)
     }
 
-    /// Ends the session in order.
+    /// Ends the session in order; the numbers of the messages that were acknowledged, where they are read back.
     pub(crate) async fn end(self) -> Vec<u64> {
-        match self {
-            Worker::Mail(mail) => mail.end().await,
-            Worker::Imap(imap) => {
-                imap.end().await;
-                Vec::new()
+        let mut acknowledged = Vec::new();
+        for job in self.jobs {
+            match job {
+                Job::Mail(mail) => acknowledged.extend(mail.end().await),
+                Job::Imap(imap) => imap.end().await,
+                Job::Pop3(_) => {}
             }
-            Worker::Pop3(_) => Vec::new(),
         }
+        acknowledged
     }
 }

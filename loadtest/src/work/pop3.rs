@@ -1,7 +1,6 @@
 //! POP3 sessions: login, LIST, RETR of the last message, QUIT.
 
 use crate::client::Client;
-use crate::command_line::ReadOptions;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use std::sync::Arc;
@@ -10,6 +9,8 @@ use std::sync::Arc;
 pub(crate) struct Pop3 {
     plan: Arc<Plan>,
     password: String,
+    /// Of its job in the plan.
+    place: usize,
     index: u64,
     next: u64,
 }
@@ -45,10 +46,11 @@ async fn lines(client: &mut Client) -> Result<(u64, u64, Option<u64>), Failure> 
 }
 
 impl Pop3 {
-    pub(crate) fn new(plan: &Arc<Plan>, options: &ReadOptions, index: u64) -> Pop3 {
+    pub(crate) fn new(plan: &Arc<Plan>, place: usize, password: &str, index: u64) -> Pop3 {
         Pop3 {
             plan: plan.clone(),
-            password: options.password.clone(),
+            password: password.to_owned(),
+            place,
             index,
             next: index,
         }
@@ -57,9 +59,13 @@ impl Pop3 {
     pub(crate) async fn unit(&mut self) -> Result<u64, Failure> {
         let user = self.plan.user(self.next).to_owned();
         self.next += u64::from(self.plan.amount().sessions);
-        let deadline = pigeon_engine::now() + self.plan.amount().timeout;
-        let mut client = Client::connect(self.plan.target(self.index), deadline).await?;
+        let door = &self.plan.jobs[self.place].door;
+        let mut client = door.connect(self.index, self.plan.amount().timeout).await?;
         status(&mut client).await?;
+        if let Some(connector) = door.starttls() {
+            command(&mut client, "STLS\r\n".to_owned()).await?;
+            client = client.secure(connector).await?;
+        }
         command(&mut client, format!("USER {user}\r\n")).await?;
         command(&mut client, format!("PASS {}\r\n", self.password)).await?;
         command(&mut client, "LIST\r\n".to_owned()).await?;

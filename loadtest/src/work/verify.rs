@@ -5,12 +5,16 @@ use crate::command_line::VerifyOptions;
 use crate::content::Content;
 use crate::failure::Failure;
 use crate::plan::Plan;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two looks at an account that lacks messages.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Messages that are asked for at once.
+const BATCH: usize = 50;
 
 /// A message is read in one piece: this is the most that one may take. Far above what is sent.
 const MESSAGE_BYTES_MAX: u64 = (1 << 30) + (1 << 20);
@@ -48,7 +52,8 @@ impl Findings {
     }
 }
 
-/// Reads accounts until all that was acknowledged to them is there, or the patience is over.
+/// Reads accounts until all that was acknowledged to them is there, or the patience is over; and once more when nothing more
+/// should come.
 pub(crate) async fn read_back(
     plan: Arc<Plan>,
     options: VerifyOptions,
@@ -57,13 +62,18 @@ pub(crate) async fn read_back(
     until: Instant,
 ) -> Findings {
     let user = &plan.users[account];
+    let mut settled = false;
     loop {
-        let target = options.read[account % options.read.len()];
-        let read = read(&plan, &options, target, user).await;
+        let read = read(&plan, &options, account, user).await;
         let patient = pigeon_engine::now() < until;
         match read {
             Ok(found) if patient && acknowledged.iter().any(|number| !found.contains_key(number)) => {}
-            Ok(found) => return judge(found, &acknowledged),
+            Ok(found) if settled => return judge(found, &acknowledged),
+            Ok(_) => {
+                settled = true;
+                pigeon_engine::sleep(options.settle).await;
+                continue;
+            }
             Err(_) if patient => {}
             Err(failure) => {
                 let mut findings = Findings::default();
@@ -101,41 +111,67 @@ fn judge(found: Found, acknowledged: &BTreeSet<u64>) -> Findings {
     findings
 }
 
-async fn read(
-    plan: &Plan,
-    options: &VerifyOptions,
-    target: std::net::SocketAddr,
-    user: &str,
-) -> Result<Found, Failure> {
+async fn read(plan: &Plan, options: &VerifyOptions, account: usize, user: &str) -> Result<Found, Failure> {
     let timeout = plan.amount().timeout;
-    let mut session = Session::open(target, user, &options.password, timeout).await?;
+    let door = plan.read.as_ref().expect("a plan to verify has one");
+    let mut session = Session::open(door, account as u64, user, &options.password, timeout).await?;
     let exists = session.command("SELECT INBOX", |_| {}).await?.exists.unwrap_or(0);
     let content = plan.content();
     let mut found = Found::new();
-    for sequence in 1..=exists {
+    for first in (1..=exists).step_by(BATCH) {
         session.client.set_deadline(timeout);
-        let mut message = Vec::new();
-        let mut too_large = false;
-        let answer = session
-            .command(&format!("FETCH {sequence} (BODY.PEEK[])"), |piece| {
-                too_large |= (message.len() + piece.len()) as u64 > MESSAGE_BYTES_MAX;
-                if !too_large {
-                    message.extend_from_slice(piece);
-                }
-            })
-            .await?;
-        if answer.literals != 1 || too_large {
+        let last = exists.min(first + BATCH as u64 - 1);
+        let reading = RefCell::new(Reading {
+            content: &content,
+            user,
+            message: Vec::new(),
+            found: &mut found,
+            too_large: false,
+        });
+        let command = format!("FETCH {first}:{last} (BODY.PEEK[])");
+        let answer = session.literals(
+            &command,
+            |piece| reading.borrow_mut().take(piece),
+            |_| reading.borrow_mut().ended(),
+        );
+        let answer = answer.await?;
+        let mut reading = reading.into_inner();
+        reading.ended();
+        if reading.too_large || answer.literals != last - first + 1 {
             return Err(Failure::Garbage);
-        }
-        if let Some(number) = content.number_of(&message) {
-            let whole = is_whole(&content, number, user, &message);
-            let entry = found.entry(number).or_insert((0, true));
-            entry.0 += 1;
-            entry.1 &= whole;
         }
     }
     session.logout().await?;
     Ok(found)
+}
+
+/// Messages as they come, one after the other.
+struct Reading<'a> {
+    content: &'a Content,
+    user: &'a str,
+    message: Vec<u8>,
+    found: &'a mut Found,
+    too_large: bool,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, piece: &[u8]) {
+        self.too_large |= (self.message.len() + piece.len()) as u64 > MESSAGE_BYTES_MAX;
+        if !self.too_large {
+            self.message.extend_from_slice(piece);
+        }
+    }
+
+    /// The message is whole, if there was one.
+    fn ended(&mut self) {
+        if let Some(number) = self.content.number_of(&self.message) {
+            let whole = is_whole(self.content, number, self.user, &self.message);
+            let entry = self.found.entry(number).or_insert((0, true));
+            entry.0 += 1;
+            entry.1 &= whole;
+        }
+        self.message.clear();
+    }
 }
 
 /// What was sent, behind header lines that servers put in front.
@@ -168,7 +204,7 @@ mod tests {
         let content = Content {
             seed: 1,
             from: "a@example.org".to_owned(),
-            sizes: 400..=400,
+            sizes: vec![(1.0, 400..=400)],
         };
         let sent = content.message(5, "b@example.org");
         let with = |front: &[u8], back: &[u8]| [front, &sent, back].concat();

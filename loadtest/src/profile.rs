@@ -1,0 +1,227 @@
+//! Profiles of mixed load: shares of the kinds of sessions, sizes of messages, the course of a day. A mistake is told with
+//! its line and column.
+
+use crate::command_line::{ImapWork, MessageOptions, Sizes, sizes};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::Spanned;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    /// At least one; shares are positive.
+    pub(crate) shares: Vec<(Kind, f64)>,
+    pub(crate) message: MessageOptions,
+    /// At least one; shares are positive.
+    pub(crate) sizes: Vec<(f64, Sizes)>,
+    /// 24 of them.
+    pub(crate) hours: Option<Vec<f64>>,
+}
+
+/// A kind of session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Smtp,
+    Lmtp,
+    Pop3,
+    Imap(ImapWork),
+}
+
+impl Kind {
+    const ALL: [Kind; 9] = [
+        Kind::Smtp,
+        Kind::Lmtp,
+        Kind::Pop3,
+        Kind::Imap(ImapWork::Login),
+        Kind::Imap(ImapWork::Fetch),
+        Kind::Imap(ImapWork::Bulk),
+        Kind::Imap(ImapWork::Append),
+        Kind::Imap(ImapWork::Flags),
+        Kind::Imap(ImapWork::Sync),
+    ];
+
+    /// In profiles and reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Smtp => "smtp",
+            Kind::Lmtp => "lmtp",
+            Kind::Pop3 => "pop3",
+            Kind::Imap(ImapWork::Login) => "imap-login",
+            Kind::Imap(ImapWork::Fetch) => "imap-fetch",
+            Kind::Imap(ImapWork::Bulk) => "imap-bulk",
+            Kind::Imap(ImapWork::Append) => "imap-append",
+            Kind::Imap(ImapWork::Flags) => "imap-flags",
+            Kind::Imap(ImapWork::Sync) => "imap-sync",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    shares: Spanned<BTreeMap<Spanned<String>, Spanned<f64>>>,
+    message: Option<WrittenMessage>,
+    day: Option<WrittenDay>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenMessage {
+    from: Option<String>,
+    messages_per_session: Option<Spanned<u32>>,
+    recipients: Option<Spanned<u32>>,
+    pipelining: Option<bool>,
+    bdat: Option<bool>,
+    sizes: Option<Spanned<Vec<WrittenSize>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenSize {
+    octets: Spanned<String>,
+    share: Spanned<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenDay {
+    hours: Spanned<Vec<Spanned<f64>>>,
+}
+
+/// Where it is, and what.
+type Mistake = (Range<usize>, String);
+
+fn positive(number: &Spanned<f64>) -> Result<f64, Mistake> {
+    let value = *number.get_ref();
+    match value.is_finite() && value > 0.0 {
+        true => Ok(value),
+        false => Err((number.span(), "expected a number above 0".to_owned())),
+    }
+}
+
+fn count(number: Option<Spanned<u32>>, most: u32) -> Result<u32, Mistake> {
+    let Some(number) = number else { return Ok(1) };
+    match (1..=most).contains(number.get_ref()) {
+        true => Ok(*number.get_ref()),
+        false => Err((number.span(), format!("expected 1 to {most}"))),
+    }
+}
+
+impl Profile {
+    /// Of `mix` where none is named.
+    pub(crate) const BUILT_IN: &'static str = include_str!("../profiles/provider.toml");
+
+    /// Reads a profile; a mistake names `file`, line and column.
+    pub(crate) fn parse(text: &str, file: &str) -> Result<Profile, String> {
+        let written = toml::from_str(text).map_err(|error| {
+            let span = error.span().unwrap_or_default();
+            (span, error.message().to_owned())
+        });
+        written.and_then(Profile::checked).map_err(|(span, message)| {
+            let before = &text.as_bytes()[..span.start.min(text.len())];
+            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+            let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            let column = 1 + String::from_utf8_lossy(&before[start..]).chars().count();
+            format!("{file}:{line}:{column}: {message}")
+        })
+    }
+
+    fn checked(written: Written) -> Result<Profile, Mistake> {
+        let mut shares = Vec::new();
+        let span = written.shares.span();
+        for (name, share) in written.shares.into_inner() {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name.get_ref());
+            let known = || Kind::ALL.map(Kind::name).join(", ");
+            let kind = kind.ok_or_else(|| (name.span(), format!("unknown kind, expected one of {}", known())))?;
+            shares.push((kind, positive(&share)?));
+        }
+        if shares.is_empty() {
+            return Err((span, "expected at least one kind".to_owned()));
+        }
+        let mut profile = Profile {
+            shares,
+            message: MessageOptions {
+                from: "load@sender.example".to_owned(),
+                size: 4096..=4096,
+                messages_per_session: 1,
+                recipients: 1,
+                no_pipelining: false,
+                bdat: false,
+            },
+            sizes: vec![(1.0, 4096..=4096)],
+            hours: written.day.map(hours).transpose()?,
+        };
+        if let Some(message) = written.message {
+            profile.take_message(message)?;
+        }
+        Ok(profile)
+    }
+
+    fn take_message(&mut self, written: WrittenMessage) -> Result<(), Mistake> {
+        self.message.messages_per_session = count(written.messages_per_session, 1_000_000)?;
+        self.message.recipients = count(written.recipients, 1000)?;
+        self.message.no_pipelining = written.pipelining == Some(false);
+        self.message.bdat = written.bdat == Some(true);
+        if let Some(from) = written.from {
+            self.message.from = from;
+        }
+        let Some(written) = written.sizes else { return Ok(()) };
+        let span = written.span();
+        self.sizes.clear();
+        for size in written.into_inner() {
+            let octets = sizes(size.octets.get_ref()).map_err(|why| (size.octets.span(), why))?;
+            self.sizes.push((positive(&size.share)?, octets));
+        }
+        match self.sizes.is_empty() {
+            true => Err((span, "expected at least one size".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+fn hours(written: WrittenDay) -> Result<Vec<f64>, Mistake> {
+    let span = written.hours.span();
+    let hours: Vec<f64> = written.hours.get_ref().iter().map(positive).collect::<Result<_, _>>()?;
+    match hours.len() {
+        24 => Ok(hours),
+        _ => Err((span, "expected 24 numbers, one for each hour".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_profile_is_one() {
+        let profile = Profile::parse(Profile::BUILT_IN, "built in").expect("it is ours");
+        assert_eq!((profile.shares.len(), profile.sizes.len()), (7, 4));
+        assert_eq!(profile.message.messages_per_session, 3);
+        assert_eq!(profile.hours.map(|hours| hours.len()), Some(24));
+    }
+
+    #[test]
+    fn a_mistake_has_a_place() {
+        for (text, place) in [
+            ("", "f:1:1: "),
+            ("[shares]\nsmtp = 1\nfax = 2\n", "f:3:1: unknown kind"),
+            ("[shares]\nsmtp = 0\n", "f:2:8: expected a number above 0"),
+            ("[shares]\nsmtp = 1.5\n[message]\nsize = 3\n", "f:4:1: unknown field"),
+            (
+                "[shares]\nsmtp = 1\n[message]\nsizes = [{ octets = \"5-3\", share = 1 }]\n",
+                "f:4:21: expected 300",
+            ),
+            (
+                "[shares]\nsmtp = 1\n[message]\nrecipients = 0\n",
+                "f:4:14: expected 1 to 1000",
+            ),
+            ("[shares]\nsmtp = 1\n[day]\nhours = [1, 2]\n", "f:4:9: expected 24"),
+            ("[shares\n", "f:1:8: "),
+            ("[shares]\n", "f:1:1: expected at least one kind"),
+        ] {
+            let said = Profile::parse(text, "f").expect_err(text);
+            assert!(said.starts_with(place), "{text:?}: {said}");
+        }
+    }
+}
