@@ -105,12 +105,12 @@ frontend bulk
 backend spliced
   option splice-request
   option splice-response
-  server one 127.0.0.1:{backend}
+  server one 127.0.0.1:{backend.port}
 frontend tls
   bind 127.0.0.1:{self.tls} ssl crt {both}
   default_backend mail
 backend mail
-  server one 127.0.0.1:{backend}
+  server one 127.0.0.1:{backend.port}
 """)
         self.spawn(needs("haproxy"), "-db", "-f", configuration, port=self.tls)
 
@@ -123,7 +123,7 @@ class Nginx(Peer):
     def __init__(self, backend, certificate, program):
         super().__init__()
         self.plain, self.tls, auth = free_port(), free_port(), free_port()
-        self.spawn(program, "auth", auth, backend, port=auth)
+        self.spawn(program, "auth", auth, backend.port, port=auth)
         configuration = self.write("nginx.conf", f"""
 load_module /usr/lib/nginx/modules/ngx_mail_module.so;
 user root;
@@ -170,7 +170,7 @@ ssl_cert = <{certificate.chain}
 ssl_key = <{certificate.key}
 passdb {{
   driver = static
-  args = nopassword=y proxy=y host=127.0.0.1 port={backend}
+  args = nopassword=y proxy=y host=127.0.0.1 port={backend.port}
 }}
 userdb {{
   driver = static
@@ -210,7 +210,7 @@ class Perdition(Peer):
         super().__init__()
         self.plain = free_port()
         self.spawn(needs("perdition.imap4"), "--no_daemon", "-f", "/dev/null", "-F", self.directory / "perdition.log",
-                   "-b", "127.0.0.1", "-l", self.plain, "-s", "127.0.0.1", "-p", backend, "-n", "--ssl_mode", "none",
+                   "-b", "127.0.0.1", "-l", self.plain, "-s", "127.0.0.1", "-p", backend.port, "-n", "--ssl_mode", "none",
                    "--pid_file", self.directory / "pid", port=self.plain)
 
 
@@ -238,7 +238,9 @@ class PigeonAir:
         entries = [f"dn: cn={NODE},dc=example,dc=org\nobjectClass: pigeonServer\ncn: {NODE}\n"
                    f"pigeonKey: {scram.verifier(KEY)}\n",
                    f"dn: cn=backend,dc=example,dc=org\nobjectClass: pigeonServer\ncn: backend\n"
-                   f"pigeonPrivateAddress: imap://127.0.0.1:{self.backend}\n"]
+                   f"pigeonPrivateAddress: imap://127.0.0.1:{self.backend.port}\n"
+                   # Of our own kind.
+                   + (f"pigeonKey: {scram.verifier(KEY)}\n" if self.backend.is_own else "")]
         ldif = node.directory / "users.ldif"
         tree = ldif.read_text().rstrip("\n")
         secret = next(line for line in tree.splitlines() if line.startswith("userPassword:"))
@@ -277,6 +279,8 @@ class CheapBackend(Peer):
     """The bench's own: it only answers."""
 
     name = "one that only answers"
+    # To a node, one of its own kind.
+    is_own = True
 
     def __init__(self, program, mib):
         super().__init__()
@@ -288,6 +292,7 @@ class DovecotBackend(Peer):
     """Lets in everybody with any password, and a node for everybody. Each user has one message."""
 
     name = "Dovecot"
+    is_own = False
 
     def __init__(self, _program, mib):
         super().__init__()

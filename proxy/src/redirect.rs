@@ -297,7 +297,7 @@ impl Redirector {
             }
             let (host, port) = &places[attempt as usize % places.len()];
             let redirect = self.redirect(login, client, way.hops_left);
-            match self.attempt(redirect, server.name(), protocol, (host, *port)).await {
+            match self.attempt(redirect, server, protocol, (host, *port)).await {
                 Ok(opened) => return Ok(Ok(opened)),
                 Err(Attempt::Again(why) | Attempt::Busy(why)) => {
                     (self.count)(RedirectEvent::Unavailable);
@@ -374,7 +374,7 @@ impl Redirector {
         let protocol = BackendProtocol::Imap;
         let mut why = "it has no private address".to_owned();
         for place in server.backends(protocol) {
-            why = match self.attempt(redirect.clone(), server.name(), protocol, place).await {
+            why = match self.attempt(redirect.clone(), server, protocol, place).await {
                 Ok((stream, _)) => return Ok(stream),
                 Err(Attempt::Again(why) | Attempt::Busy(why) | Attempt::Misconfigured(why) | Attempt::PassOn(why)) => {
                     why
@@ -389,17 +389,24 @@ impl Redirector {
     async fn attempt(
         &self,
         redirect: Redirect,
-        node: &str,
+        server: &Server,
         protocol: BackendProtocol,
         (host, port): (&str, u16),
     ) -> Result<(Stream, Answer), Attempt> {
+        let node = server.name();
         let permit = self.with_breaker(node, protocol, |breaker, now| breaker.permit(now));
         match permit {
             Permit::No => return Err(Attempt::Again("it is out of reach, and tried now and then".to_owned())),
             Permit::After(wait) if wait.is_zero() => {}
             Permit::After(wait) => pigeon_engine::sleep(wait).await,
         }
-        let reached = self.reach(redirect, protocol, host, port).await;
+        // Who has a key is a node like this one.
+        let mut core = Core::new(protocol, redirect);
+        let mut first = Vec::new();
+        if server.keys().next().is_some() {
+            core.start(&mut first);
+        }
+        let reached = self.reach(core, first, host, port).await;
         match &reached {
             // Only what says that nobody is there, or that somebody is there who does not answer, counts against it.
             Err(Attempt::Again(_)) => {
@@ -426,13 +433,7 @@ impl Redirector {
         )
     }
 
-    async fn reach(
-        &self,
-        redirect: Redirect,
-        protocol: BackendProtocol,
-        host: &str,
-        port: u16,
-    ) -> Result<(Stream, Answer), Attempt> {
+    async fn reach(&self, mut core: Core, first: Vec<u8>, host: &str, port: u16) -> Result<(Stream, Answer), Attempt> {
         let again = |error: io::Error| Attempt::Again(error.to_string());
         let address = self.resolve(host, port).await.map_err(again)?;
         let connection = Connection::connect_from(self.source, address, pigeon_engine::now() + CONNECT_TIME)
@@ -440,7 +441,9 @@ impl Redirector {
             .map_err(not_connected)?;
         let mut backend = Stream::plain(connection);
         backend.set_deadline(Some(pigeon_engine::now() + LOGIN_TIME));
-        let mut core = Core::new(protocol, redirect);
+        if !first.is_empty() {
+            backend.send(Bytes::from(first)).await.map_err(again)?;
+        }
         loop {
             let chunk = match backend.receive().await {
                 Ok(Some(chunk)) => chunk,
@@ -520,6 +523,15 @@ impl Core {
             BackendProtocol::Imap | BackendProtocol::Lmtp | BackendProtocol::Status => {
                 Core::Imap(Box::new(ImapRedirect::new(redirect, true)))
             }
+        }
+    }
+
+    /// What a backend of our own kind may be asked before it has spoken.
+    fn start(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Core::Imap(core) => core.start(out),
+            // It says first whether it takes XCLIENT.
+            Core::Pop3(_) => {}
         }
     }
 

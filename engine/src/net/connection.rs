@@ -251,6 +251,11 @@ impl Connection {
         self.state.incoming.borrow().is_drained()
     }
 
+    /// Whether `receive` would give the peer's orderly end at once.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.incoming.borrow().has_ended()
+    }
+
     /// For system calls on the socket that must not wait; what the ring does on it waits all the same.
     pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         self.with_socket(|socket| Ok(rustix::io::ioctl_fionbio(socket, true)?))
@@ -278,8 +283,9 @@ impl Connection {
     }
 
     /// Starts to send; to be followed by `poll_sent` until it is ready. For a future by hand that outlives no connection.
-    pub(crate) fn begin_send(&self, data: Bytes) -> io::Result<()> {
-        super::send::begin(&self.state, data, false)
+    /// With `more`, the last bytes may wait for what follows.
+    pub(crate) fn begin_send(&self, data: Bytes, more: bool) -> io::Result<()> {
+        super::send::begin(&self.state, data, more)
     }
 
     /// Whether what `begin_send` started is sent. After an error the connection is of no use.

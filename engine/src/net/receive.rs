@@ -103,6 +103,11 @@ impl Incoming {
         self.paused && self.operation.is_none() && self.end.is_none() && !self.has_received()
     }
 
+    /// See `Connection::has_ended`.
+    pub(super) fn has_ended(&self) -> bool {
+        self.end == Some(End::Orderly) && !self.has_received()
+    }
+
     /// Drops what nobody will read any more.
     pub(super) fn clear(&mut self) {
         self.early = None;

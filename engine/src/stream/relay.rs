@@ -84,8 +84,9 @@ struct Direction {
 
 /// Relays between `first` and `second`; bytes that were put back come first. Deadlines of the streams are the relay's from
 /// here on: a side that takes nothing for `stalled` fails with `ErrorKind::TimedOut`, and when the first has ended, a second that
-/// says nothing for so long is not waited for (one under TLS not at all: its answer to an end is an end). Dropping the future
-/// before its end leaves streams that are good for nothing but being dropped.
+/// says nothing for so long is not waited for (one under TLS not at all: its answer to an end is an end). Close the streams at once
+/// when it has ended: the last bytes may wait for that. Dropping the future before its end leaves streams that are good for
+/// nothing but being dropped.
 pub async fn relay(first: &mut Stream, second: &mut Stream, stalled: Duration) -> Relayed {
     let mut relay = Relay::default();
     poll_fn(|context| relay.poll(first, second, stalled, context)).await
@@ -233,7 +234,10 @@ impl Direction {
                 sink.set_deadline(None);
             }
             if let Some(rest) = self.rest.take() {
-                self.rest = sink.begin_send(*rest).map_err(Failed::Sink)?.map(Box::new);
+                self.rest = sink
+                    .begin_send(*rest, source.has_ended())
+                    .map_err(Failed::Sink)?
+                    .map(Box::new);
                 sink.set_deadline(Some(runtime::now() + stalled));
                 self.sending = true;
                 continue;
@@ -244,7 +248,10 @@ impl Direction {
             match source.poll_take(SEAL_BYTES_MAX, context) {
                 Poll::Ready(Ok(Some(bytes))) => {
                     self.count(source, sink, bytes.len());
-                    self.rest = sink.begin_send(Bytes::from(bytes)).map_err(Failed::Sink)?.map(Box::new);
+                    self.rest = sink
+                        .begin_send(Bytes::from(bytes), source.has_ended())
+                        .map_err(Failed::Sink)?
+                        .map(Box::new);
                     sink.set_deadline(Some(runtime::now() + stalled));
                     self.sending = true;
                 }
@@ -292,17 +299,23 @@ impl Direction {
 }
 
 impl Stream {
-    /// Starts to send the front of `data`; `Connection::poll_sent` says when it is sent. Gives what is left for later.
-    fn begin_send(&mut self, mut data: Bytes) -> io::Result<Option<Bytes>> {
+    /// Whether everything was received, and the peer's end after it, as far as that can be told in the clear.
+    fn has_ended(&self) -> bool {
+        self.state.tls.is_none() && self.state.ahead.is_empty() && self.connection.has_ended()
+    }
+
+    /// Starts to send the front of `data`; `Connection::poll_sent` says when it is sent. Gives what is left for later. With
+    /// `more`, the end of it may wait for the FIN that follows, to leave in one segment with it.
+    fn begin_send(&mut self, mut data: Bytes, more: bool) -> io::Result<Option<Bytes>> {
         match &mut self.state.tls {
             None => {
-                self.connection.begin_send(data)?;
+                self.connection.begin_send(data, more)?;
                 Ok(None)
             }
             Some(session) => {
                 let piece = data.split_to(data.len().min(SEAL_BYTES_MAX));
                 let sealed = session.seal(&piece).map_err(invalid)?;
-                self.connection.begin_send(Bytes::from(sealed))?;
+                self.connection.begin_send(Bytes::from(sealed), more)?;
                 Ok((!data.is_empty()).then_some(data))
             }
         }

@@ -23,6 +23,8 @@ pub struct ImapRedirect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Greeting,
+    /// The login was sent before the greeting.
+    LateGreeting,
     Capability,
     Login,
 }
@@ -40,6 +42,14 @@ impl ImapRedirect {
             waits_for_first: false,
             untagged: Vec::new(),
         }
+    }
+
+    /// Asks before the backend has spoken, which saves a round trip: for one that is known to offer ID, SASL-IR and
+    /// SCRAM-SHA-256.
+    pub fn start(&mut self, out: &mut Vec<u8>) {
+        let known = self.begin("ID SASL-IR AUTH=SCRAM-SHA-256", out);
+        debug_assert!(known.is_none(), "it offers all that is needed");
+        self.step = Step::LateGreeting;
     }
 
     /// Takes bytes off the front of `input`, up to the next event; `None` when it is used up.
@@ -65,7 +75,9 @@ impl ImapRedirect {
             return self.untagged(text, line, out);
         }
         match self.step {
-            Step::Greeting => Some(garbage(format!("expected a greeting, found {:?}", shown(line)))),
+            Step::Greeting | Step::LateGreeting => {
+                Some(garbage(format!("expected a greeting, found {:?}", shown(line))))
+            }
             Step::Capability if line.starts_with(b"C OK") => Some(garbage("no capabilities")),
             Step::Capability => Some(garbage(format!("expected capabilities, found {:?}", shown(line)))),
             Step::Login => self.login_line(line, out),
@@ -89,7 +101,13 @@ impl ImapRedirect {
                     None
                 }
             },
-            Step::Greeting => Some(garbage(format!("expected a greeting, found {:?}", shown(line)))),
+            Step::LateGreeting if word.eq_ignore_ascii_case(b"OK") => {
+                self.step = Step::Login;
+                None
+            }
+            Step::Greeting | Step::LateGreeting => {
+                Some(garbage(format!("expected a greeting, found {:?}", shown(line))))
+            }
             Step::Capability if word.eq_ignore_ascii_case(b"CAPABILITY") => {
                 let capabilities = String::from_utf8_lossy(rest);
                 self.begin(&capabilities, out)

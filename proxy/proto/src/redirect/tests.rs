@@ -156,6 +156,37 @@ fn imap_logs_in_at_every_cut_and_leaves_what_follows() {
 }
 
 #[test]
+fn imap_that_has_asked_before_the_greeting_says_and_takes_the_same() {
+    let script = imap_script() + "* BYE and more\r\n";
+    let waited = run(imap(), &[script.as_bytes()]);
+    let started = |pieces: &[&[u8]]| {
+        let mut core = imap();
+        let mut asked = Vec::new();
+        core.start(&mut asked);
+        let mut seen = run(core, pieces);
+        seen.sent.insert_str(0, std::str::from_utf8(&asked).unwrap());
+        seen
+    };
+    for cut in 0..script.len() {
+        let seen = started(&[&script.as_bytes()[..cut], &script.as_bytes()[cut..]]);
+        assert_eq!(seen, waited, "cut at {cut}");
+    }
+    for (greeting, wanted) in [
+        (
+            "* BYE [UNAVAILABLE] later\r\n",
+            Outcome::Unavailable("[UNAVAILABLE] later".to_owned()),
+        ),
+        ("* BYE [LIMIT] many\r\n", Outcome::PassOn("[LIMIT] many".to_owned())),
+    ] {
+        assert_eq!(started(&[greeting.as_bytes()]).outcome, Some(wanted));
+    }
+    for greeting in ["* PREAUTH in\r\n", "I OK\r\n", "+ \r\n"] {
+        let outcome = started(&[greeting.as_bytes()]).outcome;
+        assert!(matches!(outcome, Some(Outcome::Garbage(_))), "{greeting}: {outcome:?}");
+    }
+}
+
+#[test]
 fn pop3_logs_in_at_every_cut_and_leaves_what_follows() {
     let script = pop3_script() + "and more";
     let whole = run(pop3(), &[script.as_bytes()]);
