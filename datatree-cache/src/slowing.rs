@@ -82,6 +82,14 @@ impl Failures {
         }
     }
 
+    fn count_one(&mut self, now: Duration, half_life: Duration) {
+        self.fade(now, half_life);
+        if self.count == 0 {
+            self.since = now;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
     /// Takes a place behind the attempts before.
     fn wait(&mut self, now: Duration, free: u32, first: Duration, longest: Duration) -> Duration {
         let Some(beyond) = self.count.checked_sub(free).filter(|beyond| *beyond > 0) else {
@@ -129,17 +137,35 @@ impl FailureSlowing {
         delay
     }
 
+    /// As `delay` from an address that many people share and that is trusted, such as a webmail server's: what failed with the
+    /// account slows it, also where it has logged in before, since everybody has there.
+    pub fn delay_of_account(&mut self, account: &str, now: Duration) -> Duration {
+        let options = self.options;
+        let account = self.key.hash(fold_local(account).as_bytes());
+        self.accounts.find(account).map_or(Duration::ZERO, |failures| {
+            failures.fade(now, options.half_life);
+            failures.wait(
+                now,
+                options.account_free,
+                options.delay_first,
+                options.account_delay_max,
+            )
+        })
+    }
+
+    /// As `failed` from such an address.
+    pub fn failed_account(&mut self, account: &str, now: Duration) {
+        let account = self.key.hash(fold_local(account).as_bytes());
+        self.accounts.at(account).count_one(now, self.options.half_life);
+    }
+
     /// The attempt failed: wrong password, unknown account, or one that may not log in. Not for what failed on our
     /// side.
     pub fn failed(&mut self, peer: IpAddr, account: &str, now: Duration) {
         let half_life = self.options.half_life;
         let (address, account, _) = self.keys(peer, account);
         for failures in [self.addresses.at(address), self.accounts.at(account)] {
-            failures.fade(now, half_life);
-            if failures.count == 0 {
-                failures.since = now;
-            }
-            failures.count = failures.count.saturating_add(1);
+            failures.count_one(now, half_life);
         }
     }
 
@@ -263,6 +289,20 @@ mod tests {
             SlowingOptions::default().account_delay_max
         );
         assert_eq!(slowing.delay(elsewhere, "bob", at(11)), Duration::ZERO);
+    }
+
+    #[test]
+    fn where_many_come_from_only_accounts_are_slowed_and_all_alike() {
+        let mut slowing = FailureSlowing::new(SlowingOptions::default());
+        // A webmail server: everybody has logged in there.
+        slowing.succeeded(HOME, "alice", at(0));
+        (0..20).for_each(|_| slowing.failed_account("Alice", at(1)));
+        assert_eq!(
+            slowing.delay_of_account("alice", at(2)),
+            SlowingOptions::default().account_delay_max
+        );
+        assert_eq!(slowing.delay_of_account("bob", at(2)), Duration::ZERO);
+        assert_eq!(slowing.delay(HOME, "bob", at(2)), Duration::ZERO);
     }
 
     #[test]

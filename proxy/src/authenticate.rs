@@ -49,6 +49,8 @@ pub struct Attempt {
     pub received: Received,
     /// Where the client is.
     pub peer: IpAddr,
+    /// It is in a trusted network, of which many may come: what fails there slows nobody else there.
+    pub trusted: bool,
     /// What it wants to use: `Submission`, `Pop3` or `Imap`.
     pub service: Service,
 }
@@ -135,6 +137,11 @@ impl Authenticator {
     }
 }
 
+/// Where failures are counted for the address; nowhere for a trusted one.
+fn from(peer: IpAddr, trusted: bool) -> Option<IpAddr> {
+    (!trusted).then_some(peer)
+}
+
 fn log(outcome: &Outcome, session: SessionId, peer: IpAddr, service: Service, name: &str) {
     let service = service.name();
     match outcome {
@@ -167,21 +174,36 @@ impl CheckCredentials for Authenticator {
 impl Inner {
     async fn check(&self, attempt: &Attempt) -> Outcome {
         let name = attempt.credentials.name.as_str();
-        self.slowed(attempt.peer, name, self.verify(attempt)).await
+        let from = from(attempt.peer, attempt.trusted);
+        self.slowed(from, name, self.verify(attempt)).await
     }
 
-    /// Waits for an outcome, and for what failures cost: `verify` gives both, the outcome and whether it is one.
-    async fn slowed(&self, peer: IpAddr, name: &str, verify: impl Future<Output = (Outcome, bool)>) -> Outcome {
+    /// Waits for an outcome, and for what failures cost: `verify` gives both, the outcome and whether it is one. `from`: where the
+    /// client is, if that counts.
+    async fn slowed(&self, from: Option<IpAddr>, name: &str, verify: impl Future<Output = (Outcome, bool)>) -> Outcome {
         // Everybody at an address from which many failures came waits before the answer, so that an answer that does not
         // come tells nothing. What failed elsewhere with the name slows failures alone: nobody is locked out by others.
-        let waited = self.wait(peer, "", Duration::ZERO).await;
+        let waited = match from {
+            Some(peer) => {
+                self.wait(Duration::ZERO, |failures, now| failures.delay(peer, "", now))
+                    .await
+            }
+            None => Duration::ZERO,
+        };
         let (outcome, failed) = verify.await;
         let now = self.now();
-        if failed {
-            self.failures.borrow_mut().failed(peer, name, now);
-            self.wait(peer, name, waited).await;
-        } else if let Outcome::Accepted(_) = &outcome {
-            self.failures.borrow_mut().succeeded(peer, name, now);
+        match (from, failed, &outcome) {
+            (Some(peer), true, _) => {
+                self.failures.borrow_mut().failed(peer, name, now);
+                self.wait(waited, |failures, now| failures.delay(peer, name, now)).await;
+            }
+            (None, true, _) => {
+                self.failures.borrow_mut().failed_account(name, now);
+                self.wait(waited, |failures, now| failures.delay_of_account(name, now))
+                    .await;
+            }
+            (Some(peer), false, Outcome::Accepted(_)) => self.failures.borrow_mut().succeeded(peer, name, now),
+            (_, false, _) => {}
         }
         outcome
     }
@@ -264,9 +286,9 @@ impl Inner {
         Some((outcome, false))
     }
 
-    /// Waits for what the failures of this address and name cost, less what has been waited already.
-    async fn wait(&self, peer: IpAddr, name: &str, waited: Duration) -> Duration {
-        let delay = self.failures.borrow_mut().delay(peer, name, self.now());
+    /// Waits for what failures cost, less what has been waited already.
+    async fn wait(&self, waited: Duration, cost: impl FnOnce(&mut FailureSlowing, Duration) -> Duration) -> Duration {
+        let delay = cost(&mut self.failures.borrow_mut(), self.now());
         let delay = delay.saturating_sub(waited);
         if !delay.is_zero() {
             pigeon_engine::sleep(delay).await;

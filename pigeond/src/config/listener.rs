@@ -27,7 +27,7 @@ pub struct Listener {
     #[serde(serialize_with = "written", skip_serializing_if = "NetworkSet::is_empty")]
     pub redirectors: NetworkSet,
     /// Networks whose clients may log in without TLS, and whose addresses do not count against
-    /// `limits.sessions_per_address_max`. Default none.
+    /// `limits.sessions_per_address_max`, nor for the slowing of failed logins. Default none.
     #[serde(serialize_with = "written")]
     pub trusted_networks: NetworkSet,
 }

@@ -122,6 +122,7 @@ impl NodeAuthenticator {
             proof,
             received,
             peer,
+            trusted: _,
             service,
         } = attempt;
         if !self.admits(session, peer, &proof) {
@@ -216,6 +217,7 @@ impl CheckCredentials for NodeAuthenticator {
             credentials,
             received,
             peer,
+            trusted,
             service,
         } = attempt;
         let Some(plain) = self.plain.clone() else {
@@ -233,6 +235,7 @@ impl CheckCredentials for NodeAuthenticator {
                 proof,
                 received,
                 peer,
+                trusted,
                 service,
             })
         })

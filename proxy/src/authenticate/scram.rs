@@ -3,7 +3,7 @@
 //! All of it is a look into the core's own copy and a few HMACs: nothing runs off the core. A name without a verifier gets a
 //! challenge like everybody else's, the same each time, so that what the client sees does not tell whether it exists.
 
-use super::{Authenticator, Inner, Outcome, log};
+use super::{Authenticator, Inner, Outcome, from, log};
 use crate::session_id::SessionId;
 use hmac::{Hmac, KeyInit, Mac};
 use pigeon_datatree_cache::password::{ScramVerifier, scram_sha_256};
@@ -27,6 +27,8 @@ pub struct ProofAttempt {
     pub received: Received,
     /// Where the client is.
     pub peer: IpAddr,
+    /// It is in a trusted network, of which many may come: what fails there slows nobody else there.
+    pub trusted: bool,
     /// What it wants to use: `Submission`, `Pop3` or `Imap`.
     pub service: Service,
 }
@@ -113,7 +115,10 @@ impl Authenticator {
     pub async fn check_proof(&self, attempt: ProofAttempt) -> Outcome {
         let name = attempt.proof.name.as_str();
         let proving = self.inner.prove(&attempt);
-        let outcome = self.inner.slowed(attempt.peer, name, proving).await;
+        let outcome = self
+            .inner
+            .slowed(from(attempt.peer, attempt.trusted), name, proving)
+            .await;
         log(&outcome, attempt.session, attempt.peer, attempt.service, name);
         outcome
     }

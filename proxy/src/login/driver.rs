@@ -187,6 +187,7 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
 
     async fn check(mut self: Box<Self>, claim: Claim) -> Option<Box<Self>> {
         let (session, peer) = (self.id, self.stream.peer_address().ip());
+        let trusted = self.context.trusts(peer);
         let service = C::SERVICE;
         let authenticate = &self.context.authenticate;
         let redirected;
@@ -202,6 +203,7 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
                     credentials,
                     received,
                     peer,
+                    trusted,
                     service,
                 })
             }
@@ -216,6 +218,7 @@ impl<S: ByteStream, C: LoginCore> Session<S, C> {
                     proof,
                     received,
                     peer,
+                    trusted,
                     service,
                 })
             }

@@ -18,6 +18,7 @@ use pigeon_engine::tls::TlsAcceptor;
 use pigeon_proto::network::Network;
 pub use pigeon_proto::pop3::Limits;
 use pigeon_proto::sasl::Mechanisms;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,13 +45,18 @@ pub struct LoginContext<S = Stream> {
 }
 
 impl<S: ByteStream> LoginContext<S> {
+    /// Whether a client is in a trusted network.
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(peer))
+    }
+
     /// What the connection is good for.
     fn offer(&self, stream: &S) -> Offer {
         let tls = stream.tls().is_some();
         let peer = stream.peer_address().ip();
         Offer {
             starttls: self.tls.as_ref().is_some_and(TlsAcceptor::has_certificate) && !tls,
-            passwords: tls || self.trusted.iter().any(|network| network.contains(peer)),
+            passwords: tls || self.trusts(peer),
             mechanisms: self.mechanisms,
             redirectors: self.redirectors,
         }

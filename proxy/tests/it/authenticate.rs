@@ -10,6 +10,7 @@ use pigeon_proto::sasl::{Claim, Credentials, Exchange, Mechanism, Progress};
 use pigeon_proxy::{Attempt, Authenticator, Outcome, ProofAttempt, SessionId};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 fn attempt(name: &str, password: &str, service: Service) -> Attempt {
     Attempt {
@@ -17,6 +18,7 @@ fn attempt(name: &str, password: &str, service: Service) -> Attempt {
         credentials: Credentials::from_login_command(name.as_bytes(), password.as_bytes()).unwrap(),
         received: Received::default(),
         peer: IpAddr::from([192, 0, 2, 1]),
+        trusted: false,
         service,
     }
 }
@@ -44,6 +46,34 @@ fn said(outcome: Outcome) -> String {
         Outcome::Elsewhere(_) => "elsewhere".to_owned(),
         Outcome::Unavailable => "unavailable".to_owned(),
     }
+}
+
+#[test]
+fn nobody_waits_for_what_others_do_at_a_trusted_address() {
+    let words = run(|| async {
+        let copy = Copy::new(Snapshot::from_ldif(TREE).unwrap());
+        let slowing = SlowingOptions {
+            address_free: 0,
+            account_free: u32::MAX,
+            delay_first: Duration::from_secs(3600),
+            delay_max: Duration::from_secs(3600),
+            ..SlowingOptions::default()
+        };
+        let pool = BlockingPool::new("test-hash", 2, 16, None);
+        let authenticator = Authenticator::new(Rc::new(copy.for_core()), pool, slowing);
+        let trusted = |name, password| Attempt {
+            trusted: true,
+            ..attempt(name, password, Service::Imap)
+        };
+        let mut words = Vec::new();
+        for (name, password) in [("nobody", "wrong"), ("nobody", "wrong"), ("alice", "pigeon")] {
+            let checked =
+                pigeon_engine::timeout(Duration::from_secs(60), word(&authenticator, trusted(name, password)));
+            words.push(checked.await.unwrap_or_else(|_| "waits".to_owned()));
+        }
+        words
+    });
+    assert_eq!(words, ["refused", "refused", "alice@example.org"]);
 }
 
 #[test]
@@ -184,6 +214,7 @@ async fn scram(authenticator: &Authenticator, name: &str, password: &str, acting
         proof,
         received: Received::default(),
         peer: IpAddr::from([192, 0, 2, 1]),
+        trusted: false,
         service: Service::Pop3,
     };
     (said(authenticator.check_proof(attempt).await), salt)
@@ -254,6 +285,7 @@ fn a_proof_of_a_verifier_that_is_gone_is_refused() {
             proof,
             received: Received::default(),
             peer: IpAddr::from([192, 0, 2, 1]),
+            trusted: false,
             service: Service::Pop3,
         };
         assert_eq!(said(authenticator.check_proof(attempt).await), "refused");

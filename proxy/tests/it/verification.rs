@@ -109,6 +109,7 @@ impl Node {
             credentials: Credentials::from_login_command(name.as_bytes(), password.as_bytes()).unwrap(),
             received: Received::default(),
             peer: IpAddr::from([192, 0, 2, 1]),
+            trusted: false,
             service: Service::Imap,
         };
         match self.cores[core].check(attempt).await {

@@ -89,6 +89,7 @@ impl Driver {
         }
         let counters = self.context.counters.clone();
         let (session, peer, service) = (self.id, self.peer.ip(), Service::Submission);
+        let trusted = self.context.policy.trusted.contains(peer);
         let outcome = match (&self.context.authenticate, claim) {
             (None, _) => Outcome::Unavailable,
             (Some(authenticate), Claim::Password(credentials)) => {
@@ -97,6 +98,7 @@ impl Driver {
                     credentials,
                     received: Received::default(),
                     peer,
+                    trusted,
                     service,
                 };
                 authenticate.check(attempt).await
@@ -107,6 +109,7 @@ impl Driver {
                     proof,
                     received: Received::default(),
                     peer,
+                    trusted,
                     service,
                 };
                 authenticate.check_proof(attempt).await
