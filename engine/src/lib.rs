@@ -8,6 +8,7 @@ pub mod control;
 pub mod file;
 pub mod limits;
 mod memory;
+pub mod names;
 pub mod net;
 pub mod placement;
 pub mod probe;

@@ -4,6 +4,7 @@ mod across;
 mod ending;
 mod files;
 mod half_close;
+mod names;
 mod network;
 mod relay;
 mod slow_readers;
