@@ -1,18 +1,21 @@
 //! Mail that waits for another node: over sockets to a scripted one, from a volume on a disk.
 
+mod disk;
 mod peer;
 
 use bytes::Bytes;
+use disk::Breakable;
 use peer::{KEY, KEY_OF_MESSAGE, There, run, there};
 use pigeon_datatree_cache::{Copy, Snapshot};
 use pigeon_delivery::queue::{
-    Forward, QUEUE_ACCOUNT, QueueEvent, QueueIndex, QueueParts, QueuedEnvelope, QueuedRecipient, Queues, Runner, Stop,
+    Forward, QUEUE_ACCOUNT, QueueEvent, QueueIndex, QueueParts, QueuedEnvelope, QueuedRecipient, Queues, Room, Runner,
+    Stop, list,
 };
 use pigeon_delivery::remote::{RemoteError, RemoteRecipient};
 use pigeon_delivery::{MailStore, VolumeSeat, VolumeTable, add_volume, take_volumes};
 use pigeon_engine::{current_core, sleep, spawn};
 use pigeon_store::disk::EngineDisk;
-use pigeon_store::{AccountId, MessageKey, Volume, VolumeId, VolumeOptions};
+use pigeon_store::{AccountId, Delivery, Flags, Limits, MessageKey, Volume, VolumeId, VolumeOptions};
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -30,7 +33,9 @@ struct Here {
     parts: QueueParts,
     index: Arc<QueueIndex>,
     events: Rc<RefCell<Vec<QueueEvent>>>,
-    takes_mail: Rc<Cell<bool>>,
+    room: Rc<Cell<Room>>,
+    /// Writes to the disk fail.
+    broken: Rc<Cell<bool>>,
     volume: Volume,
     table: Arc<VolumeTable>,
     stop: Rc<Stop>,
@@ -49,7 +54,11 @@ impl Here {
     async fn new(name: &str, life: Duration) -> Here {
         let directory = std::env::temp_dir().join(format!("pigeon-queue-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
-        let disk = Rc::new(EngineDisk::new(&directory));
+        let broken: Rc<Cell<bool>> = Rc::default();
+        let disk = Rc::new(Breakable {
+            disk: EngineDisk::new(&directory),
+            broken: broken.clone(),
+        });
         Volume::create(disk.clone(), VOLUME, &options()).await.expect("made");
         let volume = Volume::open(disk, VOLUME, options()).await.expect("opens");
         drop(spawn(volume.drive()));
@@ -63,8 +72,8 @@ impl Here {
         };
         let table = Arc::new(VolumeTable::new(vec![seat], &[Some(Vec::new())]));
         let index: Arc<QueueIndex> = Arc::default();
-        let takes_mail = Rc::new(Cell::new(true));
-        let takes = takes_mail.clone();
+        let room = Rc::new(Cell::new(Room::Yes));
+        let has = room.clone();
         let events: Rc<RefCell<Vec<QueueEvent>>> = Rc::default();
         let counted = events.clone();
         let parts = QueueParts {
@@ -74,9 +83,10 @@ impl Here {
             host_name: "n1.example.org".into(),
             peers: there.peers.clone(),
             local: MailStore::new(table.clone()),
-            queues: Queues::new(table.clone(), index.clone(), Rc::new(move |_| takes.get())),
+            queues: Queues::new(table.clone(), index.clone(), Rc::new(move |_| has.get())),
             count: Rc::new(move |event| counted.borrow_mut().push(event)),
             life,
+            key_life: DAY,
             over_quota_defers: false,
         };
         let mut here = Here {
@@ -85,7 +95,8 @@ impl Here {
             parts,
             index,
             events,
-            takes_mail,
+            room,
+            broken,
             volume,
             table,
             stop: Rc::default(),
@@ -99,6 +110,30 @@ impl Here {
         let runner = Runner::open(0, &self.volume, self.index.clone()).await.expect("opens");
         self.stop = Rc::default();
         drop(spawn(runner.run(self.parts.clone(), self.stop.clone())));
+    }
+
+    /// What is known of the queue is that of a node which has just begun.
+    fn new_life(&mut self) {
+        self.index = Arc::default();
+        let has = self.room.clone();
+        self.parts.queues = Queues::new(self.table.clone(), self.index.clone(), Rc::new(move |_| has.get()));
+    }
+
+    /// As the next generation.
+    fn publish(&self, tree: &str) {
+        let current = self.copy.current();
+        let mut changed = Snapshot::from_ldif(tree).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        while changed.generation() <= current.generation() {
+            changed = changed.in_state(current.state());
+        }
+        self.copy.publish(changed);
+    }
+
+    async fn kept(&self) -> u32 {
+        let account = self.volume.account(QUEUE_ACCOUNT).await.expect("loads");
+        account
+            .mailbox("undeliverable")
+            .map_or(0, |mailbox| mailbox.status().messages)
     }
 
     async fn begin(&self, sender: &str, names: &[&str], key: u8) -> Forward {
@@ -214,9 +249,7 @@ fn what_a_node_cannot_take_waits_and_keeps_its_order_by_sender() {
         assert_eq!((here.waiting().await, here.count(QueueEvent::Queued)), (5, 5));
         // Another life, as after a crash: it is found, and newer mail of anybody goes behind it.
         here.stop.set();
-        here.index = Arc::default();
-        let takes = here.takes_mail.clone();
-        here.parts.queues = Queues::new(here.table.clone(), here.index.clone(), Rc::new(move |_| takes.get()));
+        here.new_life();
         here.start().await;
         here.there.seen.away.set(false);
         assert_eq!(here.send("bob@example.org", &["alice"], 6, "6\r\n").await, [Ok(())]);
@@ -279,7 +312,7 @@ fn what_is_refused_in_the_end_is_reported_to_the_sender() {
                 .await,
             [Ok(())]
         );
-        // From a stranger, and no postmaster is there: it is kept.
+        // From a stranger, and no postmaster is there: it is kept until there is one.
         assert_eq!(
             here.send("x@example.net", &["alice"], 2, "Subject: refuse\r\n\r\n")
                 .await,
@@ -296,9 +329,25 @@ fn what_is_refused_in_the_end_is_reported_to_the_sender() {
             "{report}"
         );
         assert_eq!((here.count(QueueEvent::Bounced), here.count(QueueEvent::Kept)), (1, 1));
-        let account = here.volume.account(QUEUE_ACCOUNT).await.expect("loads");
-        let kept = account.mailbox("undeliverable").expect("it was made");
-        assert_eq!(kept.status().messages, 1);
+        assert_eq!(here.kept().await, 1);
+        let [kept] = &list(&here.volume, 10).await.expect("it is listed")[..] else {
+            panic!("one message");
+        };
+        let envelope = kept.envelope.as_ref().expect("it is read");
+        assert_eq!(
+            (&kept.destination, &*envelope.sender, &envelope.recipients[..]),
+            (&None, "x@example.net", &["alice@example.org".to_owned()][..])
+        );
+        let postmaster = format!("{}pigeonPostmaster: bob@example.org\n", here.there.tree_head());
+        here.publish(&here.there.tree.replace(here.there.tree_head(), &postmaster));
+        here.until("a postmaster has it", async || here.kept().await == 0).await;
+        let stored = here.stored(BOB).await;
+        assert_eq!(
+            stored[1],
+            "Return-Path: <>\r\nX-Undelivered-From: <x@example.net>\r\nX-Undelivered-To: <alice@example.org>\r\n\
+             Subject: refuse\r\n\r\n"
+        );
+        assert_eq!((stored.len(), here.count(QueueEvent::ToPostmaster)), (2, 1));
         here.end().await;
     });
 }
@@ -332,9 +381,7 @@ fn an_account_that_comes_here_gets_its_mail_here() {
             [Ok(())]
         );
         let tree = here.there.tree.replace("mailHost: n2", "mailHost: n1");
-        let changed = Snapshot::from_ldif(&tree).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        // As the next generation.
-        here.copy.publish(changed.in_state(here.copy.current().state()));
+        here.publish(&tree);
         here.drained().await;
         assert_eq!(
             here.stored(AccountId(ALICE)).await,
@@ -380,12 +427,250 @@ fn a_lost_answer_is_asked_for_again_under_the_same_key() {
 }
 
 #[test]
+fn what_cannot_be_noted_is_not_brought() {
+    run(|| async {
+        let here = Here::new("poisoned", DAY).await;
+        here.there.seen.away.set(true);
+        for key in 1..=60 {
+            assert_eq!(here.send("", &["alice"], key, "A: b\r\n").await, [Ok(())]);
+        }
+        assert_eq!(here.waiting().await, 60);
+        // From now on nothing can be taken out of the queue.
+        here.broken.set(true);
+        here.there.seen.away.set(false);
+        let held = || here.index.gauges().iter().find_map(|(.., gauge)| gauge.held.clone());
+        here.until("it is told", async || held().is_some()).await;
+        assert!(
+            held().expect("it is").starts_with("the volume is poisoned: "),
+            "{:?}",
+            held()
+        );
+        let tried = here.count(QueueEvent::Tried);
+        assert!(
+            here.there.taken() <= 40 && tried <= 60 + 40,
+            "{} {tried}",
+            here.there.taken()
+        );
+        // A look that finds the node, and nothing more.
+        here.parts.peers.look(&here.there.server).await;
+        here.publish(&here.there.tree);
+        assert_eq!(here.count(QueueEvent::Tried), tried);
+        here.end().await;
+    });
+}
+
+#[test]
+fn what_comes_before_the_queue_runs_is_not_of_an_earlier_life() {
+    run(|| async {
+        let mut here = Here::new("early", DAY).await;
+        here.there.seen.away.set(true);
+        let bob = "bob@example.org";
+        assert_eq!(here.send(bob, &["alice"], 1, "1\r\n").await, [Ok(())]);
+        here.stop.set();
+        here.new_life();
+        let runner = Runner::open(0, &here.volume, here.index.clone()).await.expect("opens");
+        assert_eq!(here.send(bob, &["alice"], 2, "2\r\n").await, [Ok(())]);
+        here.stop = Rc::default();
+        drop(spawn(runner.run(here.parts.clone(), here.stop.clone())));
+        here.there.seen.away.set(false);
+        here.drained().await;
+        here.until("nobody waits", async || {
+            !here.parts.queues.holds_up("n2", Some(&bob.parse().unwrap()))
+        })
+        .await;
+        assert_eq!(here.taken(), ["1\r\n", "2\r\n"]);
+        here.end().await;
+    });
+}
+
+#[test]
+fn who_may_have_it_under_a_key_that_is_forgotten_gets_it_and_that_is_counted() {
+    run(|| async {
+        let mut here = Here::new("twice", DAY).await;
+        for (life, expected) in [(DAY, 0), (Duration::ZERO, 1)] {
+            here.stop.set();
+            here.parts.key_life = life;
+            here.new_life();
+            here.start().await;
+            here.there.seen.mute.set(true);
+            assert_eq!(here.send("", &["alice"], 7, "A: b\r\n").await, [Ok(())]);
+            here.there.seen.mute.set(false);
+            here.drained().await;
+            assert!(here.there.taken() >= 2);
+            here.until("it is counted", async || here.count(QueueEvent::Delivered) > expected)
+                .await;
+            assert_eq!(here.count(QueueEvent::PerhapsTwice), expected);
+        }
+        here.end().await;
+    });
+}
+
+#[test]
+fn a_sender_without_room_for_a_report_leaves_it_to_a_postmaster() {
+    run(|| async {
+        let here = Here::new("room", DAY).await;
+        // Bob has room for next to nothing.
+        let tree = here.there.tree.replace("uid: bob\n", "uid: bob\nmailQuotaSize: 10\n");
+        here.publish(&tree);
+        here.there.seen.away.set(true);
+        let text = "Subject: refuse\r\n\r\n";
+        assert_eq!(here.send("bob@example.org", &["alice"], 1, text).await, [Ok(())]);
+        here.there.seen.away.set(false);
+        here.until("it is kept", async || here.kept().await == 1).await;
+        let eve = "\ndn: uid=eve,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: eve\nmail: postmaster@example.org\n\
+                   mailHost: n1\nentryUUID: 33333333-3333-4333-8333-333333333333\n";
+        here.publish(&format!("{tree}{eve}"));
+        here.until("a postmaster has it", async || here.kept().await == 0).await;
+        // The next report goes to her at once.
+        // Connections that wait, too, end.
+        here.there.seen.words.set(Some(0));
+        assert_eq!(here.send("bob@example.org", &["alice"], 2, text).await, [Ok(())]);
+        here.there.seen.words.set(None);
+        here.drained().await;
+        let eve = AccountId(0x3333_3333_3333_4333_8333_3333_3333_3333_u128.to_be_bytes());
+        let stored = here.stored(eve).await;
+        assert_eq!(stored.len(), 2);
+        assert!(stored[1].contains("To: <postmaster@example.org>"), "{}", stored[1]);
+        here.end().await;
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_put_aside_and_named() {
+    run(|| async {
+        let here = Here::new("aside", DAY).await;
+        here.there.seen.away.set(true);
+        // As a later version might write it.
+        let mut body = here.volume.begin_body(&[QUEUE_ACCOUNT]).await.expect("begins");
+        let mut head = b"PGNQUEUE".to_vec();
+        head.extend_from_slice(&[99, 0, 0, 0, 0, 0, 0, 0]);
+        body.write(head.into()).await.expect("is written");
+        let delivery = Delivery {
+            account: QUEUE_ACCOUNT,
+            limits: Limits::default(),
+            mailbox: "to/n2".to_owned(),
+            flags: Flags::NONE,
+            keywords: Vec::new(),
+            internal_date: seconds(),
+            create_mailbox: true,
+            prepend: Bytes::from_static(b"PGQ1\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00"),
+            key: None,
+        };
+        let finished = body.finish().await.expect("is whole");
+        here.volume
+            .deliver(finished, vec![delivery])
+            .await
+            .pop()
+            .expect("one")
+            .expect("is stored");
+        here.until("it is put aside", async || here.kept().await == 1).await;
+        here.drained().await;
+        assert_eq!(here.count(QueueEvent::PutAside), 1);
+        let listed = list(&here.volume, 10).await.expect("it is listed");
+        assert_eq!(
+            listed[0].envelope,
+            Err("not understood: version of the envelope".to_owned())
+        );
+        let named = || here.index.gauges().iter().find_map(|(.., gauge)| gauge.held.clone());
+        here.until("it is named", async || named().is_some()).await;
+        here.end().await;
+    });
+}
+
+#[test]
+fn a_server_that_takes_few_recipients_at_a_time_gets_the_rest_in_other_transactions() {
+    run(|| async {
+        let here = Here::new("few", DAY).await;
+        here.there.seen.recipients_max.set(Some(2));
+        let names = ["a", "b", "c", "d", "full"];
+        let sent = || {
+            let taken = here.there.seen.taken.borrow();
+            let recipients = taken.iter().map(|(recipients, _)| recipients.len());
+            recipients.collect::<Vec<_>>()
+        };
+        // In one piece, each at once; alone, who is full is the sender's.
+        let mut results = here
+            .begin("", &names, 1)
+            .await
+            .commit_with(Bytes::from_static(b"A: b\r\n"), false)
+            .await;
+        assert!(
+            matches!(results.pop(), Some(Err(RemoteError::Answered(_)))),
+            "{results:?}"
+        );
+        assert_eq!((results, sent()), (vec![Ok(()); 4], vec![2, 2]));
+        // In pieces the rest waits, and goes from there.
+        let mut forward = here.begin("", &names[..4], 2).await;
+        forward.write(&Bytes::from_static(b"A: b\r\n")).await;
+        assert_eq!(
+            forward.commit_with(Bytes::from_static(b"\r\n"), false).await,
+            vec![Ok(()); 4]
+        );
+        here.drained().await;
+        assert_eq!((sent(), here.count(QueueEvent::Tried)), (vec![2; 4], 1));
+        // A long list that waits goes in one try.
+        here.there.seen.words.set(Some(0));
+        assert_eq!(
+            here.send("", &["a", "b", "c", "d", "e", "f"], 3, "A: b\r\n").await,
+            vec![Ok(()); 6]
+        );
+        here.there.seen.words.set(None);
+        let before = sent().len();
+        here.drained().await;
+        assert_eq!(sent()[before..], [2, 2, 2]);
+        // One who takes nobody is deferred like any other.
+        here.there.seen.recipients_max.set(Some(0));
+        let results = here
+            .begin("", &["a", "b"], 4)
+            .await
+            .commit_with(Bytes::from_static(b"A: b\r\n"), false)
+            .await;
+        assert!(
+            results
+                .iter()
+                .all(|result| matches!(result, Err(RemoteError::Answered(_)))),
+            "{results:?}"
+        );
+        here.end().await;
+    });
+}
+
+#[test]
+fn a_queue_that_is_full_says_so() {
+    run(|| async {
+        let here = Here::new("bound", DAY).await;
+        here.there.seen.away.set(true);
+        here.room.set(Room::Full);
+        assert_eq!(
+            here.send("", &["alice"], 1, "A: b\r\n").await,
+            [Err(RemoteError::NoRoom)]
+        );
+        let mut forward = here.begin("", &["alice"], 2).await;
+        forward.write(&Bytes::from_static(b"A: b\r\n")).await;
+        // Known to be away, nobody is asked.
+        here.until("it is away", async || {
+            here.parts.peers.is_away(&here.there.server) || {
+                here.send("", &["alice"], 3, "A: b\r\n").await;
+                false
+            }
+        })
+        .await;
+        let mut forward = here.begin("", &["alice"], 4).await;
+        forward.write(&Bytes::from_static(b"A: b\r\n")).await;
+        assert!(forward.is_in_vain(false));
+        assert_eq!(forward.give_up(), [Err(RemoteError::NoRoom)]);
+        assert_eq!(here.waiting().await, 0);
+        here.end().await;
+    });
+}
+
+#[test]
 fn without_a_volume_that_takes_mail_the_sender_hears_it() {
     run(|| async {
         let here = Here::new("full", DAY).await;
         here.there.seen.away.set(true);
-        here.takes_mail.set(false);
-        assert!(!here.parts.queues.can_take());
+        here.room.set(Room::No);
+        assert_eq!(here.parts.queues.room(), Room::No);
         let results = here.send("bob@example.org", &["alice"], 1, "A: b\r\n").await;
         assert!(matches!(results[..], [Err(RemoteError::OutOfReach(_))]), "{results:?}");
         let mut forward = here.begin("bob@example.org", &["alice"], 2).await;

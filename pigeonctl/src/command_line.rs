@@ -2,7 +2,9 @@
 
 mod cluster;
 
-pub(crate) use cluster::{ClusterCommand, ComponentCommand, NodeSettings, ServiceSettings, VolumeSettings};
+pub(crate) use cluster::{
+    ClusterCommand, ComponentCommand, NodeSettings, QueueCommand, ServiceSettings, VolumeSettings,
+};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -38,7 +40,7 @@ pub(crate) struct Common {
     /// Print the change records instead of making the changes.
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
-    /// Print what show, list, who and cluster status find as JSON.
+    /// Print what show, list, who, cluster status and queue list find as JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -93,6 +95,9 @@ pub(crate) enum Command {
     /// The nodes as they are now, by their status ports.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Mail that waits for other nodes, at all nodes, by their status ports.
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// List who has logged in by POP3 and IMAP, at all nodes, by their status ports.
     Who {
         /// Only this account: an address or a login name.

@@ -30,8 +30,8 @@ pub use error::{OpenError, OpenReason, QuotaResource, StoreError};
 pub use mailbox::{FlagChange, FlagOperation, FlagOutcome, FlagResult, Mailbox, MailboxStatus, NewMessage};
 pub use options::{MESSAGE_BYTES_MAX, READ_MAX, VolumeOptions};
 pub use pigeon_store_format::{
-    AccountId, BodyReference, BodyTraits, Counterpart, Flags, LogPosition, MailboxId, Message, MessageKey, ModSeq,
-    MoveId, SpecialUse, Standing, Uid, UidValidity, VolumeId,
+    AccountId, BodyReference, BodyTraits, Counterpart, Flags, KEY_LIFE_SECONDS, LogPosition, MailboxId, Message,
+    MessageKey, ModSeq, MoveId, SpecialUse, Standing, Uid, UidValidity, VolumeId,
 };
 pub use recovery::Damage;
 pub use transfer::{Import, Wanted};

@@ -1,5 +1,6 @@
 """Mail for a node that is away waits at the node that took it: what was acknowledged is delivered once, whoever dies."""
 
+import json
 import re
 import signal
 import socket
@@ -10,7 +11,7 @@ import unittest
 
 from harness import needs
 from harness.cluster import BACKEND_LMTP, Cluster
-from harness.mail import ALICE, BOB, Load, Smtp, digest, identity_of, make, without_trace
+from harness.mail import ALICE, BOB, Load, Refused, Smtp, digest, identity_of, make, without_trace
 from harness.node import SMTP, wait_until
 from harness.reading import compare, messages, stored
 
@@ -264,3 +265,35 @@ class Life(unittest.TestCase):
             [report] = [body.decode() for _, _, body in messages(one, ALICE)]
             self.assertIn("\r\nAction: failed\r\nStatus: 4.4.7\r\n", report)
             self.assertIn("Message-ID: <expired@test.invalid>", report)
+
+    def test_no_more_waits_than_may(self):
+        with Cluster(["n1", "n2"], {ALICE: "n1", BOB: "n2"}, '[queue]\nbytes_max = "1 MiB"\n') as cluster:
+            one, two = cluster["n1"], cluster["n2"]
+            two.kill()
+            acknowledged, refused = {}, None
+            with Smtp(one, SMTP, timeout=120) as session:
+                while refused is None and len(acknowledged) < 100:
+                    name = f"bound.{len(acknowledged)}"
+                    message = make(name, 100_000)
+                    try:
+                        session.deliver(message, (BOB,), ALICE)
+                        acknowledged[name] = digest(message)
+                    except Refused as error:
+                        refused = error
+                self.assertEqual((refused.code, refused.text[:6]), (452, "4.3.1 "), refused)
+                self.assertTrue(8 <= len(acknowledged) <= 40, len(acknowledged))
+                # Mail for here is not touched by it.
+                session.command("RSET", 250)
+                session.deliver(make("here"), (ALICE,), ALICE)
+            self.assertGreater(one.metric("pigeon_queue_full_total"), 0)
+            queue = json.loads(one.status("/status.json")[1])["queue"]
+            self.assertEqual((queue["full"], queue["held"], queue["kept"]["messages"]), (["main"], [], 0))
+            listed = json.loads(one.status("/queue.json")[1])
+            self.assertEqual((listed["complete"], len(listed["messages"])), (True, len(acknowledged)))
+            self.assertEqual([(message["node"], message["sender"], message["recipients"]) for message in listed["messages"][:1]],
+                             [("n2", ALICE, [BOB])])
+            two.start()
+            wait_until(lambda: one.queued("n2") == 0, PATIENCE, "nothing waits any more")
+            self.assertEqual(compare(acknowledged, two, BOB), [])
+            with Smtp(one, SMTP, timeout=120) as session:
+                session.deliver(make("again"), (BOB,), ALICE)

@@ -1,19 +1,21 @@
-//! One try to bring one queued message: where each recipient's mail belongs now, what each place says, and what is told to whom
-//! when somebody does not get it.
+//! One try to bring one queued message: where each recipient's mail belongs now, and what each place says. `telling` has what is
+//! told to whom when somebody does not get it.
+//!
+//! A message whose answer was lost is brought again under its key, which the other node keeps for a day. After that, and to a
+//! server that knows no keys, it is brought all the same: a duplicate is preferred to a loss. It is counted and logged.
 
-use super::envelope::{QueuedEnvelope, QueuedRecipient};
-use super::report::{Failure, HEADER_BYTES_MAX, Reason, Report, addressee};
+use super::report::{Failure, Reason};
+use super::runner::unix_seconds;
 use super::stored::{Stored, Unreadable};
-use super::{Located, QueueEvent, QueueParts, UNDELIVERABLE, is_up};
+use super::{Located, QueueEvent, QueueParts, QueuedRecipient, is_up};
 use crate::mail_store::{DeliveryError, Recipient};
 use crate::placement::Place;
 use crate::remote::{RemoteEnvelope, RemoteError, RemoteRecipient};
 use bytes::Bytes;
 use pigeon_datatree_cache::record::Server;
 use pigeon_datatree_cache::{Account, AccountUuid, Owner, Recipient as Found, Snapshot};
-use pigeon_proto::address::Address;
-use pigeon_proto::smtp::{Enhanced, MailParameters, Reply};
-use pigeon_store::{Mailbox, MessageKey, StoreError, Uid};
+use pigeon_proto::smtp::{Enhanced, Reply};
+use pigeon_store::{FlagChange, Mailbox, StoreError, Uid};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -30,8 +32,27 @@ pub(super) enum Outcome {
     Closed,
 }
 
+/// What a try came to, and what the queue has to remember of it.
+pub(super) struct Ending {
+    pub(super) outcome: Outcome,
+    /// An answer was lost: somebody may have the message who still waits for it.
+    pub(super) unsure: bool,
+    /// Could not be written into the volume.
+    pub(super) unmarked: Option<FlagChange>,
+}
+
+impl From<Outcome> for Ending {
+    fn from(outcome: Outcome) -> Ending {
+        Ending {
+            outcome,
+            unsure: false,
+            unmarked: None,
+        }
+    }
+}
+
 /// Where a recipient's mail belongs now.
-enum Route {
+pub(super) enum Route {
     Here(Arc<Account>),
     There(Arc<Server>, Arc<Account>),
     /// Nobody has the address any more.
@@ -49,43 +70,40 @@ pub(super) struct Attempt {
     pub(super) uid: Uid,
     /// It has waited for longer than it may: who cannot have it now is reported.
     pub(super) expired: bool,
+    /// When an answer to a try was lost first, as far as that is known.
+    pub(super) unsure_since: Option<i64>,
 }
 
 /// A recipient's place, and its record as it is now.
 type Placed = (usize, Arc<Account>);
 
-/// Whom a report goes to.
-type Addressee = (Arc<Account>, Address);
-
 /// What recipients were told, by their places.
 #[derive(Default)]
-struct Results {
+pub(super) struct Results {
     /// They have it, or somebody else was told.
-    settled: Vec<usize>,
-    failures: Vec<Failure>,
+    pub(super) settled: Vec<usize>,
+    pub(super) failures: Vec<Failure>,
     unreached: Vec<(usize, String)>,
-    later: Vec<(usize, String)>,
+    pub(super) later: Vec<(usize, String)>,
+    /// An answer was lost.
+    unsure: bool,
 }
 
 impl Attempt {
     /// Tries it. What settled recipients is durable before they are taken off the message.
-    pub(super) async fn run(self) -> Outcome {
+    pub(super) async fn run(self) -> Ending {
         (self.parts.count)(QueueEvent::Tried);
         let stored = match Stored::open(&self.mailbox, self.uid).await {
             Ok(stored) => stored,
-            Err(Unreadable::Gone) => return Outcome::Done,
-            Err(Unreadable::Store(StoreError::Closed)) => return Outcome::Closed,
+            Err(Unreadable::Gone) => return Outcome::Done.into(),
+            Err(Unreadable::Store(StoreError::Closed)) => return Outcome::Closed.into(),
+            Err(Unreadable::Store(StoreError::Damaged { what })) => return self.put_aside(&what).await.into(),
             Err(Unreadable::Store(error)) => {
-                tracing::error!(uid = %self.uid, %error, "a queued message cannot be read now");
-                return Outcome::Later;
+                let mailbox = self.mailbox.name();
+                tracing::error!(mailbox, uid = %self.uid, %error, "a queued message cannot be read now");
+                return Outcome::Later.into();
             }
-            Err(Unreadable::Malformed(what)) => {
-                tracing::error!(uid = %self.uid, what, "a queued message is not understood: it is put aside");
-                return match self.put_aside().await {
-                    Ok(()) => Outcome::Done,
-                    Err(_) => Outcome::Later,
-                };
-            }
+            Err(Unreadable::Malformed(what)) => return self.put_aside(what).await.into(),
         };
         let mut results = Results::default();
         self.bring(&stored, &mut results).await;
@@ -100,17 +118,21 @@ impl Attempt {
         self.end(&stored, results).await
     }
 
-    async fn end(&self, stored: &Stored, results: Results) -> Outcome {
+    async fn end(&self, stored: &Stored, results: Results) -> Ending {
         let outcome = match (results.unreached.is_empty(), results.later.is_empty()) {
-            (true, true) => return Outcome::Done,
+            (true, true) => return Outcome::Done.into(),
             (false, _) => Outcome::Unreached,
             (true, false) => Outcome::Later,
         };
-        if !results.settled.is_empty()
-            && let Err(error) = stored.mark_done(&results.settled).await
+        let mut ending = Ending {
+            unsure: results.unsure,
+            ..outcome.into()
+        };
+        if let Some(change) = stored.change(&results.settled, results.unsure && !stored.is_unsure())
+            && let Err(error) = self.mailbox.store_flags(std::slice::from_ref(&change)).await
         {
-            // They are brought again, under the same key.
             tracing::warn!(uid = %self.uid, %error, "who has a queued message could not be noted");
+            ending.unmarked = Some(change);
         }
         if let Some((_, why)) = results.later.first() {
             tracing::info!(
@@ -120,7 +142,7 @@ impl Attempt {
                 "queued mail is tried later"
             );
         }
-        outcome
+        ending
     }
 
     async fn bring(&self, stored: &Stored, results: &mut Results) {
@@ -170,7 +192,7 @@ impl Attempt {
         }
     }
 
-    /// For accounts that have come to this node.
+    /// For accounts that have come to this node. They arrive now, as at another node: a key is kept for a day from then on.
     async fn bring_here(&self, stored: &Stored, to: Vec<(usize, Arc<Account>, Option<Place>)>, results: &mut Results) {
         let envelope = &stored.envelope;
         let recipients = to.iter().map(|(place, account, volume)| Recipient {
@@ -180,11 +202,7 @@ impl Attempt {
             key: Some(envelope.key),
         });
         let delivered = async {
-            let mut transfer = self
-                .parts
-                .local
-                .begin(envelope.received_at, recipients.collect())
-                .await?;
+            let mut transfer = self.parts.local.begin(unix_seconds(), recipients.collect()).await?;
             let mut offset = 0;
             while offset < stored.bytes() {
                 let piece = stored.read(offset).await?;
@@ -214,6 +232,21 @@ impl Attempt {
             results.unreached.extend(to.into_iter().map(down));
             return;
         }
+        let mut left = to;
+        // A server may take only some at a time; some are answered each time.
+        while !left.is_empty() {
+            left = self.bring_some(stored, server, left, results).await;
+        }
+    }
+
+    /// In one transaction. Gives those for whom there is to be another one.
+    async fn bring_some(
+        &self,
+        stored: &Stored,
+        server: &Arc<Server>,
+        to: Vec<Placed>,
+        results: &mut Results,
+    ) -> Vec<Placed> {
         let envelope = &stored.envelope;
         let outgoing = Rc::new(RemoteEnvelope {
             reverse_path: envelope.reverse_path.clone(),
@@ -241,18 +274,49 @@ impl Attempt {
                 results
                     .later
                     .extend(to.into_iter().map(|(place, _)| (place, error.to_string())));
-                return;
+                return Vec::new();
             }
         };
-        for ((place, _), result) in to.into_iter().zip(delivered) {
+        let perhaps_twice = self.may_be_there(stored, server);
+        let mut left = Vec::new();
+        for ((place, account), result) in to.into_iter().zip(delivered) {
             match result {
-                Ok(()) => self.settle(place, results),
+                Ok(()) => {
+                    if perhaps_twice {
+                        (self.parts.count)(QueueEvent::PerhapsTwice);
+                        tracing::warn!(
+                            id = envelope.id, recipient = %envelope.recipients[place].address,
+                            "an answer was lost, and the key of the message may be forgotten: it may be there twice"
+                        );
+                    }
+                    self.settle(place, results);
+                }
                 Err(RemoteError::Answered(reply)) if !reply.is_temporary() => self.refuse(place, reply, results),
                 Err(RemoteError::Answered(reply)) => results.later.push((place, reply.to_string())),
+                Err(RemoteError::TooMany(_)) => left.push((place, account)),
                 Err(RemoteError::Denied(why)) => results.later.push((place, why)),
                 Err(RemoteError::OutOfReach(why)) => results.unreached.push((place, why)),
+                Err(RemoteError::Unsure(why)) => {
+                    results.unsure = true;
+                    results.unreached.push((place, why));
+                }
+                // Nothing but the queue says so.
+                Err(RemoteError::NoRoom) => results.later.push((place, RemoteError::NoRoom.to_string())),
             }
         }
+        left
+    }
+
+    /// Whether the node may have the message already and does not know it by its key any more.
+    fn may_be_there(&self, stored: &Stored, server: &Server) -> bool {
+        let since = match self.unsure_since {
+            None if !stored.is_unsure() => return false,
+            None => stored.envelope.received_at,
+            Some(since) => since,
+        };
+        let age = unix_seconds().saturating_sub(since);
+        let knows_keys = server.keys().next().is_some();
+        !knows_keys || age >= i64::try_from(self.parts.key_life.as_secs()).unwrap_or(i64::MAX)
     }
 
     /// Their account has moved on to yet another node: they wait for that one from now on.
@@ -260,14 +324,14 @@ impl Attempt {
         let mut done = vec![true; stored.envelope.recipients.len()];
         to.iter().for_each(|(place, _)| done[*place] = false);
         let handed_on = async {
-            let mut entry = self.parts.queues.begin(&stored.envelope, server.name()).await?;
+            let mut entry = self.parts.queues.begin_own(&stored.envelope, server.name()).await?;
             let mut offset = 0;
             while offset < stored.bytes() {
                 let piece = stored.read(offset).await?;
                 offset += piece.len() as u64;
                 entry.write(piece).await?;
             }
-            entry.commit(&done).await
+            entry.commit(&done, stored.is_unsure()).await
         };
         match handed_on.await {
             Ok(()) => results.settled.extend(to.into_iter().map(|(place, _)| place)),
@@ -288,146 +352,6 @@ impl Attempt {
             reason: Reason::Refused(reply),
         });
     }
-
-    /// Tells the sender, or whoever else is to be told, of all failures; who cannot be told now waits on.
-    async fn report_all(&self, stored: &Stored, results: &mut Results) {
-        let envelope = &stored.envelope;
-        let snapshot = self.parts.copy.snapshot();
-        let mut reports: Vec<(Option<Addressee>, Vec<Failure>)> = Vec::new();
-        for failure in std::mem::take(&mut results.failures) {
-            let failed = &envelope.recipients[failure.place].address;
-            tracing::warn!(
-                id = envelope.id, recipient = %failed, reason = %failure.reason, "queued mail is given up"
-            );
-            let to = addressee(&snapshot, envelope.reverse_path.as_ref(), failed);
-            let same = |(other, _): &&mut (Option<Addressee>, _)| {
-                other.as_ref().map(|(_, address)| address) == to.as_ref().map(|(_, address)| address)
-            };
-            match reports.iter_mut().find(same) {
-                Some((_, failures)) => failures.push(failure),
-                None => reports.push((to, vec![failure])),
-            }
-        }
-        for (to, failures) in reports {
-            let (event, told) = match to {
-                Some((account, address)) => {
-                    let told = self.report(stored, &snapshot, account, &address, &failures).await;
-                    (QueueEvent::Bounced, told)
-                }
-                None => (QueueEvent::Kept, self.keep().await),
-            };
-            for failure in failures {
-                match &told {
-                    Ok(()) => {
-                        (self.parts.count)(event);
-                        results.settled.push(failure.place);
-                    }
-                    Err(why) => results.later.push((failure.place, why.clone())),
-                }
-            }
-        }
-    }
-
-    async fn report(
-        &self,
-        stored: &Stored,
-        snapshot: &Snapshot,
-        account: Arc<Account>,
-        to: &Address,
-        failures: &[Failure],
-    ) -> Result<(), String> {
-        let front = stored
-            .front(HEADER_BYTES_MAX)
-            .await
-            .map_err(|error| error.to_string())?;
-        let now = i64::try_from(pigeon_engine::unix_time().as_secs()).unwrap_or(i64::MAX);
-        let report = Report {
-            envelope: &stored.envelope,
-            failures,
-            to,
-            host_name: &self.parts.host_name,
-            front: &front,
-            now,
-        };
-        let text = Bytes::from(report.to_string());
-        let key = key_of_report(stored.envelope.key, failures);
-        let prepend = Bytes::from_static(b"Return-Path: <>\r\n");
-        let mut route = owner(snapshot, &self.parts.node, account);
-        let mut volume = None;
-        if let Route::Here(account) = &route {
-            match (self.parts.locate)(account.clone()).await {
-                None => {}
-                Some(Located::Volume(place)) => volume = Some(place),
-                Some(Located::Node(server)) => route = Route::There(server, account.clone()),
-                Some(Located::Nowhere(why)) => return Err(why),
-            }
-        }
-        match route {
-            Route::Here(account) => {
-                let recipient = Recipient {
-                    account,
-                    place: volume,
-                    prepend,
-                    key: Some(key),
-                };
-                let mut results = self.parts.local.deliver(now, vec![recipient], text).await;
-                results.pop().unwrap_or(Ok(())).map_err(|error| format!("{error:?}"))
-            }
-            Route::There(server, account) => {
-                let own = QueuedEnvelope {
-                    reverse_path: None,
-                    parameters: MailParameters::default(),
-                    received_at: now,
-                    key,
-                    id: format!("{}.report", stored.envelope.id),
-                    recipients: vec![QueuedRecipient {
-                        account: account.id().0,
-                        address: to.clone(),
-                        prepend,
-                    }],
-                };
-                let queued = async {
-                    let mut entry = self.parts.queues.begin(&own, server.name()).await?;
-                    entry.write(text).await?;
-                    entry.commit(&[false]).await
-                };
-                queued.await.map_err(|error: DeliveryError| format!("{error:?}"))
-            }
-            Route::Unknown => Err("nobody is there to be told".to_owned()),
-            Route::Wait(why) => Err(why),
-        }
-    }
-
-    /// Nobody can be told: the message stays, apart.
-    async fn keep(&self) -> Result<(), String> {
-        let kept = async {
-            let apart = self.apart().await?;
-            self.mailbox.copy(&[self.uid], &apart).await
-        };
-        let pairs = kept.await.map_err(|error| error.to_string())?;
-        let uid = pairs.first().map(|(_, uid)| *uid);
-        tracing::error!(
-            ?uid,
-            mailbox = UNDELIVERABLE,
-            "mail can neither be delivered nor reported: it is kept"
-        );
-        Ok(())
-    }
-
-    async fn put_aside(&self) -> Result<(), StoreError> {
-        let apart = self.apart().await?;
-        self.mailbox.copy(&[self.uid], &apart).await?;
-        (self.parts.count)(QueueEvent::Kept);
-        Ok(())
-    }
-
-    async fn apart(&self) -> Result<Mailbox, StoreError> {
-        let account = self.mailbox.account();
-        match account.mailbox(UNDELIVERABLE) {
-            Some(mailbox) => Ok(mailbox),
-            None => account.create_mailbox(UNDELIVERABLE, None).await,
-        }
-    }
 }
 
 fn route(snapshot: &Snapshot, node: &str, recipient: &QueuedRecipient) -> Route {
@@ -442,17 +366,10 @@ fn route(snapshot: &Snapshot, node: &str, recipient: &QueuedRecipient) -> Route 
     }
 }
 
-fn owner(snapshot: &Snapshot, node: &str, account: Arc<Account>) -> Route {
+pub(super) fn owner(snapshot: &Snapshot, node: &str, account: Arc<Account>) -> Route {
     match snapshot.owner_of(&account, Some(node)) {
         Owner::Here => Route::Here(account),
         Owner::Node(server) => Route::There(server, account),
         Owner::Nowhere(why) => Route::Wait(why.to_string()),
     }
-}
-
-/// The same when the same is reported again because it could not be noted that it was.
-fn key_of_report(key: MessageKey, failures: &[Failure]) -> MessageKey {
-    let place = failures.first().map_or(0, |failure| failure.place);
-    let number = u128::from_be_bytes(key.0) ^ (0xd5_u128 << 120) ^ place as u128;
-    MessageKey(number.to_be_bytes())
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: `Ok` from `Entry::commit` means that the message is durable for everybody who was not done.
 
-use super::envelope::{PREFIX_BYTES, QueuedEnvelope, RANGE_MAX, done_keyword, prefix, text_of};
+use super::envelope::{PREFIX_BYTES, QueuedEnvelope, RANGE_MAX, UNSURE, done_keyword, prefix, text_of};
 use super::index::{QueueIndex, Sender, sender};
 use super::{QUEUE_ACCOUNT, mailbox_of};
 use crate::mail_store::{DeliveryError, RecipientParts, Transfer};
@@ -14,30 +14,38 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Tells whether the volume at an index takes new mail, as far as is known now.
-pub type TakesMail = Rc<dyn Fn(usize) -> bool>;
+/// Whether a volume has room for mail that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// It takes no mail now.
+    No,
+    /// It does, but as much waits there as may.
+    Full,
+    /// Yes.
+    Yes,
+}
+
+/// Tells it of the volume at an index, as far as is known now.
+pub type HasRoom = Rc<dyn Fn(usize) -> Room>;
 
 /// Where mail can wait, from one core. Cheap to clone.
 #[derive(Clone)]
 pub struct Queues {
     table: Arc<VolumeTable>,
     index: Arc<QueueIndex>,
-    takes_mail: TakesMail,
+    has_room: HasRoom,
 }
 
 impl Queues {
     /// In these volumes.
-    pub fn new(table: Arc<VolumeTable>, index: Arc<QueueIndex>, takes_mail: TakesMail) -> Queues {
-        Queues {
-            table,
-            index,
-            takes_mail,
-        }
+    pub fn new(table: Arc<VolumeTable>, index: Arc<QueueIndex>, has_room: HasRoom) -> Queues {
+        Queues { table, index, has_room }
     }
 
-    /// Whether some volume takes mail that has to wait, as far as is known now.
-    pub fn can_take(&self) -> bool {
-        (0..self.table.seats().len()).any(|volume| (self.takes_mail)(volume))
+    /// Whether some volume has room for mail that has to wait, as far as is known now.
+    pub fn room(&self) -> Room {
+        let rooms = (0..self.table.seats().len()).map(|volume| (self.has_room)(volume));
+        rooms.max().unwrap_or(Room::No)
     }
 
     /// Whether mail of this sender waits for this node: newer mail goes behind it.
@@ -45,14 +53,32 @@ impl Queues {
         self.index.waits(destination, sender(&text_of(reverse_path)))
     }
 
-    /// Begins a message that waits for `destination`.
+    /// Begins a message that waits for `destination`. `NoSpace`: as much waits as may, or the volumes are full.
     pub async fn begin(&self, envelope: &QueuedEnvelope, destination: &str) -> Result<Entry, DeliveryError> {
+        self.begin_in(envelope, destination, Room::Yes).await
+    }
+
+    /// As `begin`, also where as much waits as may: it is a report, or the queue's own mail that goes elsewhere, and takes the
+    /// place of what is there.
+    pub(super) async fn begin_own(&self, envelope: &QueuedEnvelope, destination: &str) -> Result<Entry, DeliveryError> {
+        self.begin_in(envelope, destination, Room::Full).await
+    }
+
+    async fn begin_in(
+        &self,
+        envelope: &QueuedEnvelope,
+        destination: &str,
+        least: Room,
+    ) -> Result<Entry, DeliveryError> {
         let head = envelope.encode().ok_or(DeliveryError::TooLarge)?;
         let reverse_path = text_of(envelope.reverse_path.as_ref());
-        let mut last = DeliveryError::NoSpace;
+        let mut last = match self.room() {
+            Room::No => DeliveryError::Unavailable("no volume takes mail".to_owned()),
+            Room::Full | Room::Yes => DeliveryError::NoSpace,
+        };
         // A sender's mail for a node is in one volume, as long as that takes mail: its order is kept there.
         for place in self.table.preferred(&spread(destination, &reverse_path, envelope)) {
-            if !(self.takes_mail)(place.volume) {
+            if (self.has_room)(place.volume) < least {
                 continue;
             }
             let mut transfer = match Transfer::to(place, QUEUE_ACCOUNT).await {
@@ -115,15 +141,17 @@ impl Entry {
         self.transfer.write(piece).await
     }
 
-    /// Makes it durable for those of the recipients (in their order) who are not `done`, at least one.
-    pub async fn commit(mut self, done: &[bool]) -> Result<(), DeliveryError> {
+    /// Makes it durable for those of the recipients (in their order) who are not `done`, at least one. `unsure`: the answer to a
+    /// try was lost, and they may have it.
+    pub async fn commit(mut self, done: &[bool], unsure: bool) -> Result<(), DeliveryError> {
         let mut parts = Vec::new();
         for first in (0..self.recipients).step_by(RANGE_MAX) {
             let range = first..self.recipients.min(first + RANGE_MAX);
             let is_done = |place: &usize| done.get(first + place).copied().unwrap_or(false);
             let places: Vec<usize> = (0..range.len()).filter(is_done).collect();
             if places.len() < range.len() {
-                let keywords = places.into_iter().map(done_keyword).collect();
+                let done = places.into_iter().map(done_keyword);
+                let keywords = done.chain(unsure.then(|| UNSURE.to_owned())).collect();
                 let prefix = prefix(&range);
                 let mailbox = self.mailbox.clone();
                 parts.push(RecipientParts::reserved(

@@ -84,6 +84,9 @@ pub(super) fn done_keyword(place: usize) -> String {
     format!("done-{place}")
 }
 
+/// The keyword of a message of which an answer was lost: who waits for it may have it.
+pub(super) const UNSURE: &str = "unsure";
+
 /// Which places of a range are done, by the mailbox's keywords.
 pub(super) fn done_places(flags: Flags, keywords: &[String]) -> u64 {
     let names = flags.keyword_indices().filter_map(|index| keywords.get(index));
@@ -96,8 +99,11 @@ pub(super) fn done_places(flags: Flags, keywords: &[String]) -> u64 {
 /// Bytes of the envelope behind `head`, which are to be read.
 pub(super) fn length(head: &[u8]) -> Result<usize, Malformed> {
     let mut reader = Reader(head);
-    if reader.take(8)? != MAGIC || reader.u16()? != VERSION {
+    if reader.take(8)? != MAGIC {
         return Err(Malformed("envelope"));
+    }
+    if reader.u16()? != VERSION {
+        return Err(Malformed("version of the envelope"));
     }
     reader.u16()?;
     let length = reader.u32()? as usize;

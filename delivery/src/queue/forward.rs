@@ -113,8 +113,11 @@ impl Forward {
     }
 
     fn not_asked(&self) -> Vec<Result<(), RemoteError>> {
-        let why = || RemoteError::OutOfReach("it is known to be away, or older mail waits for it".to_owned());
-        self.envelope.recipients.iter().map(|_| Err(why())).collect()
+        let why = match &self.beside {
+            Beside::Failed(DeliveryError::NoSpace) => RemoteError::NoRoom,
+            _ => RemoteError::OutOfReach("it is known to be away, or older mail waits for it".to_owned()),
+        };
+        vec![Err(why); self.envelope.recipients.len()]
     }
 
     /// Ends the message with its last piece, which may be empty. One result for each recipient: `Ok` when it is durable at the
@@ -128,7 +131,10 @@ impl Forward {
         if done.iter().all(|done| *done) {
             return results;
         }
-        match self.wait_here(last, &done).await {
+        let unsure =
+            |(result, done): (&Result<(), RemoteError>, &bool)| !done && matches!(result, Err(RemoteError::Unsure(_)));
+        let unsure = results.iter().zip(&done).any(unsure);
+        match self.wait_here(last, &done, unsure).await {
             Ok(()) => {
                 for (result, done) in results.iter_mut().zip(&done) {
                     if !done {
@@ -144,12 +150,16 @@ impl Forward {
                     ?error,
                     "mail cannot wait here"
                 );
+                if error == DeliveryError::NoSpace {
+                    let waiting = results.iter_mut().zip(&done).filter(|(_, done)| !**done);
+                    waiting.for_each(|(result, _)| *result = Err(RemoteError::NoRoom));
+                }
             }
         }
         results
     }
 
-    async fn wait_here(&mut self, last: Bytes, done: &[bool]) -> Result<(), DeliveryError> {
+    async fn wait_here(&mut self, last: Bytes, done: &[bool], unsure: bool) -> Result<(), DeliveryError> {
         let beside = match std::mem::replace(&mut self.beside, Beside::NotBegun) {
             Beside::NotBegun => self.begin_beside().await,
             begun => begun,
@@ -157,7 +167,7 @@ impl Forward {
         match beside {
             Beside::Open(mut entry) => {
                 entry.write(last).await?;
-                entry.commit(done).await
+                entry.commit(done, unsure).await
             }
             Beside::Failed(error) => Err(error),
             Beside::NotBegun => Err(DeliveryError::Unavailable("the queue was not asked".to_owned())),
@@ -169,7 +179,9 @@ impl Forward {
 fn waits(result: &Result<(), RemoteError>, queue_deferred: bool) -> bool {
     match result {
         Ok(()) => false,
-        Err(RemoteError::OutOfReach(_)) => true,
+        Err(RemoteError::OutOfReach(_) | RemoteError::Unsure(_) | RemoteError::NoRoom | RemoteError::TooMany(_)) => {
+            true
+        }
         Err(RemoteError::Answered(reply)) => queue_deferred && reply.is_temporary(),
         Err(RemoteError::Denied(_)) => queue_deferred,
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A sender, for the order of its mail: a hash of its address. Two that share one wait for each other, which harms nobody.
 pub(super) type Sender = u64;
@@ -38,7 +38,7 @@ struct Destination {
 }
 
 /// What waits in one volume for one node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueGauge {
     /// Queued messages.
     pub messages: u64,
@@ -46,6 +46,8 @@ pub struct QueueGauge {
     pub bytes: u64,
     /// When the oldest was taken, seconds since the Unix epoch.
     pub oldest: Option<i64>,
+    /// Nothing of it is brought for now, because the volume cannot note what was; the text says why.
+    pub held: Option<Arc<str>>,
 }
 
 impl QueueIndex {
@@ -101,9 +103,19 @@ impl QueueIndex {
         let all = self.all();
         let gauges = all.iter().flat_map(|(destination, there)| {
             let volumes = there.gauges.iter();
-            volumes.map(|(volume, gauge)| (destination.clone(), *volume, *gauge))
+            volumes.map(|(volume, gauge)| (destination.clone(), *volume, gauge.clone()))
         });
         gauges.collect()
+    }
+
+    /// Bytes of what waits and of what is kept: in this volume, and in all of them. As last published, which is a moment ago.
+    pub fn bytes(&self, volume: usize) -> (u64, u64) {
+        let all = self.all();
+        let gauges = all.values().flat_map(|there| &there.gauges);
+        gauges.fold((0, 0), |(here, all), (place, gauge)| {
+            let here = if *place == volume { gauge.bytes } else { 0 }.saturating_add(here);
+            (here, gauge.bytes.saturating_add(all))
+        })
     }
 
     /// Held for the length of a look: never across a wait.
@@ -159,11 +171,14 @@ mod tests {
             messages: 1,
             bytes: 2,
             oldest: Some(3),
+            held: None,
         };
-        index.publish(1, "n2", gauge);
+        index.publish(1, "n2", gauge.clone());
+        index.publish(1, "n3", gauge.clone());
         index.publish(0, "n2", QueueGauge::default());
         let gauges = index.gauges();
         assert_eq!(gauges[1], ("n2".to_owned(), 1, gauge));
-        assert_eq!(gauges.len(), 2);
+        assert_eq!(gauges.len(), 3);
+        assert_eq!((index.bytes(0), index.bytes(1)), ((0, 4), (4, 4)));
     }
 }

@@ -7,6 +7,7 @@
 //! Invariants:
 //! - A recipient leaves a queued message only when its node, this node or a report to the sender has it durably.
 //! - Every try brings the same key, so that what was brought and not answered is there once.
+//! - Nothing is tried that could not be noted.
 //! - What the message's own record was is not asked: each try looks the account up anew.
 
 mod attempt;
@@ -14,15 +15,20 @@ mod enqueue;
 mod envelope;
 mod forward;
 mod index;
+mod kept;
+mod listing;
+mod notes;
 mod report;
 mod runner;
 mod schedule;
 mod stored;
+mod telling;
 
-pub use enqueue::{Entry, Queues, TakesMail};
+pub use enqueue::{Entry, HasRoom, Queues, Room};
 pub use envelope::{QueuedEnvelope, QueuedRecipient};
 pub use forward::Forward;
 pub use index::{QueueGauge, QueueIndex};
+pub use listing::{Listed, ListedEnvelope, list};
 pub use runner::{Runner, Stop};
 
 use crate::mail_store::MailStore;
@@ -62,6 +68,12 @@ pub enum QueueEvent {
     Bounced,
     /// A copy could neither be delivered nor reported, and is kept.
     Kept,
+    /// A message cannot be read, and is kept apart.
+    PutAside,
+    /// A kept message went to a postmaster.
+    ToPostmaster,
+    /// A copy was delivered that may have been there already, under a key that is forgotten by now.
+    PerhapsTwice,
 }
 
 /// Told of everything that happens.
@@ -88,6 +100,8 @@ pub struct QueueParts {
     pub count: CountQueued,
     /// How long a message waits at most.
     pub life: Duration,
+    /// How long another node keeps the key of a message that it has stored.
+    pub key_life: Duration,
     /// An account over its quota is tried again, not given up.
     pub over_quota_defers: bool,
 }

@@ -1,6 +1,7 @@
 //! What a sender reads about mail that could not be delivered (RFC 3464): the text, and whom it goes to.
 
-use super::envelope::QueuedEnvelope;
+use super::envelope::{QueuedEnvelope, QueuedRecipient};
+use super::telling::REPORT_SUFFIX;
 use pigeon_datatree_cache::{Account, Recipient, Snapshot};
 use pigeon_proto::address::Address;
 use pigeon_proto::message::DateTime;
@@ -50,25 +51,50 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Whom a report goes to: the sender when it is an account of the tree, else the postmaster of the recipient's domain. `None`:
-/// nobody here, or the report would be about itself.
-pub(super) fn addressee(
-    snapshot: &Snapshot,
-    reverse_path: Option<&Address>,
-    failed: &Address,
-) -> Option<(Arc<Account>, Address)> {
-    let account = |address: Address| match snapshot.recipient(address.local(), address.domain()) {
-        Recipient::Account { account, .. } => Some((account.clone(), address)),
+/// Whom a report goes to.
+pub(super) type Addressee = (Arc<Account>, Address);
+
+/// Whom a report goes to, the first who takes it: the sender when it is an account of the tree, the postmaster of the
+/// recipient's domain, the postmaster of the first domain that has one. Nobody is told of his own failure, and what becomes
+/// of a report about a report is told to nobody: so it comes to an end.
+pub(super) fn addressees(snapshot: &Snapshot, envelope: &QueuedEnvelope, failed: &QueuedRecipient) -> Vec<Addressee> {
+    if envelope.id.ends_with(&REPORT_SUFFIX.repeat(2)) {
+        return Vec::new();
+    }
+    let sender = envelope
+        .reverse_path
+        .as_ref()
+        .and_then(|path| account(snapshot, path.clone()));
+    let mut to: Vec<Addressee> = Vec::new();
+    for (account, address) in sender.into_iter().chain(postmasters(snapshot, &failed.address)) {
+        let is_known = to.iter().any(|(known, _)| known.id() == account.id());
+        if !is_known && account.id().0 != failed.account {
+            to.push((account, address));
+        }
+    }
+    to
+}
+
+/// Who looks after an address: the postmaster of its domain, and that of the first domain that has one.
+pub(super) fn postmasters(snapshot: &Snapshot, of: &Address) -> impl Iterator<Item = Addressee> {
+    let own = Address::from_parts("postmaster", of.domain()).ok();
+    let own = own.and_then(|address| account(snapshot, address));
+    let any = match snapshot.recipient("postmaster", "") {
+        Recipient::Account { account, .. } => Some(account),
         _ => None,
     };
-    if let Some(found) = reverse_path.cloned().and_then(account) {
-        return Some(found);
+    let any = any.and_then(|account| {
+        let address = account.main_address()?.parse().ok()?;
+        Some((account.clone(), address))
+    });
+    own.into_iter().chain(any)
+}
+
+fn account(snapshot: &Snapshot, address: Address) -> Option<Addressee> {
+    match snapshot.recipient(address.local(), address.domain()) {
+        Recipient::Account { account, .. } => Some((account.clone(), address)),
+        _ => None,
     }
-    if failed.local().eq_ignore_ascii_case("postmaster") {
-        return None;
-    }
-    let postmaster = Address::from_parts("postmaster", failed.domain()).ok();
-    postmaster.and_then(account)
 }
 
 /// The report as a message.
@@ -166,7 +192,6 @@ impl fmt::Display for Report<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::envelope::QueuedRecipient;
     use pigeon_store::MessageKey;
 
     fn address(text: &str) -> Address {
@@ -233,18 +258,30 @@ mod tests {
              dn: uid=root,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: root\nmail: postmaster@example.org\n",
         )
         .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let failed = address("alice@example.org");
-        let to = |sender: Option<&str>, failed: &Address| {
-            let sender = sender.map(address);
-            addressee(&snapshot, sender.as_ref(), failed).map(|(_, address)| address.to_string())
+        let to = |sender: Option<&str>, failed: &str, id: &str| -> Vec<String> {
+            let failed = QueuedRecipient {
+                account: snapshot.login(failed).map_or([1; 16], |account| account.id().0),
+                address: address(failed),
+                prepend: Default::default(),
+            };
+            let envelope = QueuedEnvelope {
+                reverse_path: sender.map(address),
+                id: id.to_owned(),
+                ..envelope()
+            };
+            let to = addressees(&snapshot, &envelope, &failed);
+            to.iter().map(|(_, address)| address.to_string()).collect()
         };
-        assert_eq!(to(Some("bob@example.org"), &failed).as_deref(), Some("bob@example.org"));
-        assert_eq!(
-            to(Some("x@example.net"), &failed).as_deref(),
-            Some("postmaster@example.org")
-        );
-        assert_eq!(to(None, &failed).as_deref(), Some("postmaster@example.org"));
-        assert_eq!(to(None, &address("postmaster@example.org")), None);
-        assert_eq!(to(Some("x@example.net"), &address("a@elsewhere.example")), None);
+        let (bob, root) = ("bob@example.org", "postmaster@example.org");
+        assert_eq!(to(Some(bob), "alice@example.org", "1"), [bob, root]);
+        assert_eq!(to(Some("x@example.net"), "alice@example.org", "1"), [root]);
+        assert_eq!(to(None, "alice@example.org", "1"), [root]);
+        // Of a domain that is not there any more, somebody is told all the same.
+        assert_eq!(to(Some("x@example.net"), "a@elsewhere.example", "1"), [root]);
+        // Nobody is told of his own.
+        assert!(to(None, root, "1").is_empty());
+        assert_eq!(to(Some(bob), bob, "1"), [root]);
+        assert_eq!(to(None, bob, "1.report"), [root]);
+        assert!(to(None, bob, "1.report.report").is_empty());
     }
 }

@@ -1,10 +1,13 @@
 //! Brings what waits in one volume: a task for each node that mail waits for, from the volume's opening to its end.
 //!
 //! A node that does not answer is looked for by a connection now and then, not by messages. A message that has been brought is
-//! taken out of the queue without waiting for that: after a crash it is brought again under its key, and suppressed.
+//! taken out of the queue without waiting for that: after a crash it is brought again under its key, and suppressed. While
+//! that cannot be noted, nothing is tried (`notes`).
 
-use super::attempt::{Attempt, Outcome};
+use super::attempt::{Attempt, Ending, Outcome};
 use super::index::{QueueGauge, QueueIndex, Sender, sender};
+use super::kept::Kept;
+use super::notes::Notes;
 use super::schedule::{Schedule, probe_pause};
 use super::stored::{Stored, Unreadable};
 use super::{MAILBOX_PREFIX, QUEUE_ACCOUNT, QueueParts, UNDELIVERABLE, is_up};
@@ -27,10 +30,20 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The queue of one volume; see the module.
 pub struct Runner {
     volume: usize,
+    of: Volume,
     account: Account,
     index: Arc<QueueIndex>,
-    /// For each node that mail waits for at the start: messages below are of an earlier life.
-    before: HashMap<String, Uid>,
+    /// For each node that mail waits for at the start.
+    before: HashMap<String, Before>,
+}
+
+/// What was there at the start, of an earlier life.
+#[derive(Clone, Copy)]
+struct Before {
+    /// Messages below.
+    below: Uid,
+    /// So many of them nobody has looked at. Counted with `below`: what comes before the queue runs is not of an earlier life.
+    unread: u64,
 }
 
 impl Runner {
@@ -43,16 +56,21 @@ impl Runner {
             let name = mailbox.name();
             if let Some(destination) = name.strip_prefix(MAILBOX_PREFIX) {
                 let status = mailbox.status();
-                index.set_unread(volume, destination, u64::from(status.messages));
-                index.publish(volume, destination, gauge(&mailbox));
+                let unread = u64::from(status.messages);
+                index.set_unread(volume, destination, unread);
+                index.publish(volume, destination, gauge(&mailbox, None));
                 if status.messages > 0 {
                     tracing::info!(volume, destination, messages = status.messages, "mail waits");
                 }
-                before.insert(destination.to_owned(), status.uid_next);
+                let below = status.uid_next;
+                before.insert(destination.to_owned(), Before { below, unread });
+            } else if name == UNDELIVERABLE {
+                index.publish(volume, UNDELIVERABLE, gauge(&mailbox, None));
             }
         }
         Ok(Runner {
             volume,
+            of: of.clone(),
             account,
             index,
             before,
@@ -70,18 +88,19 @@ impl Runner {
             }
             for mailbox in self.account.mailboxes() {
                 let name = mailbox.name();
-                if name == UNDELIVERABLE {
-                    self.index.publish(self.volume, UNDELIVERABLE, gauge(&mailbox));
+                if !mailbox.is_selectable() || running.contains_key(&name) {
+                    continue;
                 }
-                let Some(destination) = name.strip_prefix(MAILBOX_PREFIX) else {
+                let task = if let Some(destination) = name.strip_prefix(MAILBOX_PREFIX) {
+                    let queue = self.queue(destination, mailbox, &parts);
+                    pigeon_engine::spawn(queue.run(stop.clone()))
+                } else if name == UNDELIVERABLE {
+                    let kept = Kept::new(self.volume, mailbox, self.index.clone(), parts.clone());
+                    pigeon_engine::spawn(kept.run(self.of.clone(), stop.clone()))
+                } else {
                     continue;
                 };
-                if mailbox.is_selectable() && !running.contains_key(destination) {
-                    let before = self.before.remove(destination).unwrap_or(Uid(1));
-                    let queue = self.queue(destination, mailbox, before, &parts);
-                    let task = pigeon_engine::spawn(queue.run(stop.clone()));
-                    running.insert(destination.to_owned(), task);
-                }
+                running.insert(name, task);
             }
             select(pin!(change), pin!(stopped)).await;
         }
@@ -91,21 +110,25 @@ impl Runner {
         }
     }
 
-    fn queue(&self, destination: &str, mailbox: Mailbox, before: Uid, parts: &QueueParts) -> Queue {
+    fn queue(&mut self, destination: &str, mailbox: Mailbox, parts: &QueueParts) -> Queue {
+        let nothing = Before {
+            below: Uid(1),
+            unread: 0,
+        };
+        let ended: Rc<Ended> = Rc::default();
         Queue {
             volume: self.volume,
             destination: destination.into(),
-            unread: u64::from(mailbox.status().messages) * u64::from(before > Uid(1)),
+            before: self.before.remove(destination).unwrap_or(nothing),
+            notes: Notes::new(self.of.clone(), mailbox.clone(), ended.wake.clone()),
+            held: None,
             mailbox,
-            before,
             index: self.index.clone(),
             parts: parts.clone(),
             schedule: Schedule::default(),
             read_to: Uid(0),
             tries: 0,
-            ended: Rc::default(),
-            gone: Vec::new(),
-            expunging: Rc::default(),
+            ended,
             away: None,
             looked_at: None,
         }
@@ -126,18 +149,23 @@ impl Stop {
         self.changed.notify_all();
     }
 
-    fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         self.set.get()
+    }
+
+    /// Ends when it is set after this call.
+    pub(super) fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
     }
 }
 
 /// What the tasks of a queue leave behind for it.
 #[derive(Default)]
 struct Ended {
-    outcomes: RefCell<Vec<(Uid, Outcome)>>,
+    outcomes: RefCell<Vec<(Uid, Ending)>>,
     /// What the look for the node found.
     found: Cell<Option<bool>>,
-    wake: Notify,
+    wake: Rc<Notify>,
 }
 
 /// The node does not answer.
@@ -155,18 +183,16 @@ struct Queue {
     volume: usize,
     destination: Rc<str>,
     mailbox: Mailbox,
-    before: Uid,
-    /// Messages of an earlier life that nobody has looked at.
-    unread: u64,
+    before: Before,
+    notes: Notes,
+    /// Why nothing is tried, as it was told last.
+    held: Option<Arc<str>>,
     index: Arc<QueueIndex>,
     parts: QueueParts,
     schedule: Schedule,
     read_to: Uid,
     tries: usize,
     ended: Rc<Ended>,
-    /// Brought, and still to be taken out.
-    gone: Vec<Uid>,
-    expunging: Rc<Cell<bool>>,
     away: Option<Away>,
     looked_at: Option<Instant>,
 }
@@ -178,19 +204,21 @@ impl Queue {
             let woken = (ended.wake.notified(), changed.notified(), stop.changed.notified());
             let mut closed = self.load().await.is_err();
             let now = pigeon_engine::now();
-            for (uid, outcome) in ended.outcomes.take() {
+            for (uid, ending) in ended.outcomes.take() {
                 self.tries -= 1;
-                closed |= outcome == Outcome::Closed;
-                self.take(uid, outcome, now);
+                closed |= ending.outcome == Outcome::Closed;
+                self.take(uid, ending, now);
             }
+            self.notes.write(now);
+            self.look_whether_held();
             let ends = stop.is_set() || closed;
             if !ends {
                 self.try_more(now);
                 self.look_for_it(now);
             }
-            self.take_out();
-            self.index.publish(self.volume, &self.destination, gauge(&self.mailbox));
-            if ends && self.tries == 0 && !self.expunging.get() {
+            let gauge = gauge(&self.mailbox, self.held.clone());
+            self.index.publish(self.volume, &self.destination, gauge);
+            if ends && self.tries == 0 && !self.notes.is_writing() {
                 return;
             }
             let until = self.wakes_at(now).unwrap_or(now + LOOK).min(now + LOOK);
@@ -210,8 +238,30 @@ impl Queue {
         self.schedule.has_ready() || self.schedule.due().is_some_and(|due| due <= now)
     }
 
+    /// Says when nothing can be noted any more, and when it can again.
+    fn look_whether_held(&mut self) {
+        let held = self.notes.held();
+        if held == self.held {
+            return;
+        }
+        let (destination, volume) = (&*self.destination, self.volume);
+        match &held {
+            Some(why) => tracing::error!(
+                destination,
+                volume,
+                why = &**why,
+                "queued mail is not brought: it could not be noted, and would be brought twice"
+            ),
+            None => tracing::info!(destination, volume, "queued mail is brought again"),
+        }
+        self.held = held;
+    }
+
     /// When there is something to do that nobody wakes it for.
     fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        if self.held.is_some() {
+            return self.notes.due();
+        }
         match &self.away {
             Some(away) if away.looking => None,
             Some(away) if self.has_work(now) => Some(away.next),
@@ -240,22 +290,34 @@ impl Queue {
                 Err(_) => (None, i64::MAX),
             };
             self.read_to = uid;
-            if uid < self.before {
+            if uid < self.before.below {
                 self.index.enter(&self.destination, of);
-                self.unread = self.unread.saturating_sub(1);
-                self.index.set_unread(self.volume, &self.destination, self.unread);
+                self.before.unread = self.before.unread.saturating_sub(1);
+                self.index
+                    .set_unread(self.volume, &self.destination, self.before.unread);
             }
             self.schedule.add(uid, of, received_at);
         }
         Ok(())
     }
 
-    fn take(&mut self, uid: Uid, outcome: Outcome, now: Instant) {
+    fn take(&mut self, uid: Uid, ending: Ending, now: Instant) {
+        let Ending {
+            outcome,
+            unsure,
+            unmarked,
+        } = ending;
+        if let Some(change) = unmarked {
+            self.notes.done(change);
+        }
+        if unsure {
+            self.schedule.unsure(uid, unix_seconds());
+        }
         match outcome {
             Outcome::Done => {
                 let held = self.schedule.done(uid);
                 self.leave(held);
-                self.gone.push(uid);
+                self.notes.gone(uid);
             }
             Outcome::Later => {
                 let held = self.schedule.deferred(uid, now, chance());
@@ -281,9 +343,19 @@ impl Queue {
         self.index.leave(&self.destination, held);
     }
 
+    /// How many may be tried now.
+    fn room(&self) -> usize {
+        match self.notes.held() {
+            Some(_) => 0,
+            None => TRIES_AT_ONCE
+                .saturating_sub(self.tries)
+                .min(self.notes.room(self.tries)),
+        }
+    }
+
     fn try_more(&mut self, now: Instant) {
         if self.looked_at.is_none_or(|looked_at| now >= looked_at + LOOK) {
-            let room = TRIES_AT_ONCE.saturating_sub(self.tries);
+            let room = self.room();
             let life = i64::try_from(self.parts.life.as_secs()).unwrap_or(i64::MAX);
             let oldest = unix_seconds().saturating_sub(life);
             let expired = self.schedule.expire(oldest, room);
@@ -296,7 +368,7 @@ impl Queue {
         }
         let generation = self.parts.copy.snapshot().generation();
         self.away = self.away.take().filter(|away| away.generation == generation);
-        while self.away.is_none() && self.tries < TRIES_AT_ONCE {
+        while self.away.is_none() && self.room() > 0 {
             let Some(uid) = self.schedule.next(now) else { break };
             self.start(uid, self.schedule.is_expired(uid));
         }
@@ -309,15 +381,16 @@ impl Queue {
             mailbox: self.mailbox.clone(),
             uid,
             expired,
+            unsure_since: self.schedule.unsure_since(uid),
         };
         self.tries += 1;
         let mut end = TryEnds {
             ended: self.ended.clone(),
             uid,
-            outcome: Outcome::Later,
+            ending: Outcome::Later.into(),
         };
         drop(pigeon_engine::spawn(async move {
-            end.outcome = attempt.run().await;
+            end.ending = attempt.run().await;
             drop(end);
         }));
     }
@@ -337,7 +410,7 @@ impl Queue {
         }
         let has_work = self.has_work(now);
         let Some(away) = &mut self.away else { return };
-        if away.looking || now < away.next || !has_work {
+        if away.looking || now < away.next || !has_work || self.held.is_some() {
             return;
         }
         away.looking = true;
@@ -352,49 +425,34 @@ impl Queue {
             ended.wake.notify_all();
         }));
     }
-
-    /// Takes messages out that were brought, many at a time.
-    fn take_out(&mut self) {
-        if self.gone.is_empty() || self.expunging.replace(true) {
-            return;
-        }
-        let (uids, mailbox) = (std::mem::take(&mut self.gone), self.mailbox.clone());
-        let (expunging, ended) = (self.expunging.clone(), self.ended.clone());
-        drop(pigeon_engine::spawn(async move {
-            if let Err(error) = mailbox.expunge(&uids).await {
-                // At the next start they are brought again, and suppressed by their keys.
-                tracing::warn!(%error, messages = uids.len(), "messages that were brought stay in the queue");
-            }
-            expunging.set(false);
-            ended.wake.notify_all();
-        }));
-    }
 }
 
 /// Says what a try came to, however it ends: a panic in it is a try that is to be made later.
 struct TryEnds {
     ended: Rc<Ended>,
     uid: Uid,
-    outcome: Outcome,
+    ending: Ending,
 }
 
 impl Drop for TryEnds {
     fn drop(&mut self) {
-        self.ended.outcomes.borrow_mut().push((self.uid, self.outcome));
+        let ending = std::mem::replace(&mut self.ending, Outcome::Later.into());
+        self.ended.outcomes.borrow_mut().push((self.uid, ending));
         self.ended.wake.notify_all();
     }
 }
 
-fn gauge(mailbox: &Mailbox) -> QueueGauge {
+pub(super) fn gauge(mailbox: &Mailbox, held: Option<Arc<str>>) -> QueueGauge {
     let status = mailbox.status();
     QueueGauge {
         messages: u64::from(status.messages),
         bytes: status.size,
         oldest: mailbox.with_messages(|messages| messages.first().map(|message| message.internal_date)),
+        held,
     }
 }
 
-fn unix_seconds() -> i64 {
+pub(super) fn unix_seconds() -> i64 {
     i64::try_from(pigeon_engine::unix_time().as_secs()).unwrap_or(i64::MAX)
 }
 

@@ -34,6 +34,8 @@ struct Entry {
     first: bool,
     /// Its life is over, and it has been tried as that.
     expired: bool,
+    /// Since then its node may have it: the answer to a try was lost. Seconds since the Unix epoch.
+    unsure_since: Option<i64>,
 }
 
 /// See the module.
@@ -60,6 +62,7 @@ impl Schedule {
             received_at,
             deferrals: 0,
             expired: false,
+            unsure_since: None,
             holds: sender.is_some(),
             first: sender.is_some_and(|sender| !self.behind.contains_key(&sender)),
         };
@@ -163,6 +166,18 @@ impl Schedule {
     /// Its life is over, as `expire` found.
     pub(super) fn is_expired(&self, uid: Uid) -> bool {
         self.entries.get(&uid).is_some_and(|entry| entry.expired)
+    }
+
+    /// The answer to a try was lost at this time, or before.
+    pub(super) fn unsure(&mut self, uid: Uid, at: i64) {
+        if let Some(entry) = self.entries.get_mut(&uid) {
+            entry.unsure_since.get_or_insert(at);
+        }
+    }
+
+    /// When an answer was lost first, in this life of the node.
+    pub(super) fn unsure_since(&self, uid: Uid) -> Option<i64> {
+        self.entries.get(&uid).and_then(|entry| entry.unsure_since)
     }
 
     /// When the next one is due that was told to come later.

@@ -1,6 +1,8 @@
 //! A queued message as it is read back: its envelope, who still waits, and its bytes.
 
-use super::envelope::{HEAD_BYTES, Malformed, PREFIX_BYTES, QueuedEnvelope, done_keyword, done_places, length, range};
+use super::envelope::{
+    HEAD_BYTES, Malformed, PREFIX_BYTES, QueuedEnvelope, UNSURE, done_keyword, done_places, length, range,
+};
 use bytes::Bytes;
 use pigeon_store::{BodyReader, FlagChange, FlagOperation, Flags, Mailbox, StoreError, Uid};
 use std::ops::Range;
@@ -79,22 +81,40 @@ impl Stored {
             .collect()
     }
 
-    /// Says durably that these do not wait any more. In `mailbox`, where it may be under another UID.
-    pub(super) async fn mark(&self, mailbox: &Mailbox, uid: Uid, places: &[usize]) -> Result<(), StoreError> {
-        let keywords = places.iter().map(|place| done_keyword(place - self.range.start));
-        let change = FlagChange {
-            uid,
-            operation: FlagOperation::Add,
-            flags: Flags::NONE,
-            keywords: keywords.collect(),
-            unchanged_since: None,
-        };
-        mailbox.store_flags(&[change]).await.map(drop)
+    /// All of the places, also of those who do not wait any more.
+    pub(super) fn places(&self) -> Range<usize> {
+        self.range.clone()
     }
 
-    /// As `mark`, where it is.
-    pub(super) async fn mark_done(&self, places: &[usize]) -> Result<(), StoreError> {
-        self.mark(&self.mailbox, self.uid, places).await
+    /// Whether an answer was lost in an earlier try: somebody who waits may have it.
+    pub(super) fn is_unsure(&self) -> bool {
+        let message = self.mailbox.message(self.uid);
+        let keywords = self.mailbox.keywords();
+        let place = keywords.iter().position(|keyword| keyword == UNSURE);
+        message
+            .zip(place)
+            .is_some_and(|(message, place)| message.flags.keyword_indices().any(|index| index == place))
+    }
+
+    /// What says that these do not wait any more; and, with `unsure`, that some who wait may have it. `None`: nothing.
+    pub(super) fn change(&self, places: &[usize], unsure: bool) -> Option<FlagChange> {
+        let done = places.iter().map(|place| done_keyword(place - self.range.start));
+        let keywords: Vec<String> = done.chain(unsure.then(|| UNSURE.to_owned())).collect();
+        (!keywords.is_empty()).then_some(FlagChange {
+            uid: self.uid,
+            operation: FlagOperation::Add,
+            flags: Flags::NONE,
+            keywords,
+            unchanged_since: None,
+        })
+    }
+
+    /// Says durably that these do not wait any more, in a copy.
+    pub(super) async fn mark(&self, mailbox: &Mailbox, uid: Uid, places: &[usize]) -> Result<(), StoreError> {
+        match self.change(places, false) {
+            None => Ok(()),
+            Some(change) => mailbox.store_flags(&[FlagChange { uid, ..change }]).await.map(drop),
+        }
     }
 
     /// Bytes of the message.

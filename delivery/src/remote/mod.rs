@@ -80,8 +80,14 @@ pub struct RemoteRecipient {
 pub enum RemoteError {
     /// What it said to the message, or to the size of it.
     Answered(Reply),
+    /// It takes no more recipients with one message (4.5.3), and took others: the rest is brought in another transaction.
+    TooMany(Reply),
     /// It is out of reach, or broke off.
     OutOfReach(String),
+    /// It broke off before the answer to the whole message: it may have it.
+    Unsure(String),
+    /// It is out of reach, and as much waits here as may.
+    NoRoom,
     /// It does not take mail for this account, or not from this node: to be mended by a person, later for the sender.
     Denied(String),
 }
@@ -89,8 +95,10 @@ pub enum RemoteError {
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RemoteError::Answered(reply) => write!(f, "it answered {reply}"),
+            RemoteError::Answered(reply) | RemoteError::TooMany(reply) => write!(f, "it answered {reply}"),
             RemoteError::OutOfReach(why) => write!(f, "out of reach: {why}"),
+            RemoteError::Unsure(why) => write!(f, "it may have the message: {why}"),
+            RemoteError::NoRoom => f.write_str("out of reach, and no room is left to wait for it"),
             RemoteError::Denied(why) => write!(f, "it does not take this mail: {why}"),
         }
     }

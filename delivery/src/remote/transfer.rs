@@ -5,7 +5,7 @@ use super::{RemoteEnvelope, RemoteError, RemoteEvent, RemoteRecipient};
 use bytes::Bytes;
 use pigeon_proto::address::Address;
 use pigeon_proto::lmtp_client::{Delivery, Envelope, Event, Failure, Recipient, Stage};
-use pigeon_proto::smtp::record;
+use pigeon_proto::smtp::{Enhanced, record};
 use std::rc::Rc;
 
 /// See the module. Dropped without `commit`, the connection is closed and the peer drops what it has.
@@ -72,8 +72,31 @@ impl RemoteTransfer {
         self.commit_with(Bytes::new()).await
     }
 
-    /// As `write` and `commit`, in one: a message that is whole goes in one write.
-    pub async fn commit_with(mut self, piece: Bytes) -> Vec<Result<(), RemoteError>> {
+    /// As `write` and `commit`, in one: a message that is whole goes in one write. To a server that takes only some of the
+    /// recipients at a time it goes as often as it takes; one that was written in pieces is gone by then, and its rest `TooMany`.
+    pub async fn commit_with(self, piece: Bytes) -> Vec<Result<(), RemoteError>> {
+        let is_whole = matches!(self.state, State::Open { first: true, .. });
+        let (peer, envelope, recipients) = (self.peer.clone(), self.envelope.clone(), self.recipients.clone());
+        let mut results = self.commit_once(piece.clone()).await;
+        if !is_whole {
+            return results;
+        }
+        loop {
+            let is_left = |place: &usize| matches!(results[*place], Err(RemoteError::TooMany(_)));
+            let left: Vec<usize> = (0..results.len()).filter(is_left).collect();
+            if left.is_empty() {
+                return results;
+            }
+            let rest = left.iter().map(|place| recipients[*place].clone()).collect();
+            let next = RemoteTransfer::begin(peer.clone(), envelope.clone(), rest).await;
+            // Some of them are answered each time: that is what `TooMany` says.
+            for (place, result) in left.into_iter().zip(next.commit_once(piece.clone()).await) {
+                results[place] = result;
+            }
+        }
+    }
+
+    async fn commit_once(mut self, piece: Bytes) -> Vec<Result<(), RemoteError>> {
         self.send(&piece, true).await;
         if let State::Open { lease, .. } = &mut self.state {
             let event = lease.connection.wait().await;
@@ -226,9 +249,16 @@ impl RemoteTransfer {
             Event::Failed(failure) => failure.clone(),
             _ => Failure::Garbage("it went out of step".to_owned()),
         };
+        let some_taken = !deliveries.iter().all(is_too_many);
         let results = deliveries
             .into_iter()
-            .map(|delivery| self.result(delivery, &why))
+            .map(|delivery| {
+                let is_left = some_taken && is_too_many(&delivery);
+                self.result(delivery, &why).map_err(|error| match error {
+                    RemoteError::Answered(reply) if is_left => RemoteError::TooMany(reply),
+                    other => other,
+                })
+            })
             .collect();
         self.state = State::Over(results);
         not_sent
@@ -263,12 +293,23 @@ impl RemoteTransfer {
                 count(RemoteEvent::Unknown);
                 let peer = self.peer.name();
                 tracing::warn!(peer, %why, "the answer to a message was lost: the sender will bring it again");
-                Err(RemoteError::OutOfReach(format!("it may have the message: {why}")))
+                Err(RemoteError::Unsure(why.to_string()))
             }
         }
     }
 
     fn fail_all(&mut self, error: RemoteError) {
         self.state = State::Over(vec![Err(error); self.recipients.len()]);
+    }
+}
+
+/// Whether this recipient was one too many for the transaction (RFC 5321, 4.5.3.1.10, with 452; Dovecot says 451).
+fn is_too_many(delivery: &Delivery) -> bool {
+    match delivery {
+        Delivery::Deferred(Stage::Recipient, reply) => match reply.enhanced() {
+            Some(Enhanced(_, subject, detail)) => (subject, detail) == (5, 3),
+            None => reply.code() == 452,
+        },
+        _ => false,
     }
 }

@@ -65,6 +65,10 @@ pub(crate) struct Seen {
     pub(crate) words: Cell<Option<usize>>,
     /// It closes its connections after the next answer to a message.
     pub(crate) closes: Cell<bool>,
+    /// It takes so many recipients with one message.
+    pub(crate) recipients_max: Cell<Option<usize>>,
+    /// It takes messages and ends the connection without a word.
+    pub(crate) mute: Cell<bool>,
     /// Of these it has ended its side.
     pub(crate) shut: Cell<u32>,
     /// It ends every connection at once.
@@ -192,6 +196,9 @@ async fn serve(connection: Connection, seen: Rc<Seen>) {
                     assert_eq!(key.0, "key");
                     seen.keys.borrow_mut().push(key.1.clone());
                     let answer = match address.local() {
+                        _ if seen.recipients_max.get().is_some_and(|most| recipients.len() >= most) => {
+                            Err(Reply::new(452, Enhanced(4, 5, 3), "too many recipients"))
+                        }
                         "full" => Err(Reply::new(452, Enhanced(4, 2, 2), "full")),
                         _ => Ok(()),
                     };
@@ -222,6 +229,9 @@ async fn serve(connection: Connection, seen: Rc<Seen>) {
                     if !refused {
                         seen.taken.borrow_mut().push((recipients.clone(), message.clone()));
                     }
+                    if seen.mute.get() {
+                        return;
+                    }
                     for _ in 0..core.body_answers_due() {
                         core.answer_body(&reply, now());
                     }
@@ -251,6 +261,11 @@ impl There {
     pub(crate) async fn deliver(&self, names: &[&str], message: &'static str) -> Vec<Result<(), RemoteError>> {
         let transfer = self.begin(names).await;
         transfer.commit_with(Bytes::from_static(message.as_bytes())).await
+    }
+
+    /// The line of the tree behind which the domain's attributes go.
+    pub(crate) fn tree_head(&self) -> &'static str {
+        "associatedDomain: example.org\n"
     }
 
     pub(crate) fn taken(&self) -> usize {

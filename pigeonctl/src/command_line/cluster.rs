@@ -9,6 +9,19 @@ pub(crate) enum ClusterCommand {
     Status,
 }
 
+#[derive(Subcommand)]
+pub(crate) enum QueueCommand {
+    /// What waits, and what could neither be delivered nor reported: the oldest messages of each volume.
+    List {
+        /// Only what waits for this node.
+        #[arg(long, value_name = "ID", conflicts_with = "kept")]
+        node: Option<String>,
+        /// Only what could neither be delivered nor reported. It goes to a postmaster as soon as control data has one.
+        #[arg(long)]
+        kept: bool,
+    },
+}
+
 #[derive(Args)]
 pub(crate) struct NodeSettings {
     /// Where clients reach it. May be given more than once.

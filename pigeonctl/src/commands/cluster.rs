@@ -2,6 +2,9 @@
 
 mod http;
 mod report;
+mod waiting;
+
+pub(super) use waiting::queue;
 
 use super::node::state_of;
 use super::{Context, Outcome, print};
@@ -12,8 +15,9 @@ use crate::tree::Tree;
 use pigeon_datatree_cache::record::{BackendProtocol, NodeState, PrivateAddress};
 use pigeon_datatree_cache::{Kind, Purpose, generalized_time};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// For the answer of one node.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -39,7 +43,8 @@ impl Asked {
 /// `cluster status`.
 pub(super) fn status(context: &Context) -> Outcome {
     let nodes = ask_all(context, "/status.json")?;
-    let report = report::of(&nodes);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let report = report::of(&nodes, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     if context.common.json {
         print(&report.json().to_string())?;
     } else {
@@ -134,7 +139,9 @@ pub(super) fn who(context: &Context, name: Option<&str>) -> Outcome {
             Err(_) if node.may_be_silent() => {}
             Err(why) => missing.push(format!("{}: {why}", node.id)),
             Ok(answer) => {
-                if answer["complete"] != json!(true) {
+                if let Some(silent) = silent_cores(answer) {
+                    missing.push(format!("{}: {silent}", node.id));
+                } else if answer["complete"] != json!(true) {
                     missing.push(format!(
                         "{}: it did not name all of its {} sessions",
                         node.id, answer["total"]
@@ -173,18 +180,22 @@ fn without_second_legs<'a>(sessions: &[(&'a str, &'a Value)]) -> Vec<(&'a str, &
         let service = session["service"].as_str();
         service.is_some_and(|service| service.starts_with("backend-"))
     };
-    let is_second = |at: &str, session: &Value| {
-        sessions.iter().any(|(_, first)| {
-            !is_backend(first)
-                && first["node"] == at
-                && first["account_id"] == session["account_id"]
-                && first["client"] == session["client"]
-        })
-    };
-    let kept = sessions
-        .iter()
-        .filter(|(at, session)| !(is_backend(session) && is_second(at, session)));
+    let text = |value: &'a Value| value.as_str().unwrap_or_default();
+    let leg = |session: &'a Value| (text(&session["account_id"]), text(&session["client"]));
+    let first = sessions.iter().filter(|(_, session)| !is_backend(session));
+    let first: HashSet<_> = first
+        .map(|(_, session)| (text(&session["node"]), leg(session)))
+        .collect();
+    let is_second = |at: &'a str, session: &'a Value| is_backend(session) && first.contains(&(at, leg(session)));
+    let kept = sessions.iter().filter(|(at, session)| !is_second(at, session));
     kept.copied().collect()
+}
+
+/// Which cores of a node did not answer it, in words.
+fn silent_cores(answer: &Value) -> Option<String> {
+    let cores = answer["silent_cores"].as_array().into_iter().flatten();
+    let cores: Vec<String> = cores.map(Value::to_string).collect();
+    (!cores.is_empty()).then(|| format!("its cores {} do not answer", cores.join(", ")))
 }
 
 fn line(at: &str, session: &Value) -> String {

@@ -11,7 +11,9 @@ mod settings;
 
 use crate::Failure;
 use crate::change::Change;
-use crate::command_line::{AliasCommand, ClusterCommand, Command, CommandLine, Common, QuotaCommand, StatusCommand};
+use crate::command_line::{
+    AliasCommand, ClusterCommand, Command, CommandLine, Common, QueueCommand, QuotaCommand, StatusCommand,
+};
 use crate::entry::{Owned, attribute, texts};
 use crate::secret;
 use crate::shown;
@@ -51,6 +53,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Undrain { node } => node::set_state(&context, &node, NodeState::Up),
         Command::Kick { name } => node::kick(&context, &name),
         Command::Cluster(ClusterCommand::Status) => cluster::status(&context),
+        Command::Queue(QueueCommand::List { node, kept }) => cluster::queue(&context, node.as_deref(), kept),
         Command::Who { name } => cluster::who(&context, name.as_deref()),
         Command::Export { copy } => export(&context, copy.as_deref()),
         Command::Check => check(&context),

@@ -1,7 +1,8 @@
 //! How mail waits that another node cannot take now.
 
 use super::period::Period;
-use super::section::{Section, period};
+use super::section::{Section, number, period, size};
+use super::size::Size;
 use serde::Serialize;
 
 /// How mail waits that another node of the cluster cannot take now: in the volumes of this node, as long as one of them takes
@@ -14,6 +15,12 @@ pub struct Queue {
     /// How long another node may take to answer before a message goes into the queue instead; an answer that comes later does
     /// no harm. From 1s to 10m; default 20s.
     pub answer_time: Period,
+    /// The most that may wait on this node, in all its volumes together; what comes beyond is told to come later (452 4.3.1).
+    /// Not set: what `share_max` allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<Size>,
+    /// The most that may wait in one volume, percent of its file system or of its `bytes_max`. From 1 to 100; default 50.
+    pub share_max: u32,
 }
 
 impl Default for Queue {
@@ -21,6 +28,8 @@ impl Default for Queue {
         Queue {
             life: Period::minutes(5 * 24 * 60),
             answer_time: Period::seconds(20),
+            bytes_max: None,
+            share_max: 50,
         }
     }
 }
@@ -33,6 +42,8 @@ impl Queue {
         let queue = Queue {
             life: section.or("life", default.life, period(life)),
             answer_time: section.or("answer_time", default.answer_time, period(answer_time)),
+            bytes_max: section.optional("bytes_max", size(Size::mib(1)..=Size::of_bytes(1 << 60))),
+            share_max: section.or("share_max", default.share_max, number(1..=100)),
         };
         section.finish();
         queue

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::record::{NodeState, Server};
 use pigeon_datatree_cache::{Account, CoreCopy, Owner, Snapshot};
-use pigeon_delivery::queue::{CountQueued, QueuedRecipient, Queues};
+use pigeon_delivery::queue::{CountQueued, QueuedRecipient, Queues, Room};
 use pigeon_delivery::remote::{KeysFor, NodeIdentity, Peers, RemoteEvent, RemoteRecipient};
 use pigeon_engine::current_core;
 use pigeon_proto::smtp::RecipientRefusal;
@@ -195,8 +195,8 @@ impl Routes {
     /// Whether control data says that it is not to be tried; counted.
     fn is_down(&self, server: &Server) -> bool {
         let is_down = server.state() == NodeState::Down;
-        if let (true, Some(node)) = (is_down, node()) {
-            node.counters().count(Counter::OwnersDown);
+        if is_down {
+            count(Counter::OwnersDown);
         }
         is_down
     }
@@ -223,10 +223,16 @@ impl MailStore for Routes {
         match (owner, &*self.onward) {
             (Owner::Here, _) => Ok(()),
             (Owner::Node(server), Onward::There(elsewhere)) => {
-                let answers = !self.is_down(&server) && !elsewhere.peers.is_away(&server);
-                match answers || elsewhere.queues.can_take() {
-                    true => Ok(()),
-                    false => Err(RecipientRefusal::OwnerAway),
+                if !self.is_down(&server) && !elsewhere.peers.is_away(&server) {
+                    return Ok(());
+                }
+                match elsewhere.queues.room() {
+                    Room::Yes => Ok(()),
+                    Room::No => Err(RecipientRefusal::OwnerAway),
+                    Room::Full => {
+                        count(Counter::QueueFull);
+                        Err(RecipientRefusal::QueueFull)
+                    }
                 }
             }
             (Owner::Nowhere(why), Onward::There(_)) => {
@@ -275,6 +281,13 @@ impl MailStore for Routes {
             this.deliver_split(&envelope, this.split(recipients, &still_at), message)
                 .await
         })
+    }
+}
+
+/// On this core.
+pub(super) fn count(counter: Counter) {
+    if let Some(node) = node() {
+        node.counters().count(counter);
     }
 }
 

@@ -4,17 +4,22 @@ use super::core::CoreNode;
 use super::moves;
 use super::shared::Shared;
 use crate::config::OverQuota;
-use crate::status::Counter;
+use crate::status::{Counter, WaitingMessage};
 use pigeon_datatree_cache::CoreCopy;
 use pigeon_delivery::MailStore;
-use pigeon_delivery::queue::{CountQueued, Located, QUEUE_ACCOUNT, QueueEvent, QueueParts, Queues, Runner, Stop};
+use pigeon_delivery::queue::{
+    CountQueued, Listed, Located, QUEUE_ACCOUNT, QueueEvent, QueueParts, Queues, Room, Runner, Stop, list,
+};
 use pigeon_delivery::remote::Peers;
 use pigeon_engine::{Task, current_core};
-use pigeon_store::{Volume, VolumeState};
+use pigeon_store::{KEY_LIFE_SECONDS, Volume, VolumeState};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Another node has the same software, or a newer one that keeps them for no less.
+const KEY_LIFE: Duration = Duration::from_secs(KEY_LIFE_SECONDS.unsigned_abs());
 
 thread_local! {
     /// Of this core, opened before there are listeners and started with them.
@@ -46,13 +51,68 @@ pub(super) async fn open(shared: &Shared, index: usize, volume: &Volume, account
 pub(super) fn queues(shared: &Arc<Shared>) -> Option<Queues> {
     let table = shared.table.get()?.clone();
     let looked = shared.clone();
-    let takes_mail = move |volume: usize| {
-        let volumes = looked.volumes();
-        volumes
-            .get(volume)
-            .is_some_and(|volume| volume.state == Ok(VolumeState::Writable))
+    let has_room = move |volume: usize| room(&looked, volume);
+    Some(Queues::new(table, shared.queue.clone(), Rc::new(has_room)))
+}
+
+/// Whether a volume has room for mail that waits. What is on its way meanwhile may go a little beyond.
+pub(super) fn room(shared: &Shared, volume: usize) -> Room {
+    let configured = shared.config.queue;
+    let size = {
+        let volumes = shared.volumes();
+        match volumes.get(volume) {
+            Some(status) if status.state == Ok(VolumeState::Writable) => status.total_bytes,
+            _ => return Room::No,
+        }
     };
-    Some(Queues::new(table, shared.queue.clone(), Rc::new(takes_mail)))
+    let (here, all) = shared.queue.bytes(volume);
+    let own = shared.config.volumes[volume].bytes_max.map(|size| size.bytes());
+    // Not looked at yet: zero.
+    let size = own.unwrap_or(u64::MAX).min(if size == 0 { u64::MAX } else { size });
+    let share = size / 100 * u64::from(configured.share_max);
+    let is_full = here >= share || configured.bytes_max.is_some_and(|most| all >= most.bytes());
+    if is_full { Room::Full } else { Room::Yes }
+}
+
+/// What waits in the volumes of this core, message by message: the oldest of each.
+pub(super) async fn list_own(shared: &Shared, most: usize) -> (Vec<WaitingMessage>, bool) {
+    let (mut listed, mut complete) = (Vec::new(), true);
+    for (index, volume) in pigeon_delivery::own_volumes() {
+        let id = &shared.config.volumes[index].id;
+        let room = most.saturating_sub(listed.len());
+        match list(&volume, room).await {
+            Ok(messages) => {
+                complete &= messages.len() < room;
+                listed.extend(messages.into_iter().map(|message| shown(id, message)));
+            }
+            Err(error) => {
+                tracing::warn!(volume = id, %error, "what waits in this volume cannot be listed");
+                complete = false;
+            }
+        }
+    }
+    (listed, complete)
+}
+
+fn shown(volume: &str, message: Listed) -> WaitingMessage {
+    let (envelope, why) = match message.envelope {
+        Ok(envelope) => (Some(envelope), None),
+        Err(why) => (None, Some(why)),
+    };
+    let envelope = envelope.as_ref();
+    WaitingMessage {
+        node: message.destination,
+        volume: volume.to_owned(),
+        uid: message.uid,
+        received_at: message.received_at,
+        bytes: message.bytes,
+        id: envelope.map(|envelope| envelope.id.clone()),
+        sender: envelope.map(|envelope| envelope.sender.clone()),
+        recipients: envelope.map_or_else(Vec::new, |envelope| envelope.recipients.clone()),
+        recipients_total: envelope.map_or(0, |envelope| envelope.waiting as u64),
+        unsure: envelope.is_some_and(|envelope| envelope.unsure),
+        unreadable: why,
+    }
 }
 
 /// Counts for the status port.
@@ -65,6 +125,9 @@ pub(super) fn count(shared: &Arc<Shared>) -> CountQueued {
             QueueEvent::Delivered => Counter::QueuedCopiesDelivered,
             QueueEvent::Bounced => Counter::QueuedCopiesBounced,
             QueueEvent::Kept => Counter::QueuedCopiesKept,
+            QueueEvent::PutAside => Counter::QueuedPutAside,
+            QueueEvent::ToPostmaster => Counter::QueuedToPostmaster,
+            QueueEvent::PerhapsTwice => Counter::QueuedPerhapsTwice,
         });
     })
 }
@@ -103,6 +166,7 @@ impl Running {
             queues,
             count: count(shared),
             life: shared.config.queue.life.duration(),
+            key_life: KEY_LIFE,
             over_quota_defers: shared.config.policy.over_quota == OverQuota::Defer,
         };
         for runner in opened {

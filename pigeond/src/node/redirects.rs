@@ -88,6 +88,7 @@ pub(super) async fn redirect_here(
         return refuse(stream, &login.opening).await;
     };
     let end = node.session_end(key, service, &login.account);
+    node.note(key, login.session, stream.peer_address(), Some(&server));
     let ended = async move { ending(end.ended().await) };
     Box::pin(redirector.run(login, stream, server, ended)).await;
 }

@@ -1,11 +1,13 @@
 //! Who is there, and how it stands with the other nodes: asked of the cores when somebody asks the status port.
 
-use super::control::everywhere;
 use super::core::node;
+use super::queue;
 use super::shared::Shared;
-use crate::status::{LinkStatus, Reach, SessionList, SessionStatus};
+use crate::status::{LinkStatus, Links, Reach, SessionList, SessionStatus, WaitingList};
+use futures_util::future::join_all;
 use pigeon_datatree_cache::record::BackendProtocol;
 use pigeon_datatree_cache::{Account, AccountUuid};
+use pigeon_engine::CoreId;
 use pigeon_engine::control::CoreHandle;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use std::time::Duration;
 
 /// Sessions in one answer. A guess: some megabytes of JSON.
 const SESSIONS_MAX: usize = 10_000;
+/// Messages in one answer; the envelope of each is read from a disk.
+const WAITING_MAX: usize = 1000;
 /// A core that does not answer within this time is left out, and said to be.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -47,21 +51,48 @@ impl Whose {
     }
 }
 
+/// Asks all cores at once, each for as long as [`PATIENCE`]: what they say, and which did not answer. One that hangs takes
+/// nothing from the others' answers.
+async fn ask<T, F, W>(cores: &CoreHandle, work: W) -> (Vec<T>, Vec<u16>)
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+    W: Fn() -> F + Clone + Send + 'static,
+{
+    let calls = (0..cores.core_count()).map(|core| {
+        let (cores, work) = (cores.clone(), work.clone());
+        async move { cores.call(CoreId(core), work).await.ok() }
+    });
+    within(PATIENCE, calls).await
+}
+
+/// Waits for each as long as `patience`; which by their places did not end well.
+async fn within<T>(
+    patience: Duration,
+    calls: impl Iterator<Item = impl Future<Output = Option<T>>>,
+) -> (Vec<T>, Vec<u16>) {
+    let calls = calls.map(|call| async move { tokio::time::timeout(patience, call).await.ok().flatten() });
+    let (mut answers, mut silent) = (Vec::new(), Vec::new());
+    for (core, answer) in (0..).zip(join_all(calls).await) {
+        match answer {
+            Some(answer) => answers.push(answer),
+            None => silent.push(core),
+        }
+    }
+    (answers, silent)
+}
+
 /// The sessions that have logged in, of all cores, within bounds.
 pub(super) async fn sessions(cores: &CoreHandle, whose: Whose) -> SessionList {
     let share = SESSIONS_MAX / usize::from(cores.core_count()).max(1);
-    let asked = everywhere(cores, move |_| {
+    let asked = ask(cores, move || {
         let whose = whose.clone();
         async move { of_this_core(&whose, share) }
     });
-    let Ok(lists) = tokio::time::timeout(PATIENCE, asked).await else {
-        return SessionList {
-            complete: false,
-            ..SessionList::default()
-        };
-    };
+    let (lists, silent_cores) = asked.await;
     let mut all = SessionList {
-        complete: lists.len() == usize::from(cores.core_count()),
+        complete: silent_cores.is_empty(),
+        silent_cores,
         ..SessionList::default()
     };
     for list in lists {
@@ -70,6 +101,29 @@ pub(super) async fn sessions(cores: &CoreHandle, whose: Whose) -> SessionList {
     }
     all.complete &= all.sessions.len() as u64 == all.total;
     all.sessions.sort_by_key(|session| session.since);
+    all
+}
+
+/// What waits in the volumes of all cores, within bounds.
+pub(super) async fn waiting(cores: &CoreHandle, shared: &Arc<Shared>) -> WaitingList {
+    let share = WAITING_MAX / usize::from(cores.core_count()).max(1);
+    let shared = shared.clone();
+    let asked = ask(cores, move || {
+        let shared = shared.clone();
+        async move { queue::list_own(&shared, share).await }
+    });
+    let (lists, silent_cores) = asked.await;
+    let mut all = WaitingList {
+        complete: silent_cores.is_empty(),
+        silent_cores,
+        messages: Vec::new(),
+    };
+    for (messages, complete) in lists {
+        all.complete &= complete;
+        all.messages.extend(messages);
+    }
+    all.messages
+        .sort_by_key(|message| (message.node.is_some(), message.received_at));
     all
 }
 
@@ -107,10 +161,10 @@ struct Seen {
 }
 
 /// The other nodes of the server_map, as the cores have found them.
-pub(super) async fn links(cores: &CoreHandle, shared: &Shared) -> Vec<LinkStatus> {
-    let asked = tokio::time::timeout(PATIENCE, everywhere(cores, |_| async { seen_here() }));
+pub(super) async fn links(cores: &CoreHandle, shared: &Shared) -> Links {
+    let (asked, silent_cores) = ask(cores, || async { seen_here() }).await;
     let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
-    for (name, here) in asked.await.unwrap_or_default().into_iter().flatten() {
+    for (name, here) in asked.into_iter().flatten() {
         let all = seen.entry(name).or_default();
         all.imap = all.imap.max(here.imap);
         all.pop3 = all.pop3.max(here.pop3);
@@ -122,7 +176,7 @@ pub(super) async fn links(cores: &CoreHandle, shared: &Shared) -> Vec<LinkStatus
     let others = snapshot
         .servers()
         .filter(|server| Some(server.name()) != shared.node_id());
-    others
+    let links = others
         .map(|server| {
             let seen = seen.get(server.name()).copied().unwrap_or_default();
             LinkStatus {
@@ -135,7 +189,8 @@ pub(super) async fn links(cores: &CoreHandle, shared: &Shared) -> Vec<LinkStatus
                 sessions: seen.sessions,
             }
         })
-        .collect()
+        .collect();
+    Links { links, silent_cores }
 }
 
 fn seen_here() -> BTreeMap<String, Seen> {
@@ -166,4 +221,29 @@ fn seen_here() -> BTreeMap<String, Seen> {
         }
     });
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+    use std::pin::Pin;
+
+    #[test]
+    fn a_core_that_hangs_is_named_and_hides_nobody() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime can be made");
+        type Call = Pin<Box<dyn Future<Output = Option<&'static str>>>>;
+        let calls: [Call; 4] = [
+            Box::pin(ready(Some("first"))),
+            Box::pin(pending()),
+            Box::pin(ready(None)),
+            Box::pin(ready(Some("last"))),
+        ];
+        let (answers, silent) = runtime.block_on(within(PATIENCE, calls.into_iter()));
+        assert_eq!((answers, silent), (vec!["first", "last"], vec![1, 2]));
+    }
 }

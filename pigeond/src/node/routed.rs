@@ -4,7 +4,8 @@
 //! here for now is brought again for all. What fails elsewhere waits here instead, and is brought by this node.
 
 use super::joins::IntoVolumes;
-use super::mail::{Elsewhere, Split};
+use super::mail::{Elsewhere, Split, count};
+use crate::status::Counter;
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, join, join_all};
 use pigeon_delivery::queue::{Forward, QueuedEnvelope};
@@ -39,8 +40,12 @@ enum Way {
 
 fn result(result: Result<(), RemoteError>) -> Result<(), TransferError> {
     result.map_err(|error| match error {
-        RemoteError::Answered(reply) => TransferError::Answered(reply),
-        RemoteError::OutOfReach(why) => TransferError::OwnerAway(why),
+        RemoteError::Answered(reply) | RemoteError::TooMany(reply) => TransferError::Answered(reply),
+        RemoteError::OutOfReach(why) | RemoteError::Unsure(why) => TransferError::OwnerAway(why),
+        RemoteError::NoRoom => {
+            count(Counter::QueueFull);
+            TransferError::NoSpace
+        }
         RemoteError::Denied(why) => TransferError::Unavailable(why),
     })
 }
@@ -120,9 +125,13 @@ impl Routed {
             };
             async move {
                 let way = match elsewhere {
-                    Some(Elsewhere { peers, queues, count }) => {
+                    Some(Elsewhere {
+                        peers,
+                        queues,
+                        count: counted,
+                    }) => {
                         let (server, recipients) = (&there.server, there.recipients);
-                        let forward = Forward::begin(peers, queues, count, server, waiting, recipients).await;
+                        let forward = Forward::begin(peers, queues, counted, server, waiting, recipients).await;
                         Way::There(Box::new(forward))
                     }
                     None => Way::Failed(TransferError::Moved("it came from another node".to_owned())),

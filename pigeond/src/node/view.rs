@@ -4,12 +4,13 @@ use super::roster::{self, Whose};
 use super::shared::Shared;
 use super::standing::Standing;
 use crate::status::{
-    ClusterStatus, ControlDataStatus, CoreStatus, LinkStatus, NodeCount, NodeStatus, NodeView, QueueStatus, QueuedFor,
-    SessionList, VolumeQueue,
+    ClusterStatus, ControlDataStatus, CoreStatus, Links, NodeCount, NodeStatus, NodeView, QueueHeld, QueueStatus,
+    QueuedFor, SessionList, VolumeQueue, WaitingList,
 };
 use futures_util::future::BoxFuture;
 use pigeon_datatree_cache::Snapshot;
 use pigeon_datatree_cache::source::Report;
+use pigeon_delivery::queue::{Room, UNDELIVERABLE};
 use pigeon_engine::control::CoreHandle;
 use pigeon_proxy::authenticate::Count;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,9 +65,14 @@ impl NodeView for View {
         }
     }
 
-    fn links(&self) -> BoxFuture<'static, Vec<LinkStatus>> {
+    fn links(&self) -> BoxFuture<'static, Links> {
         let (cores, shared) = (self.cores.clone(), self.shared.clone());
         Box::pin(async move { roster::links(&cores, &shared).await })
+    }
+
+    fn waiting(&self) -> BoxFuture<'static, WaitingList> {
+        let (cores, shared) = (self.cores.clone(), self.shared.clone());
+        Box::pin(async move { roster::waiting(&cores, &shared).await })
     }
 
     fn sessions(&self, of: Option<&str>) -> BoxFuture<'static, SessionList> {
@@ -101,6 +107,7 @@ impl View {
             oldest: gauge
                 .oldest
                 .map(|oldest| now.saturating_sub(Duration::from_secs(u64::try_from(oldest).unwrap_or(0)))),
+            held: gauge.held,
         });
         status.collect()
     }
@@ -108,24 +115,41 @@ impl View {
     /// By node, in a cluster.
     fn queue(&self) -> Option<QueueStatus> {
         self.shared.cluster.as_ref()?;
-        let mut destinations: Vec<QueuedFor> = Vec::new();
+        let mut status = QueueStatus::default();
         for queue in self.queues() {
-            let oldest_seconds = queue.oldest.map_or(0, |oldest| oldest.as_secs());
-            match destinations.iter_mut().find(|known| known.node == queue.destination) {
-                Some(known) => {
-                    known.messages += queue.messages;
-                    known.bytes += queue.bytes;
-                    known.oldest_seconds = known.oldest_seconds.max(oldest_seconds);
+            let node = Some(queue.destination).filter(|name| name != UNDELIVERABLE);
+            let sum = match &node {
+                None => &mut status.kept,
+                Some(node) => {
+                    let known = status.destinations.iter().position(|known| known.node == *node);
+                    let place = known.unwrap_or_else(|| {
+                        status.destinations.push(QueuedFor {
+                            node: node.clone(),
+                            ..QueuedFor::default()
+                        });
+                        status.destinations.len() - 1
+                    });
+                    &mut status.destinations[place]
                 }
-                None => destinations.push(QueuedFor {
-                    node: queue.destination,
-                    messages: queue.messages,
-                    bytes: queue.bytes,
-                    oldest_seconds,
-                }),
+            };
+            sum.messages += queue.messages;
+            sum.bytes += queue.bytes;
+            sum.oldest_seconds = sum
+                .oldest_seconds
+                .max(queue.oldest.map_or(0, |oldest| oldest.as_secs()));
+            status.bytes += queue.bytes;
+            if let (Some(why), true) = (queue.held, queue.messages > 0) {
+                status.held.push(QueueHeld {
+                    node,
+                    volume: queue.volume,
+                    why: why.to_string(),
+                });
             }
         }
-        Some(QueueStatus { destinations })
+        let volumes = self.shared.config.volumes.iter().enumerate();
+        let full = volumes.filter(|(index, _)| super::queue::room(&self.shared, *index) == Room::Full);
+        status.full = full.map(|(_, volume)| volume.id.clone()).collect();
+        Some(status)
     }
 
     fn authentication(&self, count: Count) -> NodeCount {

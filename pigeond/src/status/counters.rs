@@ -56,6 +56,10 @@ counters! {
     QueuedCopiesDelivered = "queued_copies_delivered", "Copies that waited and have been delivered";
     QueuedCopiesBounced = "queued_copies_bounced", "Copies that waited and were reported as undeliverable to the sender or the postmaster";
     QueuedCopiesKept = "queued_copies_kept", "Copies that waited and could neither be delivered nor reported: they are kept for a person to look at";
+    QueuedPutAside = "queued_put_aside", "Messages in the queue that cannot be read, and were put aside";
+    QueuedToPostmaster = "queued_to_postmaster", "Kept messages that went to a postmaster";
+    QueuedPerhapsTwice = "queued_perhaps_twice", "Copies that waited and may be there twice: an answer was lost, and the key was forgotten by then";
+    QueueFull = "queue_full", "Copies and recipients that were told to come later because too much mail waits";
     MailConnections = "mail_connections", "Connections for mail that were opened to other nodes";
     MailConnectionsFailed = "mail_connections_failed", "Connections for mail to other nodes, and attempts at them, that failed";
     RedirectorsRefused = "redirectors_refused", "Connections to a backend from where no node may redirect";

@@ -1,7 +1,7 @@
 //! The node for programs: what `pigeonctl cluster status` and `pigeonctl who` show.
 
 use super::metrics::{copy_state_name, state_name};
-use super::{ControlDataStatus, LinkStatus, NodeStatus, SessionList, VolumeStatus};
+use super::{ControlDataStatus, Links, NodeStatus, SessionList, VolumeStatus, WaitingList};
 use crate::config::Service;
 use pigeon_datatree_cache::record::Role;
 use pigeon_store::VolumeState;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const NAME_BYTES_MAX: usize = 1024;
 
 /// `/status.json`.
-pub(super) fn status(status: &NodeStatus, links: &[LinkStatus]) -> String {
+pub(super) fn status(status: &NodeStatus, links: &Links) -> String {
     let (is_ready, readiness) = status.readiness();
     let cluster = status.cluster.as_ref().map(|cluster| {
         json!({
@@ -42,7 +42,8 @@ pub(super) fn status(status: &NodeStatus, links: &[LinkStatus]) -> String {
         "control_data": control_data(&status.control_data),
         "volumes": status.volumes.iter().map(volume).collect::<Vec<_>>(),
         "sessions_open": sessions,
-        "links": links,
+        "links": links.links,
+        "silent_cores": links.silent_cores,
         "queue": status.queue,
     })
     .to_string()
@@ -92,6 +93,11 @@ pub(super) fn sessions(list: &SessionList) -> String {
     serde_json::to_string(list).expect("text and numbers are all there is, and JSON has them")
 }
 
+/// `/queue.json`.
+pub(super) fn waiting(list: &WaitingList) -> String {
+    serde_json::to_string(list).expect("text and numbers are all there is, and JSON has them")
+}
+
 /// The name that a query asks for, with its escapes (RFC 3986, 2.1) undone. `None` if it asks for something else.
 pub(super) fn account_of(query: &str) -> Option<String> {
     let text = query.strip_prefix("account=")?;
@@ -117,7 +123,7 @@ pub(super) fn account_of(query: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::metrics::tests::{example, lost};
-    use super::super::{ClusterStatus, Reach, SessionStatus};
+    use super::super::{ClusterStatus, LinkStatus, Reach, SessionStatus};
     use super::*;
     use pigeon_datatree_cache::record::{NodeState, RoleSet};
 
@@ -141,7 +147,11 @@ mod tests {
             mail_connections: 2,
             sessions: 7,
         };
-        let json: Value = serde_json::from_str(&status(&shown, &[link])).expect("it is JSON");
+        let links = Links {
+            links: vec![link],
+            silent_cores: vec![3],
+        };
+        let json: Value = serde_json::from_str(&status(&shown, &links)).expect("it is JSON");
         assert_eq!(
             (&json["ready"], &json["readiness"]),
             (&json!(false), &json!("draining"))
@@ -162,6 +172,7 @@ mod tests {
                    "mail_connections": 2, "sessions": 7})
         );
         assert_eq!(json["queue"], Value::Null);
+        assert_eq!(json["silent_cores"], json!([3]));
     }
 
     #[test]
@@ -169,6 +180,7 @@ mod tests {
         let list = SessionList {
             total: 1,
             complete: true,
+            silent_cores: Vec::new(),
             sessions: vec![SessionStatus {
                 id: "000001a2018c4127".to_owned(),
                 service: "imap",

@@ -369,6 +369,7 @@ pub(super) mod tests {
                 messages: 5,
                 bytes: 12_345,
                 oldest: Some(Duration::from_secs(61)),
+                held: Some("the volume is poisoned: <x>".into()),
             }],
             control_data: ControlDataStatus {
                 generation: 3,

@@ -71,7 +71,7 @@ pub(super) fn render(status: &NodeStatus) -> String {
     queues(&mut page, &status.queues);
     sessions(&mut page, status);
     counters(&mut page, status);
-    page.push_str("<p>For programs: <a href=\"/alive\">/alive</a>, <a href=\"/ready\">/ready</a>, <a href=\"/metrics\">/metrics</a>, <a href=\"/status.json\">/status.json</a>, <a href=\"/sessions.json\">/sessions.json</a>.</p>\n</body></html>\n");
+    page.push_str("<p>For programs: <a href=\"/alive\">/alive</a>, <a href=\"/ready\">/ready</a>, <a href=\"/metrics\">/metrics</a>, <a href=\"/status.json\">/status.json</a>, <a href=\"/sessions.json\">/sessions.json</a>, <a href=\"/queue.json\">/queue.json</a>.</p>\n</body></html>\n");
     page
 }
 
@@ -160,6 +160,16 @@ fn queues(page: &mut String, queues: &[VolumeQueue]) {
         );
     }
     page.push_str("</table>\n");
+    for queue in queues {
+        if let Some(why) = &queue.held {
+            let (destination, volume) = (escaped(&queue.destination), escaped(&queue.volume));
+            let _ = writeln!(
+                page,
+                "<p class=\"bad\">{destination} in the volume {volume}: {}</p>",
+                escaped(why)
+            );
+        }
+    }
 }
 
 fn sessions(page: &mut String, status: &NodeStatus) {

@@ -59,6 +59,7 @@ impl StatusPort {
             .route("/metrics", get(show_metrics))
             .route("/status.json", get(show_status))
             .route("/sessions.json", get(show_sessions))
+            .route("/queue.json", get(show_waiting))
             .layer(axum::middleware::map_response(with_headers))
             .with_state(view);
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -110,6 +111,10 @@ async fn show_metrics(State(view): View) -> Response {
 async fn show_status(State(view): View) -> Response {
     let links = view.links().await;
     reply(StatusCode::OK, "application/json", json::status(&view.status(), &links))
+}
+
+async fn show_waiting(State(view): View) -> Response {
+    reply(StatusCode::OK, "application/json", json::waiting(&view.waiting().await))
 }
 
 /// Of everybody, or with `?account=NAME` of one.
@@ -352,7 +357,10 @@ mod tests {
                 let (code, text) = fetch(address, "GET", path).await;
                 assert_eq!(
                     (code, text.as_str()),
-                    (200, "{\"total\":0,\"complete\":true,\"sessions\":[]}")
+                    (
+                        200,
+                        "{\"total\":0,\"complete\":true,\"silent_cores\":[],\"sessions\":[]}"
+                    )
                 );
             }
             for path in [
@@ -385,7 +393,15 @@ mod tests {
     fn nothing_can_be_changed() {
         run(async {
             let (address, _, _server) = open().await;
-            for path in ["/", "/alive", "/ready", "/metrics", "/status.json", "/sessions.json"] {
+            for path in [
+                "/",
+                "/alive",
+                "/ready",
+                "/metrics",
+                "/status.json",
+                "/sessions.json",
+                "/queue.json",
+            ] {
                 for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"] {
                     let text = request(
                         address,

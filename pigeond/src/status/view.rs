@@ -7,6 +7,7 @@ use pigeon_datatree_cache::source::Following;
 use pigeon_store::{VolumeState, VolumeStats};
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Gives the status port what it shows. Called on the control thread for each request, so it must not block: it reads
@@ -16,8 +17,13 @@ pub trait NodeView: Send + Sync + 'static {
     fn status(&self) -> NodeStatus;
 
     /// The other nodes, as this one has found them. Asks the cores.
-    fn links(&self) -> BoxFuture<'static, Vec<LinkStatus>> {
-        Box::pin(async { Vec::new() })
+    fn links(&self) -> BoxFuture<'static, Links> {
+        Box::pin(async { Links::default() })
+    }
+
+    /// What waits for other nodes, message by message. Asks the cores.
+    fn waiting(&self) -> BoxFuture<'static, WaitingList> {
+        Box::pin(async { WaitingList::default() })
     }
 
     /// Who has logged in; of one account, by an address, a login name or an entryUUID, or all. Asks the cores.
@@ -112,10 +118,67 @@ pub struct ClusterStatus {
 pub struct QueueStatus {
     /// By the node that it waits for.
     pub destinations: Vec<QueuedFor>,
+    /// What could neither be delivered nor reported; `node` is empty.
+    pub kept: QueuedFor,
+    /// Bytes of all.
+    pub bytes: u64,
+    /// Volumes in which as much waits as may.
+    pub full: Vec<String>,
+    /// What is not brought, and why.
+    pub held: Vec<QueueHeld>,
+}
+
+/// Mail that is not brought for now, or cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueueHeld {
+    /// The node that it waits for; `None`: it is kept.
+    pub node: Option<String>,
+    /// The volume that it is in.
+    pub volume: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A message that waits, or is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitingMessage {
+    /// The node that it waits for; `None`: it could neither be delivered nor reported.
+    pub node: Option<String>,
+    /// The volume that it is in.
+    pub volume: String,
+    /// Its number there, among those for the same node.
+    pub uid: u32,
+    /// When it was taken, seconds since the Unix epoch.
+    pub received_at: i64,
+    /// Bytes, with the envelope.
+    pub bytes: u64,
+    /// Its name in replies and logs.
+    pub id: Option<String>,
+    /// Empty for the null sender.
+    pub sender: Option<String>,
+    /// The first of those who wait for it.
+    pub recipients: Vec<String>,
+    /// How many do.
+    pub recipients_total: u64,
+    /// An answer was lost: they may have it.
+    pub unsure: bool,
+    /// Why it cannot be read.
+    pub unreadable: Option<String>,
+}
+
+/// What waits, the oldest of each volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WaitingList {
+    /// Whether it has all.
+    pub complete: bool,
+    /// Cores that did not answer.
+    pub silent_cores: Vec<u16>,
+    /// Those that are kept first, by volume.
+    pub messages: Vec<WaitingMessage>,
 }
 
 /// Mail that waits for one node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QueuedFor {
     /// Its id.
     pub node: String,
@@ -138,6 +201,15 @@ pub enum Reach {
     Reachable,
     /// It did not answer several times, and is tried now and then.
     Away,
+}
+
+/// How it stands with the other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Those of the server_map.
+    pub links: Vec<LinkStatus>,
+    /// Cores that did not answer: what they know is missing.
+    pub silent_cores: Vec<u16>,
 }
 
 /// How it stands with another node.
@@ -166,6 +238,8 @@ pub struct SessionList {
     pub total: u64,
     /// Whether `sessions` has all of them.
     pub complete: bool,
+    /// Cores that did not answer: theirs are missing.
+    pub silent_cores: Vec<u16>,
     /// The oldest first.
     pub sessions: Vec<SessionStatus>,
 }
@@ -175,6 +249,7 @@ impl Default for SessionList {
         SessionList {
             total: 0,
             complete: true,
+            silent_cores: Vec::new(),
             sessions: Vec::new(),
         }
     }
@@ -251,6 +326,8 @@ pub struct VolumeQueue {
     pub bytes: u64,
     /// How long the oldest has waited.
     pub oldest: Option<Duration>,
+    /// Why it is not brought now.
+    pub held: Option<Arc<str>>,
 }
 
 /// The copy of control data that the cores read.

@@ -1,13 +1,13 @@
 //! What the nodes said, for people and for programs, and what of it is trouble.
 
-use super::Asked;
+use super::{Asked, silent_cores};
 use crate::shown::plain;
 use pigeon_datatree_cache::generalized_time;
 use pigeon_datatree_cache::record::NodeState;
 use pigeond::config::Size;
 use serde_json::{Value, json};
 
-/// How far a node's copy may be behind the newest among the nodes: a change needs some milliseconds.
+/// For how long a node may lack the newest change that another one has: it needs some milliseconds.
 const LAG_SECONDS_MAX: f64 = 5.0;
 
 /// The cluster as it was found.
@@ -17,17 +17,20 @@ pub(super) struct Report<'a> {
 
 struct NodeReport<'a> {
     asked: &'a Asked,
-    /// Seconds by which its copy of the directory is behind the newest.
+    /// For how many seconds its copy of the directory has lacked the newest change, at least; zero when it has it.
     lag: Option<f64>,
     troubles: Vec<String>,
 }
 
-pub(super) fn of(nodes: &[Asked]) -> Report<'_> {
+/// `now`: when they were asked, milliseconds since the Unix epoch. How long ago a change was made that everybody has says
+/// nothing; how long ago one was made that somebody lacks is how far that node is behind.
+pub(super) fn of(nodes: &[Asked], now: u64) -> Report<'_> {
     let newest = nodes.iter().filter_map(copy_time).max();
     let nodes = nodes.iter().map(|asked| {
-        let lag = newest
-            .zip(copy_time(asked))
-            .map(|(newest, own)| newest.saturating_sub(own) as f64 / 1000.0);
+        let lag = newest.zip(copy_time(asked)).map(|(newest, own)| match own < newest {
+            true => now.saturating_sub(newest) as f64 / 1000.0,
+            false => 0.0,
+        });
         NodeReport {
             asked,
             lag,
@@ -86,6 +89,9 @@ fn troubles(asked: &Asked, lag: Option<f64>) -> Vec<String> {
     if let Some(lag) = lag.filter(|lag| *lag > LAG_SECONDS_MAX) {
         troubles.push(format!("its control data is {lag:.1} s behind"));
     }
+    if let Some(silent) = silent_cores(answer) {
+        troubles.push(format!("{silent}: what they know is missing"));
+    }
     for volume in list(&answer["volumes"]).filter(|volume| volume["state"] != "writable") {
         troubles.push(format!("volume {}: {}", text(&volume["id"]), text(&volume["state"])));
     }
@@ -96,7 +102,31 @@ fn troubles(asked: &Asked, lag: Option<f64>) -> Vec<String> {
             }
         }
     }
+    queue_troubles(&answer["queue"], &mut troubles);
     troubles
+}
+
+fn queue_troubles(queue: &Value, troubles: &mut Vec<String>) {
+    let text = |value: &Value| plain(value.as_str().unwrap_or("?"));
+    let kept = queue["kept"]["messages"].as_u64().unwrap_or(0);
+    if kept > 0 {
+        troubles.push(format!(
+            "{kept} messages could neither be delivered nor reported: see `queue list --kept`, and give a domain a postmaster"
+        ));
+    }
+    for held in list(&queue["held"]) {
+        let whose = held["node"]
+            .as_str()
+            .map_or("kept".to_owned(), |node| format!("for {}", plain(node)));
+        troubles.push(format!(
+            "mail {whose} in volume {}: {}",
+            text(&held["volume"]),
+            text(&held["why"])
+        ));
+    }
+    for volume in list(&queue["full"]) {
+        troubles.push(format!("as much mail waits in volume {} as may", text(volume)));
+    }
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -207,7 +237,7 @@ impl NodeReport<'_> {
             number(&data["generation"]),
             number(&data["accounts"]),
         ));
-        for waiting in list(&answer["queue"]["destinations"]) {
+        for waiting in list(&answer["queue"]["destinations"]).filter(|waiting| number(&waiting["messages"]) > 0) {
             lines.push(format!(
                 "  queue for {}: {} messages, {}, the oldest for {} s",
                 text(&waiting["node"]),
@@ -220,7 +250,7 @@ impl NodeReport<'_> {
 }
 
 /// In the largest unit that leaves two digits.
-fn rounded(bytes: u64) -> String {
+pub(super) fn rounded(bytes: u64) -> String {
     let unit = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)]
         .into_iter()
         .find(|(_, shift)| bytes >> shift >= 10);
@@ -233,6 +263,9 @@ fn rounded(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A second after the newest change of the first test.
+    const NOW: u64 = 1_795_342_503_500;
 
     fn healthy(id: &str, csn: &str) -> Value {
         json!({
@@ -268,7 +301,7 @@ mod tests {
                 ..asked("dovecot", NodeState::Up, Err("no address"))
             },
         ];
-        let report = of(&nodes);
+        let report = of(&nodes, NOW);
         assert_eq!(report.troubles(), 0, "{}", report.text());
         assert_eq!(
             report.text(),
@@ -279,7 +312,7 @@ mod tests {
              n2: up, ready, up for 7 s, roles mx store, weight 1\n  sessions: imap 2\n  \
              volume main: writable, 75 % used of 100 B\n  \
              link n2: imap reachable, pop3 untried, mail reachable (2 connections), 1 sessions there\n  \
-             control data: generation 3, 2 accounts, live, current 0.2 s ago, 2.5 s behind\n\
+             control data: generation 3, 2 accounts, live, current 0.2 s ago, 1.0 s behind\n\
              n3: down, does not answer\ndovecot: up, has no status port"
         );
         assert_eq!(report.json()["well"], true);
@@ -334,24 +367,47 @@ mod tests {
                 with(|answer| answer["links"][0]["lmtp"] = json!("away")),
                 "it does not reach n2 for lmtp",
             ),
+            (
+                with(|answer| answer["silent_cores"] = json!([1, 3])),
+                "its cores 1, 3 do not answer: what they know is missing",
+            ),
+            (
+                with(|answer| answer["queue"] = json!({"kept": {"messages": 2}})),
+                "2 messages could neither be delivered nor reported: see `queue list --kept`, and give a domain a postmaster",
+            ),
+            (
+                with(|answer| {
+                    answer["queue"] = json!({"held": [{"node": "n2", "volume": "main", "why": "it is poisoned"}]})
+                }),
+                "mail for n2 in volume main: it is poisoned",
+            ),
+            (
+                with(|answer| answer["queue"] = json!({"full": ["main"]})),
+                "as much mail waits in volume main as may",
+            ),
         ] {
             let nodes = [asked("n1", NodeState::Up, answer)];
-            assert_eq!(of(&nodes).nodes[0].troubles, [expected]);
-            assert!(of(&nodes).text().contains(expected));
+            assert_eq!(of(&nodes, NOW).nodes[0].troubles, [expected]);
+            assert!(of(&nodes, NOW).text().contains(expected));
         }
         let nodes = [
             asked("n1", NodeState::Up, Ok(healthy("n1", now))),
             asked("n2", NodeState::Up, Ok(healthy("n2", "20261122101510.000000Z"))),
         ];
-        assert_eq!(of(&nodes).nodes[0].troubles, ["its control data is 10.0 s behind"]);
+        // However long ago the change before was.
+        assert_eq!(
+            of(&nodes, NOW + 17_000).nodes[0].troubles,
+            ["its control data is 10.5 s behind"]
+        );
+        assert_eq!(of(&nodes, NOW + 17_000).nodes[1].lag, Some(0.0));
         // A link to a node that is down, and a node that drains, are as somebody wanted them.
         let mut answer = healthy("n1", now);
         answer["links"][0]["imap"] = json!("away");
         answer["links"][0]["state"] = json!("down");
         answer["cluster"]["state"] = json!("draining");
         answer["ready"] = json!(false);
-        assert_eq!(of(&[asked("n1", NodeState::Draining, Ok(answer))]).troubles(), 0);
+        assert_eq!(of(&[asked("n1", NodeState::Draining, Ok(answer))], NOW).troubles(), 0);
         // What is no answer of a node is trouble, and no panic.
-        assert!(of(&[asked("n1", NodeState::Up, Ok(json!([1, "x"])))]).troubles() > 0);
+        assert!(of(&[asked("n1", NodeState::Up, Ok(json!([1, "x"])))], NOW).troubles() > 0);
     }
 }

@@ -181,6 +181,8 @@ pub enum RecipientRefusal {
     NoOwner,
     /// The node that keeps the mailbox did not answer a moment ago.
     OwnerAway,
+    /// It did not, and as much mail waits for other nodes as may.
+    QueueFull,
     /// Another node brought it here, and this one thinks that it belongs elsewhere.
     Astray,
     /// What another node said of the account is not understood.
@@ -217,6 +219,11 @@ impl RecipientRefusal {
                 Reply::fixed(451, Enhanced(4, 3, 5), "this mailbox has no place now, try again later")
             }
             RecipientRefusal::OwnerAway => OWNER_AWAY,
+            RecipientRefusal::QueueFull => Reply::fixed(
+                452,
+                Enhanced(4, 3, 1),
+                "too much mail waits for the server of this mailbox, try again later",
+            ),
             RecipientRefusal::Astray => Reply::fixed(451, Enhanced(4, 4, 6), "this mailbox is not on this node"),
             RecipientRefusal::BadRecord => {
                 Reply::fixed(451, Enhanced(4, 3, 5), "the record of this mailbox is not understood")

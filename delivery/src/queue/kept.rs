@@ -1,0 +1,240 @@
+//! The mailbox `undeliverable` of one volume: what could neither be delivered nor reported. As soon as there is a postmaster who
+//! takes it, the message itself goes to him, with a line in front of its header that says whom it was for.
+//!
+//! What cannot be read stays, is named, and is looked at again: another version of this program may understand it.
+
+use super::attempt::{Route, owner};
+use super::envelope::{QueuedEnvelope, QueuedRecipient};
+use super::index::QueueIndex;
+use super::report::{Addressee, postmasters};
+use super::runner::{Stop, gauge, unix_seconds};
+use super::stored::{Stored, Unreadable};
+use super::telling::derived_key;
+use super::{Located, QueueEvent, QueueParts, UNDELIVERABLE};
+use crate::mail_store::{DeliveryError, Recipient};
+use crate::placement::Place;
+use bytes::Bytes;
+use futures_util::future::select;
+use pigeon_datatree_cache::Account;
+use pigeon_datatree_cache::record::Server;
+use pigeon_proto::smtp::MailParameters;
+use pigeon_store::{Mailbox, MessageKey, Uid, Volume, VolumeState};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// So often is looked whether control data has changed.
+const LOOK: Duration = Duration::from_secs(5);
+/// So often everything is tried, for a postmaster whose mailbox has room again.
+const AGAIN: Duration = Duration::from_secs(15 * 60);
+/// Recipients that the line in front names.
+const NAMED_MAX: usize = 100;
+
+/// See the module.
+pub(super) struct Kept {
+    volume: usize,
+    mailbox: Mailbox,
+    index: Arc<QueueIndex>,
+    parts: QueueParts,
+    /// What there was at the last pass: generation of control data, the next UID, and when.
+    looked: Option<(u64, Uid, Instant)>,
+    /// What cannot be read.
+    unreadable: Option<Arc<str>>,
+}
+
+/// Where the postmaster's mailbox is.
+enum To {
+    Here(Arc<Account>, Option<Place>),
+    There(Arc<Server>, Arc<Account>),
+}
+
+impl Kept {
+    pub(super) fn new(volume: usize, mailbox: Mailbox, index: Arc<QueueIndex>, parts: QueueParts) -> Kept {
+        Kept {
+            volume,
+            mailbox,
+            index,
+            parts,
+            looked: None,
+            unreadable: None,
+        }
+    }
+
+    /// Until `stop` says so or the volume is closed.
+    pub(super) async fn run(mut self, of: Volume, stop: Rc<Stop>) {
+        let changed = self.mailbox.account().changed();
+        loop {
+            let woken = (changed.notified(), stop.changed());
+            if stop.is_set() || of.state() == VolumeState::Closed {
+                return;
+            }
+            let is_writable = matches!(of.state(), VolumeState::Writable | VolumeState::NearlyFull);
+            if is_writable && self.is_due() {
+                self.pass(&stop).await;
+            }
+            self.index.publish(
+                self.volume,
+                UNDELIVERABLE,
+                gauge(&self.mailbox, self.unreadable.clone()),
+            );
+            let woken = async move {
+                select(pin!(woken.0), pin!(woken.1)).await;
+            };
+            // Nobody woke it: then it is time for a look.
+            let _ = pigeon_engine::timeout(LOOK, woken).await;
+        }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let generation = self.parts.copy.snapshot().generation();
+        let (next, now) = (self.mailbox.uid_next(), pigeon_engine::now());
+        let is_due = self
+            .looked
+            .is_none_or(|(known, below, at)| known != generation || below != next || now >= at + AGAIN);
+        if is_due {
+            self.looked = Some((generation, next, now));
+        }
+        is_due
+    }
+
+    /// One message after the other.
+    async fn pass(&mut self, stop: &Stop) {
+        let uids: Vec<Uid> = self
+            .mailbox
+            .with_messages(|messages| messages.iter().map(|message| message.uid).collect());
+        let mut unreadable = Vec::new();
+        for uid in uids {
+            if stop.is_set() {
+                return;
+            }
+            match Stored::open(&self.mailbox, uid).await {
+                Ok(stored) => self.try_one(uid, &stored).await,
+                Err(Unreadable::Gone) => {}
+                Err(Unreadable::Malformed(what)) => unreadable.push((uid, what.to_owned())),
+                Err(Unreadable::Store(error)) => unreadable.push((uid, error.to_string())),
+            }
+        }
+        let named = unreadable.first().map(|(uid, what)| {
+            let count = unreadable.len();
+            format!("{count} messages cannot be read, or are of another version: UID {uid}: {what}").into()
+        });
+        if let (Some(named), true) = (&named, named != self.unreadable) {
+            let named: &str = named;
+            tracing::error!(volume = self.volume, mailbox = UNDELIVERABLE, "{named}");
+        }
+        self.unreadable = named;
+    }
+
+    async fn try_one(&self, uid: Uid, stored: &Stored) {
+        let waiting = stored.waiting();
+        let snapshot = self.parts.copy.snapshot();
+        let failed = waiting.first().map(|place| &stored.envelope.recipients[*place].address);
+        let to: Vec<Addressee> = failed.map_or_else(Vec::new, |failed| postmasters(&snapshot, failed).collect());
+        for (account, address) in to {
+            let owner = owner(&snapshot, &self.parts.node, account);
+            let to = match owner {
+                Route::Here(account) => match (self.parts.locate)(account.clone()).await {
+                    None => To::Here(account, None),
+                    Some(Located::Volume(place)) => To::Here(account, Some(place)),
+                    Some(Located::Node(server)) => To::There(server, account),
+                    Some(Located::Nowhere(_)) => continue,
+                },
+                Route::There(server, account) => To::There(server, account),
+                Route::Unknown | Route::Wait(_) => continue,
+            };
+            match self.hand_over(stored, &waiting, to, &address).await {
+                Ok(()) => {
+                    tracing::info!(id = stored.envelope.id, %address, "kept mail went to a postmaster");
+                    (self.parts.count)(QueueEvent::ToPostmaster);
+                    if let Err(error) = self.mailbox.expunge(&[uid]).await {
+                        // It is handed over again, under the same key.
+                        tracing::warn!(%uid, %error, "kept mail that went to a postmaster stays in the queue");
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(id = stored.envelope.id, %address, ?error, "a postmaster does not take kept mail now");
+                }
+            }
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        stored: &Stored,
+        waiting: &[usize],
+        to: To,
+        address: &pigeon_proto::address::Address,
+    ) -> Result<(), DeliveryError> {
+        let envelope = &stored.envelope;
+        let key: MessageKey = derived_key(envelope.key, 0xa9, waiting.first().copied().unwrap_or(0));
+        let (now, prepend) = (unix_seconds(), Bytes::from_static(b"Return-Path: <>\r\n"));
+        let front = Bytes::from(front(stored, waiting));
+        match to {
+            To::Here(account, place) => {
+                let recipient = Recipient {
+                    account,
+                    place,
+                    prepend,
+                    key: Some(key),
+                };
+                let mut transfer = self.parts.local.begin(now, vec![recipient]).await?;
+                transfer.write(front).await?;
+                let mut offset = 0;
+                while offset < stored.bytes() {
+                    let piece = stored.read(offset).await?;
+                    offset += piece.len() as u64;
+                    transfer.write(piece).await?;
+                }
+                transfer.commit().await.pop().unwrap_or(Ok(()))
+            }
+            To::There(server, account) => {
+                let own = QueuedEnvelope {
+                    reverse_path: None,
+                    parameters: MailParameters {
+                        size: None,
+                        returned: None,
+                        envelope_id: None,
+                        ..envelope.parameters.clone()
+                    },
+                    received_at: now,
+                    key,
+                    id: format!("{}.kept", envelope.id),
+                    recipients: vec![QueuedRecipient {
+                        account: account.id().0,
+                        address: address.clone(),
+                        prepend,
+                    }],
+                };
+                let mut entry = self.parts.queues.begin_own(&own, server.name()).await?;
+                entry.write(front).await?;
+                let mut offset = 0;
+                while offset < stored.bytes() {
+                    let piece = stored.read(offset).await?;
+                    offset += piece.len() as u64;
+                    entry.write(piece).await?;
+                }
+                entry.commit(&[false], false).await
+            }
+        }
+    }
+}
+
+/// Says whom it was for, and from whom.
+fn front(stored: &Stored, waiting: &[usize]) -> String {
+    let envelope = &stored.envelope;
+    let sender = envelope
+        .reverse_path
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let mut text = format!("X-Undelivered-From: <{sender}>\r\n");
+    for place in waiting.iter().take(NAMED_MAX) {
+        text.push_str(&format!(
+            "X-Undelivered-To: <{}>\r\n",
+            envelope.recipients[*place].address
+        ));
+    }
+    text
+}
