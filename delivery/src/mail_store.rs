@@ -28,6 +28,8 @@ pub enum DeliveryError {
     TooLarge,
     /// The disk is nearly full.
     NoSpace,
+    /// The volume does not have the account any more, or not yet: it moves (`pigeon_store::Standing`).
+    Elsewhere,
     /// Anything that may be over later: the text is for the log.
     Unavailable(String),
 }
@@ -38,6 +40,7 @@ impl From<StoreError> for DeliveryError {
             StoreError::OverQuota { .. } => Self::OverQuota,
             StoreError::TooLarge => Self::TooLarge,
             StoreError::NearlyFull => Self::NoSpace,
+            StoreError::Elsewhere => Self::Elsewhere,
             other => Self::Unavailable(other.to_string()),
         }
     }

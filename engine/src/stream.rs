@@ -10,7 +10,7 @@ mod splice;
 pub use relay::{Relay, RelayEnd, Relayed, relay};
 
 use crate::net::{Connection, DetachedConnection, Received};
-use crate::tls::{SEAL_BYTES_MAX, TlsAcceptor, TlsSession};
+use crate::tls::{SEAL_BYTES_MAX, TlsAcceptor, TlsConnector, TlsSession};
 use bytes::Bytes;
 use futures_util::future::Either;
 use std::future::{Future, poll_fn};
@@ -101,8 +101,23 @@ impl Stream {
         if self.state.tls.is_some() {
             return Err(invalid("TLS is already on"));
         }
-        let mut session = Box::new(TlsSession::new(acceptor).map_err(invalid)?);
-        let mut input = std::mem::take(&mut self.state.ahead);
+        let session = Box::new(TlsSession::new(acceptor).map_err(invalid)?);
+        let input = std::mem::take(&mut self.state.ahead);
+        self.shake_hands(session, input).await
+    }
+
+    /// Does the TLS handshake as client, at once or after STARTTLS or STLS. Bytes that were put back are an error: they
+    /// came in plaintext behind the answer that starts TLS. The deadline that is set bounds the handshake.
+    pub async fn connect_tls(self, connector: &TlsConnector) -> io::Result<Stream> {
+        if self.state.tls.is_some() || !self.state.ahead.is_empty() {
+            return Err(invalid("TLS is already on, or plaintext came where it begins"));
+        }
+        let session = Box::new(TlsSession::client(connector).map_err(invalid)?);
+        self.shake_hands(session, Vec::new()).await
+    }
+
+    /// `input`: what the peer has said already.
+    async fn shake_hands(mut self, mut session: Box<TlsSession>, mut input: Vec<u8>) -> io::Result<Stream> {
         loop {
             let opened = session.receive(&mut input);
             drop(input);

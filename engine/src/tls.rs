@@ -1,13 +1,15 @@
-//! TLS for the server side: certificates that reload without a restart, one crypto provider (aws-lc-rs), the unbuffered
+//! TLS, on the server's side but for load tests: certificates that reload without a restart, one crypto provider (aws-lc-rs), the unbuffered
 //! rustls API so that an idle connection keeps no buffers.
 //!
-//! `certificates.rs` owns which certificate a client is shown, `session.rs` the state of one connection as a pure value
+//! `certificates.rs` owns which certificate a client is shown, `connector.rs` a load test's client, `session.rs` the state of one connection as a pure value
 //! (bytes in, bytes out). TLS 1.2 and 1.3; no client certificates, no ALPN, no early data, no renegotiation. Sessions are
 //! resumed by tickets alone (RFC 5077, RFC 8446 section 4.6.1), so that the node keeps no table of them.
 
 mod certificates;
+mod connector;
 mod session;
 
+pub use connector::TlsConnector;
 pub(crate) use session::{SEAL_BYTES_MAX, TlsSession};
 
 use certificates::Certificates;

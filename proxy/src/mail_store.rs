@@ -92,6 +92,8 @@ pub enum TransferError {
     /// The account has meanwhile been removed, disabled or moved; the text is for the log: 451 4.2.1, so that the sender
     /// comes again and is then answered from the new record.
     Moved(String),
+    /// The account was said to be in a volume that does not have it any more, or not yet: it moves at this moment. 451 4.2.1.
+    Elsewhere,
     /// The node that keeps the account is out of reach, or broke off; the text is for the log: 451 4.4.1.
     OwnerAway(String),
     /// What the server that keeps the account answered.
@@ -106,6 +108,7 @@ impl TransferError {
             TransferError::NoSpace
             | TransferError::Unavailable(_)
             | TransferError::Moved(_)
+            | TransferError::Elsewhere
             | TransferError::OwnerAway(_) => true,
             TransferError::Answered(reply) => reply.is_temporary(),
         }
@@ -120,6 +123,7 @@ impl fmt::Display for TransferError {
             TransferError::NoSpace => f.write_str("no space"),
             TransferError::Unavailable(why) => write!(f, "unavailable: {why}"),
             TransferError::Moved(why) => write!(f, "account moved: {why}"),
+            TransferError::Elsewhere => f.write_str("the account is elsewhere by now"),
             TransferError::OwnerAway(why) => write!(f, "the account's node is out of reach: {why}"),
             TransferError::Answered(reply) => write!(f, "the account's server answered {reply}"),
         }

@@ -135,7 +135,8 @@ class ClusterMail(unittest.TestCase):
             self.two.wait_log("mail went astray")
         finally:
             self.cluster.hold()
-        self.assertEqual(self.two.metric("pigeon_redirects_astray_total"), before + 1)
+        # Asked a few times, because a change may be on its way to one of them.
+        self.assertIn(self.two.metric("pigeon_redirects_astray_total") - before, range(2, 8))
         self.assertEqual(smtp(self.one, make("agreed"), [BOB])[0], 250)
         found = stored(self.two, BOB)[0]
         self.assertNotIn("astray", found)

@@ -10,7 +10,7 @@ import unittest
 from harness import Node, pigeond
 from harness.cluster import Cluster
 from harness.mail import ALICE, BOB, Load, Smtp, digest, make
-from harness.node import LMTP, wait_until
+from harness.node import LMTP, SMTP, wait_until
 from harness.reading import compare, imap, messages, pop3, stored
 
 # A move of this size takes a second or two; a clock on a busy machine proves nothing.
@@ -273,6 +273,26 @@ class Move(unittest.TestCase):
                 client.noop()
         for node in nodes:
             self.assertEqual(state(node), before)
+
+    def test_it_moves_within_a_transaction(self):
+        """A message to an account that was here at RCPT and is elsewhere when it ends, kept in memory or streamed."""
+        cluster = self.cluster(("n1", "n2"))
+        one, two = cluster["n1"], cluster["n2"]
+        sent, waiting = {}, []
+        for protocol, names in ((LMTP, ("lmtp", 2_000)), (SMTP, ("smtp", 2_000)), (SMTP, ("large", 400_000))):
+            name, size = names
+            session = Smtp(one, protocol)
+            self.addCleanup(session.close)
+            message = make(name, size)
+            session.begin([ALICE])
+            waiting.append((session, message))
+            sent[name] = digest(message)
+        self.move(cluster, ALICE, "n2")
+        self.arrived(two)
+        for session, message in waiting:
+            session.finish(message)
+        for node in (one, two):
+            self.assertEqual(self.lost(sent, node), [])
 
     def test_the_old_node_out_of_reach(self):
         cluster = self.cluster(("n1", "n2"))

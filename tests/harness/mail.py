@@ -89,10 +89,16 @@ class Smtp:
 
     def deliver(self, message, recipients=(ALICE,), sender=BOB, parameters=""):
         """One message by DATA; the reply's text. A 250 here is the promise that the tests are about."""
+        self.begin(recipients, sender, parameters)
+        return self.finish(message)
+
+    def begin(self, recipients=(ALICE,), sender=BOB, parameters=""):
         self.command(f"MAIL FROM:<{sender}>{parameters}", 250)
         for recipient in recipients:
             self.command(f"RCPT TO:<{recipient}>", 250)
         self.command("DATA", 354)
+
+    def finish(self, message):
         self.send(stuffed(message) + b".\r\n")
         return self.expect(250, "end of data")
 

@@ -16,6 +16,21 @@ from .reading import compare
 PATIENCE = 60
 
 
+class Cut(Exception):
+    """A session ended without a word after its login: what it was redirected to has died under it."""
+
+
+@contextlib.contextmanager
+def logged_in():
+    try:
+        yield
+    except (OSError, EOFError, imaplib.IMAP4.abort) as error:
+        raise Cut(repr(error)) from error
+    except poplib.error_proto as error:
+        # As poplib has it.
+        raise Cut(repr(error)) if str(error) == "-ERR EOF" else error from error
+
+
 class Traffic:
     """`senders` and `readers`: threads a node. Nothing is sent twice, so nothing may be there twice."""
 
@@ -57,7 +72,7 @@ class Traffic:
 
     def send(self, node, index):
         generator, count, session = random.Random(f"{node.name}.{index}"), 0, None
-        recipients, began = (), time.monotonic()
+        recipients, size, began = (), 0, time.monotonic()
         while self.going(node):
             try:
                 began = time.monotonic()
@@ -83,7 +98,7 @@ class Traffic:
                 session.quit()
                 session = None
             except (OSError, ValueError, Refused) as error:
-                self.failed("mail", node, recipients, began, error)
+                self.failed("mail", node, [*recipients, f"{size} octets"], began, error)
                 if session:
                     session.close()
                 session = None
@@ -97,14 +112,14 @@ class Traffic:
             try:
                 try:
                     login(node, user)
-                except (OSError, EOFError, imaplib.IMAP4.abort):
+                except (OSError, EOFError, imaplib.IMAP4.abort, Cut):
                     if not self.moving:
                         raise
                     self.cuts += 1
                     login(node, user)
                 with self.lock:
                     self.logins += 1
-            except (OSError, EOFError, imaplib.IMAP4.error, poplib.error_proto) as error:
+            except (OSError, EOFError, imaplib.IMAP4.error, poplib.error_proto, Cut) as error:
                 self.failed("login", node, [user], began, error)
             if self.pause:
                 self.stopping.wait(self.pause)
@@ -114,8 +129,9 @@ class Traffic:
             connection = imaplib.IMAP4(node.host, IMAP, timeout=timeout)
         try:
             connection.login(user, self.machines.accounts[user][0])
-            connection.select("INBOX", readonly=True)
-            connection.logout()
+            with logged_in():
+                connection.select("INBOX", readonly=True)
+                connection.logout()
         finally:
             # logout has closed it already where all went well.
             with contextlib.suppress(OSError):
@@ -128,14 +144,15 @@ class Traffic:
             connection.user(user)
             try:
                 connection.pass_(self.machines.accounts[user][0])
-                connection.stat()
             except poplib.error_proto as error:
                 # Another reader has the maildrop, which takes but one (RFC 2449 section 8.1.2): an answer like any other,
                 # after which the server closes (RFC 1939 section 4).
                 if "[IN-USE]" not in str(error):
                     raise
             else:
-                connection.quit()
+                with logged_in():
+                    connection.stat()
+                    connection.quit()
         finally:
             with contextlib.suppress(OSError):
                 connection.close()

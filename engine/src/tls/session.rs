@@ -1,15 +1,16 @@
-//! The server's side of one TLS connection as a pure value: bytes from the peer in; decrypted bytes, and bytes for the
+//! One side of one TLS connection, nearly always the server's, as a pure value: bytes from the peer in; decrypted bytes, and bytes for the
 //! peer, out. No socket, no waiting, no clock. The same result however the input is cut.
 //!
 //! What is kept between calls: the rustls state, and the undecrypted start of a record or handshake message, in a vector
 //! of exactly that length that is freed when it is used up. What the peer makes us say outside of our own turn (the
 //! refusal of a renegotiation) waits in `output` for the next send.
 
-use super::TlsAcceptor;
 use super::certificates::take_asked_server_name;
-use rustls::ProtocolVersion;
+use super::{TlsAcceptor, TlsConnector};
+use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{CommonState, ProtocolVersion};
 
 /// The most plaintext one `seal` takes: three full records, so that sealed bytes stay below 64 KiB.
 pub(crate) const SEAL_BYTES_MAX: usize = 3 * 16 * 1024;
@@ -50,9 +51,29 @@ pub(crate) struct Opened {
     pub(crate) peer_closed: bool,
 }
 
+/// rustls's part. A client's is in a box: nodes have servers' in their thousands.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and a box more for each would cost memory"
+)]
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+impl std::ops::Deref for Side {
+    type Target = CommonState;
+    fn deref(&self) -> &CommonState {
+        match self {
+            Side::Server(connection) => connection,
+            Side::Client(connection) => connection,
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct TlsSession {
-    connection: UnbufferedServerConnection,
+    connection: Side,
     /// Bytes that rustls has not used up.
     incoming: Vec<u8>,
     /// Bytes for the peer.
@@ -74,14 +95,25 @@ impl TlsSession {
     /// One that waits for a client hello.
     pub(crate) fn new(acceptor: &TlsAcceptor) -> Result<TlsSession, SessionError> {
         let connection = UnbufferedServerConnection::new(acceptor.config.clone()).map_err(SessionError::Peer)?;
-        Ok(TlsSession {
+        Ok(TlsSession::of(Side::Server(connection)))
+    }
+
+    /// A client's: a `receive` of nothing makes its hello.
+    pub(crate) fn client(connector: &TlsConnector) -> Result<TlsSession, SessionError> {
+        let connection = UnbufferedClientConnection::new(connector.config.clone(), connector.server_name.clone())
+            .map_err(SessionError::Peer)?;
+        Ok(TlsSession::of(Side::Client(Box::new(connection))))
+    }
+
+    fn of(connection: Side) -> TlsSession {
+        TlsSession {
             connection,
             incoming: Vec::new(),
             output: Vec::new(),
             server_name: None,
             peer_closed: false,
             failed: false,
-        })
+        }
     }
 
     /// Takes bytes from the peer and decrypts them where they are (`input` is scratch afterwards). Look at
@@ -211,67 +243,120 @@ impl TlsSession {
         let mut used = 0_usize;
         loop {
             let rest = buffer.get_mut(used..).ok_or(SessionError::Unusable)?;
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(rest);
-            let mut done = false;
-            match state {
-                Err(error) => {
-                    used = used.saturating_add(discard);
-                    self.collect_alert(buffer.get_mut(used..).unwrap_or_default());
-                    return Err(SessionError::Peer(error));
-                }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(SessionError::Peer)?;
-                        discard = discard.saturating_add(record.discard);
-                        plaintext.extend_from_slice(record.payload);
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut self.output, 0, |room| data.encode(room).map_err(encode_need))?;
-                }
-                // What was encoded is in the output, and the owner sends that before anything else.
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    match turn {
-                        Turn::Open => {}
-                        Turn::Seal(data) => {
-                            let records = data.len().div_ceil(16 * 1024);
-                            let room = data.len() + records * RECORD_OVERHEAD_BYTES;
-                            encode(&mut self.output, room, |room| {
-                                traffic.encrypt(data, room).map_err(encrypt_need)
-                            })?;
-                        }
-                        Turn::CloseNotify => encode(&mut self.output, RECORD_OVERHEAD_BYTES, |room| {
-                            traffic.queue_close_notify(room).map_err(encrypt_need)
-                        })?,
-                    }
-                    done = true;
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => match turn {
-                    Turn::Seal(_) => return Err(SessionError::Unusable),
-                    Turn::Open | Turn::CloseNotify => done = true,
-                },
-                // Early data is never offered by this configuration, and there are no other states today.
-                Ok(_) => return Err(SessionError::Unusable),
-            }
+            let (output, peer_closed) = (&mut self.output, &mut self.peer_closed);
+            let step = match &mut self.connection {
+                Side::Server(connection) => step(
+                    connection.process_tls_records(rest),
+                    turn,
+                    plaintext,
+                    output,
+                    peer_closed,
+                ),
+                Side::Client(connection) => step(
+                    connection.process_tls_records(rest),
+                    turn,
+                    plaintext,
+                    output,
+                    peer_closed,
+                ),
+            };
+            used = used.saturating_add(step.discard);
             if let Some(name) = take_asked_server_name() {
                 self.server_name = Some(name);
             }
-            used = used.saturating_add(discard);
-            if done {
-                return Ok(used);
+            match step.result {
+                Ok(false) => {}
+                Ok(true) => return Ok(used),
+                Err(error) => {
+                    if let SessionError::Peer(_) = error {
+                        self.collect_alert(buffer.get_mut(used..).unwrap_or_default());
+                    }
+                    return Err(error);
+                }
             }
         }
     }
 
     /// After an error: the alert that rustls wants the peer to see.
     fn collect_alert(&mut self, rest: &mut [u8]) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(rest).state {
-            if encode(&mut self.output, 0, |room| data.encode(room).map_err(encode_need)).is_err() {
-                return;
+        let output = &mut self.output;
+        while match &mut self.connection {
+            Side::Server(connection) => encode_alert(connection.process_tls_records(rest), output),
+            Side::Client(connection) => encode_alert(connection.process_tls_records(rest), output),
+        } {}
+    }
+}
+
+/// What one state of rustls came to.
+struct Step {
+    /// Bytes of the input that are used up.
+    discard: usize,
+    /// Whether that was all.
+    result: Result<bool, SessionError>,
+}
+
+/// `Data` is what differs between a server's states and a client's: nothing of it is looked at.
+fn step<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    turn: Turn<'_>,
+    plaintext: &mut Vec<u8>,
+    output: &mut Vec<u8>,
+    peer_closed: &mut bool,
+) -> Step {
+    let UnbufferedStatus { mut discard, state } = status;
+    let result = match state {
+        Err(error) => Err(SessionError::Peer(error)),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                None => break Ok(false),
+                Some(Ok(record)) => {
+                    discard = discard.saturating_add(record.discard);
+                    plaintext.extend_from_slice(record.payload);
+                }
+                Some(Err(error)) => break Err(SessionError::Peer(error)),
             }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            encode(output, 0, |room| data.encode(room).map_err(encode_need)).map(|()| false)
         }
+        // What was encoded is in the output, and the owner sends that before anything else.
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Ok(false)
+        }
+        Ok(ConnectionState::PeerClosed) => {
+            *peer_closed = true;
+            Ok(false)
+        }
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => match turn {
+            Turn::Open => Ok(()),
+            Turn::Seal(data) => {
+                let records = data.len().div_ceil(16 * 1024);
+                let room = data.len() + records * RECORD_OVERHEAD_BYTES;
+                encode(output, room, |room| traffic.encrypt(data, room).map_err(encrypt_need))
+            }
+            Turn::CloseNotify => encode(output, RECORD_OVERHEAD_BYTES, |room| {
+                traffic.queue_close_notify(room).map_err(encrypt_need)
+            }),
+        }
+        .map(|()| true),
+        Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => match turn {
+            Turn::Seal(_) => Err(SessionError::Unusable),
+            Turn::Open | Turn::CloseNotify => Ok(true),
+        },
+        // Early data is never offered by this configuration, and there are no other states today.
+        Ok(_) => Err(SessionError::Unusable),
+    };
+    Step { discard, result }
+}
+
+/// Whether there may be more.
+fn encode_alert<Data>(status: UnbufferedStatus<'_, '_, Data>, output: &mut Vec<u8>) -> bool {
+    match status.state {
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            encode(output, 0, |room| data.encode(room).map_err(encode_need)).is_ok()
+        }
+        _ => false,
     }
 }
 

@@ -96,9 +96,9 @@ async fn recipients_of(targets: Vec<Target>) -> (Vec<Recipient>, Vec<Option<Tran
         let place = match moves::locate(&target.account).await {
             None => None,
             Some(Located::Volume(place)) => Some(place),
-            Some(Located::Node(server)) => {
-                let why = format!("it is still on {}", server.name());
-                refused.push(Some(TransferError::Moved(why)));
+            // Whoever routes mail asks before; between that and now it has begun to move.
+            Some(Located::Node(_)) => {
+                refused.push(Some(TransferError::Elsewhere));
                 continue;
             }
             Some(Located::Nowhere(why)) => {
@@ -155,6 +155,7 @@ fn transfer_error(error: DeliveryError) -> TransferError {
         DeliveryError::OverQuota => TransferError::OverQuota,
         DeliveryError::TooLarge => TransferError::TooLarge,
         DeliveryError::NoSpace => TransferError::NoSpace,
+        DeliveryError::Elsewhere => TransferError::Elsewhere,
         DeliveryError::Unavailable(why) => TransferError::Unavailable(why),
     }
 }

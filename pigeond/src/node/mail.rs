@@ -121,12 +121,16 @@ pub(super) struct There {
 
 impl Routes {
     /// Where accounts are that control data says were somewhere else before; nothing for all others.
-    async fn still_at(&self, recipients: &[Target]) -> Vec<Option<Arc<Server>>> {
+    pub(super) async fn still_at(&self, recipients: &[Target]) -> Vec<Option<Arc<Server>>> {
+        let moved = |target: &Target| self.newest(&target.account).previous().is_some();
+        if !recipients.iter().any(moved) {
+            return Vec::new();
+        }
         let mut ways = Vec::with_capacity(recipients.len());
         for target in recipients {
-            let is_owner = target.account.node().is_none_or(|node| *node == *self.node);
-            let located = match is_owner {
-                true => moves::locate(&target.account).await,
+            let record = self.newest(&target.account);
+            let located = match self.owns(&record) {
+                true => moves::locate(&record).await,
                 false => None,
             };
             ways.push(match located {
@@ -138,8 +142,24 @@ impl Routes {
         ways
     }
 
+    /// Whether they came from clients, and not from another node.
+    pub(super) fn is_from_clients(&self) -> bool {
+        matches!(&*self.onward, Onward::There(_))
+    }
+
+    /// Whether control data says that this node keeps the account.
+    pub(super) fn owns(&self, record: &Account) -> bool {
+        record.node().is_none_or(|node| *node == *self.node)
+    }
+
+    /// What control data says by now: a client may take its time between RCPT and the end of its message.
+    pub(super) fn newest(&self, record: &Arc<Account>) -> Arc<Account> {
+        let snapshot = self.copy.snapshot();
+        snapshot.account(record.id()).unwrap_or(record).clone()
+    }
+
     /// `still_at` has a server for some, or is empty.
-    fn split(&self, recipients: Vec<Target>, still_at: &[Option<Arc<Server>>]) -> Split {
+    pub(super) fn split(&self, recipients: Vec<Target>, still_at: &[Option<Arc<Server>>]) -> Split {
         let snapshot = self.copy.snapshot();
         let mut split = Split::default();
         for (place, target) in recipients.into_iter().enumerate() {
@@ -149,7 +169,10 @@ impl Routes {
             // What another node brought was checked at RCPT, and control data may not have it here.
             let owner = match (still_at.get(place), &*self.onward) {
                 (Some(Some(server)), _) => Owner::Node(server.clone()),
-                (_, Onward::There(_)) => snapshot.owner_of(&target.account, Some(&self.node)),
+                (_, Onward::There(_)) => {
+                    let record = snapshot.account(target.account.id()).unwrap_or(&target.account);
+                    snapshot.owner_of(record, Some(&self.node))
+                }
                 (_, Onward::Nowhere(..)) => Owner::Here,
             };
             match owner {
@@ -256,13 +279,18 @@ impl MailStore for Routes {
         envelope: &Rc<EnvelopeInfo>,
         recipients: Vec<Target>,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Transfer>, TransferError>> {
-        if !may_move(&recipients) {
-            return self.begin_split(envelope, self.split(recipients, &[]));
-        }
         let (this, envelope) = (self.clone(), envelope.clone());
         Box::pin(async move {
             let still_at = this.still_at(&recipients).await;
-            this.begin_split(&envelope, this.split(recipients, &still_at)).await
+            let begun = this
+                .begin_split(&envelope, this.split(recipients.clone(), &still_at))
+                .await;
+            match begun {
+                Err(error) if this.tries_again(&error) => {
+                    Box::pin(this.begin_again(&envelope, recipients, error)).await
+                }
+                begun => begun,
+            }
         })
     }
 
@@ -272,14 +300,19 @@ impl MailStore for Routes {
         recipients: Vec<Target>,
         message: Bytes,
     ) -> LocalBoxFuture<'static, Vec<Result<(), TransferError>>> {
-        if !may_move(&recipients) {
-            return self.deliver_split(envelope, self.split(recipients, &[]), message);
-        }
         let (this, envelope) = (self.clone(), envelope.clone());
         Box::pin(async move {
             let still_at = this.still_at(&recipients).await;
-            this.deliver_split(&envelope, this.split(recipients, &still_at), message)
-                .await
+            let split = this.split(recipients.clone(), &still_at);
+            let mut results = this.deliver_split(&envelope, split, message.clone()).await;
+            if results
+                .iter()
+                .filter_map(|result| result.as_ref().err())
+                .any(|error| this.tries_again(error))
+            {
+                Box::pin(this.deliver_again(&envelope, &recipients, message, &mut results)).await;
+            }
+            results
         })
     }
 }
@@ -291,13 +324,8 @@ pub(super) fn count(counter: Counter) {
     }
 }
 
-/// Whether any may be somewhere else than control data says.
-fn may_move(recipients: &[Target]) -> bool {
-    recipients.iter().any(|target| target.account.previous().is_some())
-}
-
 impl Routes {
-    fn begin_split(
+    pub(super) fn begin_split(
         &self,
         envelope: &Rc<EnvelopeInfo>,
         split: Split,
@@ -315,7 +343,7 @@ impl Routes {
         })
     }
 
-    fn deliver_split(
+    pub(super) fn deliver_split(
         &self,
         envelope: &Rc<EnvelopeInfo>,
         split: Split,

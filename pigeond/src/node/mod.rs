@@ -21,6 +21,7 @@ mod roster;
 mod routed;
 mod shared;
 mod standing;
+mod unsettled;
 mod view;
 mod volumes;
 

@@ -17,7 +17,9 @@ pub(super) fn refusal(error: &TransferError, over_quota: OverQuota) -> Reply {
         TransferError::Unavailable(_) => {
             Reply::new(451, Enhanced(4, 3, 0), "mail storage not available, try again later")
         }
-        TransferError::Moved(_) => Reply::new(451, Enhanced(4, 2, 1), "mailbox is being moved, try again later"),
+        TransferError::Moved(_) | TransferError::Elsewhere => {
+            Reply::new(451, Enhanced(4, 2, 1), "mailbox is being moved, try again later")
+        }
         TransferError::OwnerAway(_) => RecipientRefusal::OwnerAway.reply(),
         TransferError::Answered(reply) => reply.clone(),
     }

@@ -217,8 +217,12 @@ pub(super) enum Located {
 /// the table places it.
 pub(super) async fn locate(record: &Arc<Record>) -> Option<Located> {
     record.previous()?;
-    let found = Box::pin(find(record)).await;
-    Some(found.unwrap_or_else(Located::Nowhere))
+    Some(locate_anew(record).await)
+}
+
+/// The same, whatever control data says: a volume was asked and does not have it.
+pub(super) async fn locate_anew(record: &Arc<Record>) -> Located {
+    Box::pin(find(record)).await.unwrap_or_else(Located::Nowhere)
 }
 
 async fn find(record: &Arc<Record>) -> Result<Located, String> {

@@ -142,6 +142,7 @@ fn what_the_store_refuses_is_drained_and_answered() {
         (TransferError::TooLarge, "552 5.3.4 "),
         (TransferError::OverQuota, "552 5.2.2 "),
         (TransferError::Moved("why".to_owned()), "451 4.2.1 "),
+        (TransferError::Elsewhere, "451 4.2.1 "),
     ];
     for (error, expected) in cases {
         for lines in [1, 1000] {
