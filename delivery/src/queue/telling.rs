@@ -157,7 +157,7 @@ impl Attempt {
         match error {
             DeliveryError::OverQuota if self.parts.over_quota_defers && !self.expired => Untold::Later(why),
             DeliveryError::OverQuota | DeliveryError::TooLarge => Untold::Never(why),
-            DeliveryError::NoSpace | DeliveryError::Unavailable(_) => Untold::Later(why),
+            DeliveryError::NoSpace | DeliveryError::Elsewhere | DeliveryError::Unavailable(_) => Untold::Later(why),
         }
     }
 
