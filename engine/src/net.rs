@@ -6,6 +6,7 @@
 
 mod connection;
 mod deadline;
+mod descriptors;
 mod detached;
 mod listener;
 mod pipes;
@@ -28,6 +29,7 @@ pub(crate) use self::receive::{rearm_starved, received};
 pub(crate) use self::send::sent;
 
 use self::deadline::Wheel;
+use self::descriptors::Descriptors;
 use self::pipes::Pipes;
 use rustix::fd::AsFd;
 use rustix::net::sockopt;
@@ -43,6 +45,7 @@ pub(crate) struct Network {
     /// Connections that found no free receive buffer, first come first served.
     starved: RefCell<VecDeque<Rc<ConnectionState>>>,
     wheel: RefCell<Wheel>,
+    descriptors: Descriptors,
     /// How many sends may still take the short way in this turn of the core.
     direct_sends: Cell<u32>,
     /// For relays between plaintext connections.

@@ -1,5 +1,4 @@
-//! How many connections a core takes, in all and from one client, and how many descriptors they have together: a session
-//! that goes on to another node has two. Bounded: what is remembered is what is open.
+//! How many connections a core takes, in all and from one client. Bounded: what is remembered is what is open.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,9 +14,7 @@ pub struct ConnectionLimits {
 struct Inner {
     total_max: u32,
     address_max: u32,
-    descriptors_max: u32,
     total: Cell<u32>,
-    descriptors: Cell<u32>,
     by_address: RefCell<HashMap<IpAddr, u32>>,
 }
 
@@ -31,16 +28,13 @@ pub enum Crowded {
 }
 
 impl ConnectionLimits {
-    /// At most `total_max` connections, at most `address_max` of one IPv4 address or IPv6 /64; and at most `descriptors_max`
-    /// descriptors of them all.
-    pub fn new(total_max: u32, address_max: u32, descriptors_max: u32) -> ConnectionLimits {
+    /// At most `total_max` connections, at most `address_max` of one IPv4 address or IPv6 /64.
+    pub fn new(total_max: u32, address_max: u32) -> ConnectionLimits {
         ConnectionLimits {
             inner: Rc::new(Inner {
                 total_max,
                 address_max,
-                descriptors_max,
                 total: Cell::new(0),
-                descriptors: Cell::new(0),
                 by_address: RefCell::default(),
             }),
         }
@@ -53,7 +47,6 @@ impl ConnectionLimits {
         if inner.total.get() >= inner.total_max {
             return Err(Crowded::Total);
         }
-        let descriptor = self.descriptor()?;
         let client = (!unlimited).then(|| client(address));
         if let Some(client) = client {
             let mut by_address = inner.by_address.borrow_mut();
@@ -71,18 +64,7 @@ impl ConnectionLimits {
         Ok(ConnectionPermit {
             limits: self.clone(),
             client,
-            _descriptor: descriptor,
         })
-    }
-
-    /// Takes one more descriptor, for the other side of a session that has a permit; until this is dropped.
-    pub fn descriptor(&self) -> Result<DescriptorPermit, Crowded> {
-        let inner = &self.inner;
-        if inner.descriptors.get() >= inner.descriptors_max {
-            return Err(Crowded::Total);
-        }
-        inner.descriptors.set(inner.descriptors.get() + 1);
-        Ok(DescriptorPermit { limits: self.clone() })
     }
 
     /// Connections now.
@@ -103,19 +85,6 @@ fn client(address: IpAddr) -> IpAddr {
 pub struct ConnectionPermit {
     limits: ConnectionLimits,
     client: Option<IpAddr>,
-    _descriptor: DescriptorPermit,
-}
-
-/// A descriptor that counts until this is dropped.
-pub struct DescriptorPermit {
-    limits: ConnectionLimits,
-}
-
-impl Drop for DescriptorPermit {
-    fn drop(&mut self) {
-        let inner = &self.limits.inner;
-        inner.descriptors.set(inner.descriptors.get() - 1);
-    }
 }
 
 impl Drop for ConnectionPermit {
@@ -139,7 +108,7 @@ mod tests {
 
     #[test]
     fn connections_count_until_they_end() {
-        let limits = ConnectionLimits::new(4, 2, 10);
+        let limits = ConnectionLimits::new(4, 2);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let admit = |text: &str| limits.admit(address(text), false);
         let first = admit("192.0.2.1").ok().unwrap();
@@ -155,24 +124,8 @@ mod tests {
         assert!(admit("2001:db8::2").is_ok());
         assert_eq!(limits.inner.by_address.borrow().len(), 2);
         assert_eq!(
-            ConnectionLimits::new(1, 0, 1).admit(address("::1"), false).err(),
+            ConnectionLimits::new(1, 0).admit(address("::1"), false).err(),
             Some(Crowded::Address)
         );
-    }
-
-    #[test]
-    fn a_session_with_two_sides_counts_twice() {
-        let limits = ConnectionLimits::new(10, 10, 4);
-        let admit = || limits.admit("192.0.2.1".parse().unwrap(), false);
-        let redirected = [(); 2].map(|()| (admit().ok().unwrap(), limits.descriptor().ok().unwrap()));
-        assert_eq!(admit().err(), Some(Crowded::Total));
-        assert_eq!(limits.count(), 2);
-        let [(_one, other_side), _two] = redirected;
-        drop(other_side);
-        let third = admit().ok().unwrap();
-        assert!(limits.descriptor().is_err());
-        drop(third);
-        let _other_side = limits.descriptor().ok().unwrap();
-        assert_eq!(limits.inner.descriptors.get(), 4);
     }
 }

@@ -159,6 +159,9 @@ impl Connection {
         };
         let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|error| io::Error::other(format!("no socket for it: {error}")))?;
+        if runtime::with(|core| core.network.descriptors.is_beyond(&socket)) {
+            return Err(io::Error::other("no socket for it: the limit of open files is near"));
+        }
         sockopt::set_tcp_nodelay(&socket, true)?;
         super::notice_silence(&socket, super::SILENCE_OF_PEERS)?;
         let takes_nothing = u32::try_from(super::TAKES_NOTHING.as_millis()).expect("a minute fits");
@@ -194,6 +197,12 @@ impl Connection {
     pub fn local_address(&self) -> SocketAddr {
         let address = self.state.with_socket(|socket| local_address(socket));
         address.unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
+    }
+
+    /// It was accepted although the limit of open files is near: to be told to come later.
+    pub fn is_one_too_many(&self) -> bool {
+        let beyond = |socket: BorrowedFd<'_>| Ok(runtime::with(|core| core.network.descriptors.is_beyond(&socket)));
+        self.with_socket(beyond).unwrap_or(false)
     }
 
     /// When a waiting `receive` or `send` ends with `ErrorKind::TimedOut`. `None`: never. Resolution: 250 ms, late rather

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use pigeon_datatree_cache::record::Server;
 use pigeon_datatree_cache::{Account, AccountUuid, CoreCopy};
 use pigeon_engine::sync::Notify;
-use pigeon_engine::{Task, core_count, current_core};
+use pigeon_engine::{Task, current_core};
 use pigeon_proxy::connections::ConnectionLimits;
 use pigeon_proxy::drain::Drain;
 use pigeon_proxy::{SessionId, SessionIds};
@@ -89,11 +89,7 @@ pub(super) async fn main(shared: Arc<Shared>) {
     let drain = Drain::new();
     let node = Rc::new(CoreNode {
         ids: SessionIds::new(core, u64::try_from(shared.started_at.as_millis()).unwrap_or(u64::MAX)),
-        limits: ConnectionLimits::new(
-            limits.sessions_per_core_max,
-            limits.sessions_per_address_max,
-            super::open_files::of_sessions(&shared.config, core_count()),
-        ),
+        limits: ConnectionLimits::new(limits.sessions_per_core_max, limits.sessions_per_address_max),
         contexts: Contexts::new(shared.clone(), copy.clone(), drain.clone()),
         copy,
         drain,

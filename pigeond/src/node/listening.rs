@@ -9,7 +9,7 @@ use pigeon_engine::net::{Connection, Listener};
 use pigeon_engine::stream::Stream;
 use pigeon_proxy::SessionId;
 use pigeon_proxy::accept::{AcceptError, AcceptPolicy, greet};
-use pigeon_proxy::connections::ConnectionPermit;
+use pigeon_proxy::connections::{ConnectionLimits, ConnectionPermit};
 use pigeon_proxy::login::{self, LoginContext};
 use pigeon_proxy::smtp::{self, SmtpContext};
 use std::rc::Rc;
@@ -100,7 +100,11 @@ async fn open(
     id: SessionId,
     door: Rc<Door>,
 ) -> Option<(LocalBoxFuture<'static, ()>, ConnectionPermit)> {
-    let (stream, permit) = match greet(Stream::plain(connection), &door.policy, &door.node.limits).await {
+    let limits = match connection.is_one_too_many() {
+        true => ConnectionLimits::new(0, 0),
+        false => door.node.limits.clone(),
+    };
+    let (stream, permit) = match greet(Stream::plain(connection), &door.policy, &limits).await {
         Ok(greeted) => greeted,
         Err(error) => {
             let counter = match &error {

@@ -1,9 +1,8 @@
-//! How many descriptors the node may hold open at once, by its configuration: what RLIMIT_NOFILE is compared with; and what
-//! of the limit that is in force is for sessions.
+//! How many descriptors the node may hold open at once, by its configuration: what RLIMIT_NOFILE is compared with. Where it is
+//! lower, the engine sees to it that some are left (`pigeon_engine::net`).
 
 use crate::config::{Config, Volume};
 use rustix::fs::statvfs;
-use rustix::process::{Resource, getrlimit};
 
 /// For logs, signals, the status port with its connections, control data, threads and the executables' own. A guess.
 const NODE: u64 = 256;
@@ -24,19 +23,6 @@ pub(super) fn wanted(config: &Config, cores: u16) -> u64 {
 /// Descriptors of a session: one that is redirected has two.
 pub(super) fn sides(config: &Config) -> u64 {
     1 + u64::from(config.cluster.is_some())
-}
-
-/// Descriptors that the sessions of one core may have together, so that who would be one too many is told so before the kernel
-/// refuses.
-pub(super) fn of_sessions(config: &Config, cores: u16) -> u32 {
-    share(getrlimit(Resource::Nofile).current, others(config, cores), cores)
-}
-
-fn share(limit: Option<u64>, others: u64, cores: u16) -> u32 {
-    let Some(limit) = limit else { return u32::MAX };
-    // What is counted for others is the most that they can ever have, which a node with too low a limit does not wait for.
-    let left = limit.saturating_sub(others).max(limit / 2);
-    u32::try_from(left / u64::from(cores.max(1))).unwrap_or(u32::MAX)
 }
 
 /// What else there may be than sessions.
@@ -63,14 +49,6 @@ fn segments(volume: &Volume) -> u64 {
 mod tests {
     use super::*;
     use std::path::Path;
-
-    #[test]
-    fn a_core_has_its_share_of_what_the_limit_leaves() {
-        assert_eq!(share(None, 1000, 2), u32::MAX);
-        assert_eq!(share(Some(41_000), 1000, 2), 20_000);
-        assert_eq!(share(Some(1024), 1000, 2), 256, "at least a half");
-        assert_eq!(share(Some(u64::MAX), 1000, 1), u32::MAX);
-    }
 
     #[test]
     fn sessions_listeners_and_segments_are_counted() {

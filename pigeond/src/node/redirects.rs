@@ -51,8 +51,7 @@ pub(super) async fn redirect(service: Service, unlimited: bool, login: Login, st
         return refuse(stream, &login.opening).await;
     };
     node.clone().run_session(service, |key| {
-        let permit = node.limits.admit(stream.peer_address().ip(), unlimited);
-        let Ok(permit) = permit.and_then(|permit| Ok((permit, node.limits.descriptor()?))) else {
+        let Ok(permit) = node.limits.admit(stream.peer_address().ip(), unlimited) else {
             node.counters().count(Counter::SessionsRefused);
             return Either::Left(Box::pin(async move { refuse(stream, &login.opening).await }));
         };
@@ -81,10 +80,6 @@ pub(super) async fn redirect_here(
 ) {
     let Some(node) = node() else { return };
     let Some(redirector) = node.contexts.redirector.clone() else {
-        return refuse(stream, &login.opening).await;
-    };
-    let Ok(_permit) = node.limits.descriptor() else {
-        node.counters().count(Counter::SessionsRefused);
         return refuse(stream, &login.opening).await;
     };
     let end = node.session_end(key, service, &login.account);

@@ -33,7 +33,7 @@ async fn greeted(stream: MemoryStream, policy: AcceptPolicy, limits: ConnectionL
 }
 
 fn limits() -> ConnectionLimits {
-    ConnectionLimits::new(10, 10, 20)
+    ConnectionLimits::new(10, 10)
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_header_can_be_left_out_where_it_is_not_required() {
 
 #[test]
 fn a_crowd_is_told_and_closed() {
-    let limits = ConnectionLimits::new(10, 1, 20);
+    let limits = ConnectionLimits::new(10, 1);
     let client = "203.0.113.7".parse().unwrap();
     let _permit = limits.admit(client, false).ok().unwrap();
     let mut dialogue = Dialogue::start(|stream| greeted(stream, policy(true), limits.clone()));
