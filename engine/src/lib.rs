@@ -12,6 +12,7 @@ pub mod names;
 pub mod net;
 pub mod placement;
 pub mod probe;
+pub mod reach;
 mod ring;
 pub mod runtime;
 pub mod stream;

@@ -23,11 +23,13 @@ const LIFE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long a new look-up is waited for by somebody who has an old address.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
 /// Names that are kept; there are as many as control data has.
 const NAMES_MAX: usize = 4096;
 
 /// Asks the system, and blocks.
-pub type LookUp = Arc<dyn Fn(&str) -> io::Result<IpAddr> + Send + Sync>;
+pub type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
 /// Of one core. Cheap to clone.
 #[derive(Clone)]
@@ -50,7 +52,8 @@ struct Name {
 
 #[derive(Default)]
 struct State {
-    address: Option<IpAddr>,
+    /// In the order to be tried.
+    addresses: Vec<IpAddr>,
     /// Why there is none, or why it is old.
     failure: Option<String>,
     /// Until then nobody asks.
@@ -62,9 +65,8 @@ impl Names {
     /// By the system's resolver, in the threads of `pool`.
     pub fn new(pool: BlockingPool) -> Names {
         let look_up = |host: &str| {
-            let mut addresses = (host, 0).to_socket_addrs()?;
-            let address = addresses.next().map(|address| address.ip());
-            address.ok_or_else(|| io::Error::other("the name has no address"))
+            let addresses = (host, 0).to_socket_addrs()?;
+            Ok(addresses.map(|address| address.ip()).take(ADDRESSES_MAX).collect())
         };
         Names::with(pool, Arc::new(look_up), LIFE)
     }
@@ -81,21 +83,25 @@ impl Names {
         }
     }
 
-    /// The address of a host, which may be an IP address; waits for it until `deadline` at most.
-    pub async fn find(&self, host: &str, port: u16, deadline: Instant) -> io::Result<SocketAddr> {
+    /// The addresses of a host, which may be an IP address: at least one, in the order to be tried. Waits until `deadline` at
+    /// most.
+    pub async fn find(&self, host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(SocketAddr::new(address, port));
+            return Ok(vec![SocketAddr::new(address, port)]);
         }
         let name = self.name(host);
         let now = crate::now();
-        let (old, is_fresh) = {
+        let (is_known, is_fresh) = {
             let state = name.state.borrow();
-            (state.address, state.until.is_some_and(|until| now < until))
+            (
+                !state.addresses.is_empty(),
+                state.until.is_some_and(|until| now < until),
+            )
         };
         if !is_fresh {
             let ended = name.ended.notified();
             self.ask(host, &name);
-            let until = if old.is_some() {
+            let until = if is_known {
                 deadline.min(now + PATIENCE)
             } else {
                 deadline
@@ -104,10 +110,13 @@ impl Names {
             let _ = crate::timeout(until.saturating_duration_since(now), ended).await;
         }
         let state = name.state.borrow();
-        match (state.address, &state.failure) {
-            (Some(address), _) => Ok(SocketAddr::new(address, port)),
-            (None, Some(why)) => Err(io::Error::other(format!("the name {host} cannot be looked up: {why}"))),
-            (None, None) => Err(io::Error::new(
+        if !state.addresses.is_empty() {
+            let addresses = state.addresses.iter();
+            return Ok(addresses.map(|address| SocketAddr::new(*address, port)).collect());
+        }
+        match &state.failure {
+            Some(why) => Err(io::Error::other(format!("the name {host} cannot be looked up: {why}"))),
+            None => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("the name {host} was looked up for too long"),
             )),
@@ -132,7 +141,7 @@ impl Names {
                 return;
             }
             // Whoever comes while this takes long is not to wait as well.
-            if state.address.is_some() {
+            if !state.addresses.is_empty() {
                 state.until = Some(crate::now() + PATIENCE + AGAIN);
             }
         }
@@ -140,14 +149,19 @@ impl Names {
         drop(crate::spawn(async move {
             let look_up = inner.look_up.clone();
             let found = inner.pool.run(move || look_up(&host)).await;
-            let found = found.unwrap_or_else(|_| Err(io::Error::other("no thread is free")));
+            let found = match found {
+                Err(_) => Err(io::Error::other("no thread is free")),
+                Ok(Ok(addresses)) if addresses.is_empty() => Err(io::Error::other("it has no address")),
+                Ok(found) => found,
+            };
             let now = crate::now();
             {
                 let mut state = name.state.borrow_mut();
                 state.asking = false;
                 match found {
-                    Ok(address) => {
-                        (state.address, state.failure, state.until) = (Some(address), None, Some(now + inner.life))
+                    Ok(addresses) => {
+                        (state.addresses, state.failure) = (addresses, None);
+                        state.until = Some(now + inner.life);
                     }
                     Err(error) => (state.failure, state.until) = (Some(error.to_string()), Some(now + AGAIN)),
                 }

@@ -3,23 +3,20 @@
 //!
 //! One [`Redirector`] a core. The password of the user was checked before and goes nowhere. Whatever fails ends in a
 //! temporary failure for the client, never in "wrong password": the password was right. A backend that is gone is asked by
-//! one attempt at a time (`breaker`). A backend may refer to another node of the server_map; nobody is followed anywhere else.
+//! one attempt at a time (`pigeon_engine::reach`). A backend may refer to another node of the server_map; nobody is followed anywhere else.
 
-mod breaker;
 mod session;
 
 pub use session::Ending;
 
 use crate::backend::{Login, Opening};
 use crate::session_id::SessionId;
-use breaker::{Breaker, Permit};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, LocalBoxFuture, ready};
 use pigeon_datatree_cache::CoreCopy;
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
-use pigeon_engine::blocking::BlockingPool;
-use pigeon_engine::net::Connection;
+use pigeon_engine::reach::{Breaker, Permit, Reach};
 use pigeon_engine::stream::Stream;
 use pigeon_proto::redirect::imap::ImapRedirect;
 use pigeon_proto::redirect::pop3::Pop3Redirect;
@@ -31,7 +28,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,8 +51,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Between two words about ports.
 const NO_PORT_PAUSE: Duration = Duration::from_secs(10);
 const NO_PORT: &str = "no local port is left for connections to it";
-/// How long the address of a host name is kept.
-const NAME_LIFE: Duration = Duration::from_secs(30);
 
 /// What became of redirects, for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +83,9 @@ pub struct Redirector {
     node: String,
     keys: KeysFor,
     copy: Rc<CoreCopy>,
-    pool: BlockingPool,
+    reach: Reach,
     backends: RefCell<HashMap<(String, BackendProtocol), Breaker>>,
-    names: RefCell<HashMap<(String, u16), (SocketAddr, Instant)>>,
     count: Box<dyn Fn(RedirectEvent)>,
-    start: Instant,
     source: Option<IpAddr>,
     /// When it was last said that there is no port left.
     said_no_port: Cell<Option<Instant>>,
@@ -131,12 +124,12 @@ struct Way {
 
 impl Redirector {
     /// For the node of this id, which has these keys, and connects from `source` where it is given. Referrals are followed to nodes
-    /// of the copy's server_map; `pool` looks names up; `count` is told what happens.
+    /// of the copy's server_map; `reach` is the core's; `count` is told what happens.
     pub fn new(
         node: &str,
         keys: KeysFor,
         copy: Rc<CoreCopy>,
-        pool: BlockingPool,
+        reach: Reach,
         source: Option<IpAddr>,
         count: impl Fn(RedirectEvent) + 'static,
     ) -> Redirector {
@@ -144,21 +137,23 @@ impl Redirector {
             node: node.to_owned(),
             keys,
             copy,
-            pool,
+            reach,
             backends: RefCell::default(),
-            names: RefCell::default(),
             count: Box::new(count),
-            start: pigeon_engine::now(),
             source,
             said_no_port: Cell::new(None),
         }
     }
 
-    /// The backends that were tried: node, protocol, and whether it is out of reach.
+    /// The backends of which something is known: node, protocol, and whether it is out of reach. Nothing is known of one that was
+    /// out of reach, and that nobody has tried for some seconds.
     pub fn backends(&self) -> Vec<(String, BackendProtocol, bool)> {
+        let now = self.reach.now();
         let backends = self.backends.borrow();
-        let tried = backends.iter();
-        tried
+        let known = backends
+            .iter()
+            .filter(|(_, breaker)| !breaker.is_open() || breaker.is_known_gone(now));
+        known
             .map(|((node, protocol), breaker)| (node.clone(), *protocol, breaker.is_open()))
             .collect()
     }
@@ -406,11 +401,11 @@ impl Redirector {
         if server.keys().next().is_some() {
             core.start(&mut first);
         }
-        let reached = self.reach(core, first, host, port).await;
+        let reached = self.log_in(core, first, node, (host, port)).await;
         match &reached {
             // Only what says that nobody is there, or that somebody is there who does not answer, counts against it.
             Err(Attempt::Again(_)) => {
-                if self.with_breaker(node, protocol, |breaker, now| breaker.failed(now)) {
+                if self.with_breaker(node, protocol, |breaker, now| breaker.failed(now, false)) {
                     tracing::error!(node, protocol = protocol.name(), "a backend is out of reach");
                 }
             }
@@ -425,20 +420,22 @@ impl Redirector {
         protocol: BackendProtocol,
         work: impl FnOnce(&mut Breaker, Duration) -> T,
     ) -> T {
-        let now = pigeon_engine::now().saturating_duration_since(self.start);
+        let now = self.reach.now();
         let mut backends = self.backends.borrow_mut();
-        work(
-            backends.entry((node.to_owned(), protocol)).or_insert_with(Breaker::new),
-            now,
-        )
+        work(backends.entry((node.to_owned(), protocol)).or_default(), now)
     }
 
-    async fn reach(&self, mut core: Core, first: Vec<u8>, host: &str, port: u16) -> Result<(Stream, Answer), Attempt> {
+    async fn log_in(
+        &self,
+        mut core: Core,
+        first: Vec<u8>,
+        node: &str,
+        place: (&str, u16),
+    ) -> Result<(Stream, Answer), Attempt> {
         let again = |error: io::Error| Attempt::Again(error.to_string());
-        let address = self.resolve(host, port).await.map_err(again)?;
-        let connection = Connection::connect_from(self.source, address, pigeon_engine::now() + CONNECT_TIME)
-            .await
-            .map_err(not_connected)?;
+        let deadline = pigeon_engine::now() + CONNECT_TIME;
+        let connected = self.reach.connect(node, place, self.source, deadline).await;
+        let connection = connected.map_err(not_connected)?;
         let mut backend = Stream::plain(connection);
         backend.set_deadline(Some(pigeon_engine::now() + LOGIN_TIME));
         if !first.is_empty() {
@@ -475,29 +472,6 @@ impl Redirector {
                 }
             }
         }
-    }
-
-    /// Names are looked up off the core, and kept for a while.
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<SocketAddr> {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(SocketAddr::new(address, port));
-        }
-        let key = (host.to_owned(), port);
-        let now = pigeon_engine::now();
-        if let Some((address, until)) = self.names.borrow().get(&key)
-            && now < *until
-        {
-            return Ok(*address);
-        }
-        let asked = key.clone();
-        let found = self
-            .pool
-            .run(move || asked.to_socket_addrs().map(|mut addresses| addresses.next()))
-            .await;
-        let found = found.map_err(|_| io::Error::other("no thread to look its name up"))??;
-        let address = found.ok_or_else(|| io::Error::other("its name has no address"))?;
-        self.names.borrow_mut().insert(key, (address, now + NAME_LIFE));
-        Ok(address)
     }
 }
 

@@ -304,6 +304,13 @@ class Map(unittest.TestCase):
             code, out, _ = cluster.ctl("--json", "cluster", "status")
             found = json.loads(out)
             self.assertEqual((code, found["well"], found["nodes"][0]["status"]["cluster"]["node"]), (1, False, "n1"))
+            # What nobody tries any more once it is back is no trouble for ever.
+            with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+                imap(cluster["n1"], BOB)
+            self.assertIn("it does not reach n2 for imap", cluster.ctl("cluster", "status")[1])
+            cluster["n2"].start()
+            wait_until(lambda: cluster.ctl("cluster", "status")[0] == 0, PATIENCE, "all is well again")
+            cluster["n2"].kill()
             # Said to be down, it is no trouble.
             cluster.more["n2"] = "pigeonNodeState: down\n"
             cluster.hold()

@@ -1,10 +1,9 @@
 //! Mail for accounts of another node: by LMTP over connections that are kept and reused, answered when that node has it.
 //!
 //! One [`Peers`] belongs to one core. The message goes on while it comes in: memory is bounded by the pieces under way. A
-//! peer that does not answer is not asked for a moment (see `breaker`), and nothing is kept here for it: the sender keeps
+//! peer that does not answer is not asked for a moment (`pigeon_engine::reach`), and nothing is kept here for it: the sender keeps
 //! the message. A message whose answer was lost may be brought again under its key: the peer stores it once.
 
-mod breaker;
 mod connection;
 mod keys;
 mod peer;
@@ -17,6 +16,7 @@ use futures_util::future::LocalBoxFuture;
 use peer::Peer;
 use pigeon_datatree_cache::Account;
 use pigeon_datatree_cache::record::Server;
+use pigeon_engine::reach::Reach;
 use pigeon_proto::address::Address;
 use pigeon_proto::sasl::scram::client::ClientKeys;
 use pigeon_proto::smtp::{MailParameters, Reply};
@@ -51,6 +51,8 @@ pub struct NodeIdentity {
     pub host_name: String,
     /// Its keys.
     pub keys: KeysFor,
+    /// How it finds the others, with all that is known of them on this core.
+    pub reach: Reach,
     /// For a peer to take a piece of a message, and to answer at its end.
     pub answer_time: Duration,
 }

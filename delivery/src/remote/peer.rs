@@ -1,28 +1,30 @@
 //! The connections of one core to one peer: a bounded number, one message at a time on each.
 
-use super::breaker::Breaker;
 use super::connection::Connection;
 use super::{
     CONNECT_TIME, CONNECTIONS_MAX, CountRemote, IDLE_MAX, IDLE_TIME, LOOK_TIME, NodeIdentity, PeerState, RemoteError,
     RemoteEvent,
 };
 use pigeon_datatree_cache::record::{BackendProtocol, Server};
-use pigeon_engine::net;
+use pigeon_engine::reach::Breaker;
 use pigeon_engine::stream::Stream;
 use pigeon_engine::sync::{Permit, Semaphore};
 use pigeon_proto::lmtp_client::{Failure, Greeting, NodeLogin};
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Between two attempts at a peer that does not answer, with a random quarter more or less, so that cores and nodes do not come
+/// at once.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Peer {
     identity: NodeIdentity,
     pub(super) count: CountRemote,
     server: RefCell<Arc<Server>>,
-    breaker: Breaker,
+    breaker: RefCell<Breaker>,
     permits: Semaphore,
     idle: RefCell<Vec<Idle>>,
     /// A task looks after `idle`.
@@ -47,7 +49,7 @@ impl Peer {
             identity,
             count,
             server: RefCell::new(server),
-            breaker: Breaker::default(),
+            breaker: RefCell::default(),
             permits: Semaphore::new(CONNECTIONS_MAX),
             idle: RefCell::default(),
             tended: Cell::new(false),
@@ -60,7 +62,7 @@ impl Peer {
         let before = self.server.replace(server.clone());
         if before.generation() != server.generation() {
             self.idle.borrow_mut().clear();
-            self.breaker.succeeded();
+            self.breaker.borrow_mut().succeeded();
         }
     }
 
@@ -78,12 +80,12 @@ impl Peer {
     }
 
     pub(super) fn is_away(&self) -> bool {
-        self.breaker.is_open()
+        self.breaker.borrow().is_open()
     }
 
     /// A connection that waits, or a new one.
     pub(super) async fn lease(&self, fresh: bool) -> Result<Lease, RemoteError> {
-        if self.breaker.is_open() {
+        if self.is_away() {
             return Err(RemoteError::OutOfReach("it did not answer a moment ago".to_owned()));
         }
         let permit = pigeon_engine::timeout(CONNECT_TIME, self.permits.acquire(1)).await;
@@ -99,7 +101,7 @@ impl Peer {
         }
         match self.connect().await {
             Ok(connection) => {
-                self.breaker.succeeded();
+                self.breaker.borrow_mut().succeeded();
                 Ok(Lease {
                     connection,
                     _permit: permit,
@@ -121,7 +123,7 @@ impl Peer {
     pub(super) async fn look(&self) -> bool {
         match pigeon_engine::timeout(LOOK_TIME, self.connect()).await {
             Ok(Ok(connection)) => {
-                self.breaker.succeeded();
+                self.breaker.borrow_mut().succeeded();
                 self.keep(connection).await;
                 true
             }
@@ -131,7 +133,7 @@ impl Peer {
 
     /// The message of this lease is over, and the peer waits for the next.
     pub(super) async fn release(&self, lease: Lease) {
-        self.breaker.succeeded();
+        self.breaker.borrow_mut().succeeded();
         self.keep(lease.connection).await;
     }
 
@@ -166,7 +168,9 @@ impl Peer {
             Failure::Garbage(why) => tracing::error!(peer, why, "another node is not to be understood"),
         }
         self.idle.borrow_mut().clear();
-        if self.breaker.failed(hung) {
+        let now = self.identity.reach.now();
+        let has_opened = self.breaker.borrow_mut().failed(now, hung);
+        if has_opened {
             pigeon_engine::spawn(find_again(self.itself.clone()));
         }
     }
@@ -183,19 +187,19 @@ impl Peer {
         };
         let mut last = Failure::Unavailable("control data has no private address for LMTP of it".to_owned());
         for (host, port) in server.backends(BackendProtocol::Lmtp) {
-            let Ok(address) = host.parse::<IpAddr>() else {
-                last = Failure::Unavailable(format!("its private address {host} is a name: IP addresses are needed"));
-                continue;
-            };
-            let address = SocketAddr::new(address, port);
             let deadline = pigeon_engine::now() + CONNECT_TIME;
-            let connected = match net::Connection::connect(address, deadline).await {
+            let connected = self
+                .identity
+                .reach
+                .connect(server.name(), (host, port), None, deadline)
+                .await;
+            let connected = match connected {
                 Ok(connection) => {
                     let patience = deadline.saturating_duration_since(pigeon_engine::now());
                     let stream = Stream::plain(connection);
                     Connection::open(stream, greeting(), &self.identity.keys, patience).await
                 }
-                Err(error) => Err(Failure::Unavailable(format!("{address}: {error}"))),
+                Err(error) => Err(Failure::Unavailable(format!("{host} port {port}: {error}"))),
             };
             match connected {
                 Ok(connection) => {
@@ -212,15 +216,15 @@ impl Peer {
 /// Tries a peer that does not answer until it does, or until control data has another of its name.
 async fn find_again(peer: Weak<Peer>) {
     loop {
-        pigeon_engine::sleep(Breaker::pause(chance())).await;
-        let Some(peer) = peer.upgrade().filter(|peer| peer.breaker.is_open()) else {
+        pigeon_engine::sleep(PAUSE.mul_f64(0.75 + 0.5 * f64::from(chance()) / 255.0)).await;
+        let Some(peer) = peer.upgrade().filter(|peer| peer.is_away()) else {
             return;
         };
         let generation = peer.server.borrow().generation();
         let Ok(connection) = peer.connect().await else { continue };
         if peer.server.borrow().generation() == generation {
             tracing::info!(peer = peer.name(), "another node takes mail again");
-            peer.breaker.succeeded();
+            peer.breaker.borrow_mut().succeeded();
             peer.keep(connection).await;
         }
     }

@@ -9,7 +9,9 @@ use pigeon_delivery::remote::{
     NodeIdentity, Peers, RemoteEnvelope, RemoteError, RemoteEvent, RemoteRecipient, keys_of,
 };
 use pigeon_engine::blocking::BlockingPool;
+use pigeon_engine::names::Names;
 use pigeon_engine::net::{Connection, Listener};
+use pigeon_engine::reach::Reach;
 use pigeon_engine::runtime::{self, EngineOptions};
 use pigeon_engine::{now, spawn};
 use pigeon_proto::address::{Address, ForwardPath};
@@ -96,7 +98,7 @@ pub(crate) fn there(key_of_this: &str) -> There {
     let tree = format!(
         "dn: dc=example,dc=org\nobjectClass: pigeonDomain\nassociatedDomain: example.org\n\n\
          dn: cn=n2,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n2\npigeonKey: {key}\n\
-         pigeonPrivateAddress: lmtp://127.0.0.1:{port}\n\n\
+         pigeonPrivateAddress: lmtp://localhost:{port}\n\n\
          dn: uid=alice,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: alice\nmail: alice@example.org\nmailHost: n2\n\
          entryUUID: 11111111-1111-4111-8111-111111111111\n\n\
          dn: cn=n1,dc=example,dc=org\nobjectClass: pigeonServer\ncn: n1\npigeonPrivateAddress: 127.0.0.1\n\n\
@@ -128,6 +130,7 @@ pub(crate) fn there(key_of_this: &str) -> There {
         node: "n1".to_owned(),
         host_name: "n1.example.org".to_owned(),
         keys: keys_of(key_of_this.as_bytes().into(), BlockingPool::new("keys", 1, 8, None)),
+        reach: Reach::new(Names::new(BlockingPool::new("names", 1, 8, None))),
         answer_time: Duration::from_secs(20),
     };
     There {

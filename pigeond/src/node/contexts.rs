@@ -12,6 +12,8 @@ use pigeon_datatree_cache::{CoreCopy, SlowingOptions};
 use pigeon_delivery::remote::Peers;
 use pigeon_delivery::remote::keys_of;
 use pigeon_engine::current_core;
+use pigeon_engine::names::Names;
+use pigeon_engine::reach::Reach;
 use pigeon_proto::network::NetworkSet;
 use pigeon_proto::sasl::Mechanisms;
 use pigeon_proto::smtp::{self, Authentication, BareLineEnds, Mode};
@@ -65,16 +67,20 @@ impl Contexts {
             mechanisms: mechanisms(&shared.config),
         };
         let check = Authenticator::sharing(copy.clone(), shared.verification.clone(), SlowingOptions::default());
-        // One memory of derived keys, for sessions and for mail.
-        let keys = shared.cluster.as_ref();
-        let keys = keys.map(|cluster| keys_of(cluster.key.clone(), cluster.pool.clone()));
+        // One memory of derived keys, and of who answers where, for sessions and for mail.
+        let others = shared.cluster.as_ref().map(|cluster| {
+            let keys = keys_of(cluster.key.clone(), cluster.pool.clone());
+            (keys, Reach::new(Names::new(cluster.names.clone())))
+        });
         Contexts {
             authenticate: Rc::new(CountedLogins {
                 check,
                 shared: shared.clone(),
             }),
-            redirector: keys.clone().and_then(|keys| redirector(&shared, &copy, keys)),
-            peers: keys.and_then(|keys| mail::peers(&shared, keys)),
+            redirector: others
+                .clone()
+                .and_then(|(keys, reach)| redirector(&shared, &copy, keys, reach)),
+            peers: others.and_then(|(keys, reach)| mail::peers(&shared, keys, reach)),
             shared,
             copy,
             drain,

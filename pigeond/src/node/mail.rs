@@ -17,6 +17,7 @@ use pigeon_datatree_cache::{Account, CoreCopy, Owner, Snapshot};
 use pigeon_delivery::queue::{CountQueued, QueuedRecipient, Queues, Room};
 use pigeon_delivery::remote::{KeysFor, NodeIdentity, Peers, RemoteEvent, RemoteRecipient};
 use pigeon_engine::current_core;
+use pigeon_engine::reach::Reach;
 use pigeon_proto::smtp::RecipientRefusal;
 use pigeon_proxy::{EnvelopeInfo, MailStore, Redirected, Target, Transfer, TransferError};
 use std::rc::Rc;
@@ -50,7 +51,7 @@ pub(super) struct Elsewhere {
 }
 
 /// The other nodes, for mail from one core; of a node in a cluster.
-pub(super) fn peers(shared: &Arc<Shared>, keys: KeysFor) -> Option<Peers> {
+pub(super) fn peers(shared: &Arc<Shared>, keys: KeysFor, reach: Reach) -> Option<Peers> {
     let cluster = shared.cluster.as_ref()?;
     let counted = shared.clone();
     let count = move |event| {
@@ -67,6 +68,7 @@ pub(super) fn peers(shared: &Arc<Shared>, keys: KeysFor) -> Option<Peers> {
         node: cluster.node.clone(),
         host_name: shared.config.hostname.clone(),
         keys,
+        reach,
         answer_time: shared.config.queue.answer_time.duration(),
     };
     Some(Peers::new(identity, count))

@@ -49,8 +49,10 @@ const PIPES: u16 = 64;
 /// timeouts of servers and firewalls.
 const LOGIN_CONNECTION_IDLE: Duration = Duration::from_secs(60);
 
-/// Keys to derive and names to look up that wait at most; further sessions are told to come again. A guess.
+/// Keys to derive, and names to look up, that wait at most; further sessions are told to come again. A guess.
 const CLUSTER_JOBS_MAX: usize = 1024;
+/// Names of other nodes that are looked up at a time; a name server that hangs holds one each.
+const NAME_THREADS: usize = 4;
 
 /// Runs the node until it is told to end.
 pub fn run(start: Start, logs: Logs) -> Result<(), String> {
@@ -107,6 +109,7 @@ fn cluster_identity(config: &Config) -> Result<Option<ClusterIdentity>, String> 
         node: cluster.node.clone(),
         key: key.into(),
         pool: BlockingPool::new("cluster", 1, CLUSTER_JOBS_MAX, None),
+        names: BlockingPool::new("names", NAME_THREADS, CLUSTER_JOBS_MAX, None),
     }))
 }
 

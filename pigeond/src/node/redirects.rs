@@ -10,6 +10,7 @@ use futures_util::future::Either;
 use pigeon_datatree_cache::record::{BackendProtocol, NodeState, Server};
 use pigeon_datatree_cache::{CoreCopy, Owner};
 use pigeon_engine::current_core;
+use pigeon_engine::reach::Reach;
 use pigeon_engine::stream::Stream;
 use pigeon_proxy::redirect::{Ending, KeysFor, RedirectEvent, Redirector};
 use pigeon_proxy::{Login, Opening};
@@ -113,7 +114,12 @@ pub(super) async fn refer(server: &Server, login: &Login, mut stream: Stream) {
 }
 
 /// The redirector of this core, for a node in a cluster.
-pub(super) fn redirector(shared: &Arc<Shared>, copy: &Rc<CoreCopy>, keys: KeysFor) -> Option<Rc<Redirector>> {
+pub(super) fn redirector(
+    shared: &Arc<Shared>,
+    copy: &Rc<CoreCopy>,
+    keys: KeysFor,
+    reach: Reach,
+) -> Option<Rc<Redirector>> {
     let cluster = shared.cluster.as_ref()?;
     let counted = shared.clone();
     let count = move |event| {
@@ -134,7 +140,7 @@ pub(super) fn redirector(shared: &Arc<Shared>, copy: &Rc<CoreCopy>, keys: KeysFo
         &cluster.node,
         keys,
         copy.clone(),
-        cluster.pool.clone(),
+        reach,
         shared
             .config
             .cluster

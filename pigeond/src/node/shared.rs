@@ -43,8 +43,10 @@ pub(super) struct ClusterIdentity {
     pub(super) node: String,
     /// With what it logs in.
     pub(super) key: Arc<[u8]>,
-    /// Derives keys and looks up names.
+    /// Derives keys.
     pub(super) pool: BlockingPool,
+    /// Looks up names of other nodes, which may take long.
+    pub(super) names: BlockingPool,
 }
 
 impl Shared {
