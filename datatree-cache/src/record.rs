@@ -12,8 +12,8 @@ mod packed;
 mod private_address;
 mod server;
 
-pub(crate) use account::AccountFields;
 pub use account::{Account, Previous};
+pub(crate) use account::{AccountFields, LOST};
 pub use cluster::{ModuleService, Volume};
 pub use domain::Domain;
 pub use forwarded::{FORWARDED_BYTES_MAX, ForwardedError};

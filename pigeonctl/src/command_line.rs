@@ -281,11 +281,18 @@ pub(crate) enum AccountCommand {
         /// One of its addresses, or its login name.
         address: String,
         /// The node; without, the one that it is on.
-        #[arg(long, value_name = "ID", required_unless_present = "volume")]
+        #[arg(long, value_name = "ID", required_unless_present_any = ["volume", "from_lost"])]
         node: Option<String>,
         /// The volume there; without, where the node puts it.
         #[arg(long, value_name = "ID")]
         volume: Option<String>,
+        /// A node that is lost for good, with what it had of the account: nobody waits for its word any more. What it alone had is
+        /// gone. May be given more than once.
+        #[arg(long, value_name = "ID")]
+        from_lost: Vec<String>,
+        /// Although it has not arrived yet where it is to be now, or a node that is said to be lost answers.
+        #[arg(long)]
+        anyway: bool,
     },
     /// Remove its entry: its addresses are free, the catch-all gets mail for them. Its mail stays on the volume, and is found
     /// again by an entry with its entryUUID. To keep the addresses from others: status set ADDRESS deleted.

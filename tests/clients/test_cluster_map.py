@@ -274,6 +274,47 @@ class Map(unittest.TestCase):
         self.assertEqual((shown["node"], shown["previous_node"]), (["n1"], ["n2"]))
         self.assertIn("nothing to change", self.ctl("account", "move", BOB, "--node", "n1"))
 
+    def test_an_account_that_has_not_arrived_keeps_its_way(self):
+        with SharedTree(["n1", "n2", "n3"], {ALICE: "n1", BOB: "n2"}) as cluster:
+            def move(*arguments):
+                code, out, err = cluster.ctl("account", "move", ALICE, *arguments)
+                return code, out + err
+
+            def shown():
+                record = json.loads(cluster.ctl("--json", "account", "show", ALICE)[1])
+                return record["node"], record.get("previous_node")
+
+            with Smtp(cluster["n1"], LMTP) as sender:
+                sender.deliver(make("moved"), [ALICE])
+            two, three = cluster["n2"], cluster["n3"]
+            cluster["n1"].kill()
+            self.assertEqual(move("--node", "n2")[0], 0)
+            # An account that nobody can fetch yet: n2 answers, and says so.
+            two.wait_log("cannot be fetched yet.*uid=alice")
+            code, said = move("--node", "n3")
+            self.assertEqual((code, "has not arrived on n2 yet" in said), (1, True), said)
+            self.assertEqual(move("--node", "n3", "--anyway")[0], 0)
+            self.assertEqual(shown(), (["n3"], ["n2", "n1"]))
+            for arguments, why in [(["--from-lost", "n3"], "cannot be fetched from there"),
+                                   (["--from-lost", "n2"], "it answers, so it is not lost")]:
+                code, said = move(*arguments)
+                self.assertEqual((code, why in said), (1, True), said)
+            # n1 and what was on it are gone: the account begins empty, because a person says so.
+            self.assertIn("stays on n3, without what n1 had", move("--from-lost", "n1")[1])
+            self.assertEqual(shown(), (["n3"], ["n2", "lost:n1"]))
+            wait_until(lambda: three.metric("pigeon_moves_done_total") == 1, 60, "it is there")
+            with Smtp(two, LMTP) as sender:
+                sender.deliver(make("anew"), [ALICE])
+            self.assertEqual(len(list(messages(three))), 1)
+            self.assertEqual(json.loads(three.status("/account.json?account=alice%40example.org")[1])["places"][0]["standing"], "here")
+            self.assertEqual(three.status("/account.json?account=nobody")[0], 503)
+            self.assertEqual(three.status("/account.json")[0], 400)
+            # From here on the list is short again.
+            self.assertEqual(move("--node", "n2")[0], 0)
+            self.assertEqual(shown(), (["n2"], ["n3"]))
+            wait_until(lambda: two.metric("pigeon_moves_done_total") == 1, 60, "it is there")
+            self.assertEqual(len(list(messages(three))), 1)
+
     def test_the_cluster_says_how_it_is(self):
         with SharedTree(["n1", "n2"], {ALICE: "n1", BOB: "n2"}) as cluster:
             client = imap(cluster["n1"], BOB)

@@ -8,8 +8,9 @@ import time
 import unittest
 
 from harness import Node, pigeond
-from harness.cluster import Cluster
+from harness.cluster import BACKEND_IMAP, Cluster
 from harness.mail import ALICE, BOB, Load, Smtp, digest, make
+from harness.mover import Mover, account_id
 from harness.node import LMTP, SMTP, wait_until
 from harness.reading import compare, imap, messages, pop3, stored
 
@@ -374,3 +375,165 @@ class Move(unittest.TestCase):
             place(node, "main", "local/second")
             self.arrived(node)
             self.assertEqual(state(node), after)
+
+
+class Twice(unittest.TestCase):
+    """Control data changes once more before an account has arrived: its mail is found, wherever it is, or nobody begins another."""
+
+    def setUp(self):
+        self.cluster = Cluster(("n1", "n2", "n3"), {ALICE: "n1", BOB: "n2"})
+        self.addCleanup(self.cluster.remove)
+        self.one, self.two, self.three = (self.cluster[name] for name in ("n1", "n2", "n3"))
+
+    def say(self, owner, previous, names=None):
+        self.cluster.owners[ALICE], self.cluster.previous[ALICE] = owner, previous
+        self.cluster.hold(names=names)
+
+    def arrived(self, node, count=1):
+        wait_until(lambda: node.metric("pigeon_moves_done_total") >= count, PATIENCE, "the account has come")
+
+    def everywhere(self, before):
+        for node in (self.one, self.two, self.three):
+            self.assertEqual(state(node), before)
+
+    def test_the_second_node_has_only_begun(self):
+        fill(self.one, count=12)
+        before = state(self.one)
+        self.say("n2", "n1", ["n2", "n3"])
+        wait_until(lambda: self.two.metric("pigeon_moves_failed_total") > 0, PATIENCE, "n1 lets nobody fetch it yet")
+        # As it was written until now: the list has the last node alone.
+        self.say("n3", "n2")
+        self.arrived(self.three)
+        self.everywhere(before)
+        wait_until(lambda: self.two.metric("pigeon_moves_under_way") == 0, PATIENCE, "n2 has given it up")
+        self.two.wait_log("is not fetched any more.*uid=alice")
+
+    def test_the_second_node_never_heard_of_it(self):
+        fill(self.one, count=12)
+        before = state(self.one)
+        self.say("n3", "n2")
+        self.arrived(self.three)
+        self.everywhere(before)
+        self.one.wait_log("does not say that it was here.*uid=alice")
+
+    def test_the_second_node_is_down(self):
+        fill(self.one, count=12)
+        before = state(self.one)
+        self.two.kill()
+        self.say("n3", ["n2", "n1"])
+        self.arrived(self.three)
+        self.two.start()
+        self.everywhere(before)
+
+    def test_what_was_never_used_begins_when_all_have_said_so(self):
+        self.two.kill()
+        self.say("n3", ["n2", "n1"])
+        self.three.wait_log("cannot be fetched yet.*uid=alice")
+        with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+            imap(self.three)
+        self.two.start()
+        self.arrived(self.three)
+        for name, node in (("one", self.one), ("two", self.two), ("three", self.three)):
+            with Smtp(node, LMTP) as session:
+                session.deliver(make(f"first-{name}"), [ALICE])
+        for node in (self.one, self.two, self.three):
+            self.assertEqual(len(list(messages(node))), 3)
+
+    def test_back_and_forth_while_it_is_fetched(self):
+        fill(self.one, count=150)
+        before = state(self.one)
+        for owner, previous in [("n2", "n1"), ("n3", ["n2", "n1"]), ("n1", ["n3", "n2"]), ("n2", "n1"), ("n1", "n2"), ("n3", "n1")]:
+            self.say(owner, previous)
+        # The last word counts, however far each of the others came.
+        wait_until(lambda: sum(node.metric("pigeon_moves_under_way") for node in (self.one, self.two, self.three)) == 0,
+                   PATIENCE, "all are settled")
+        self.arrived(self.three)
+        self.everywhere(before)
+
+
+class HandingOver(unittest.TestCase):
+    """An account is being handed over to a node that does not go on with it."""
+
+    NUMBER, OTHER = bytes(range(16)), bytes(range(1, 17))
+
+    def setUp(self):
+        self.cluster = Cluster(("n1", "n2", "n3"), {ALICE: "n1", BOB: "n2"})
+        self.addCleanup(self.cluster.remove)
+        self.one, self.two, self.three = (self.cluster[name] for name in ("n1", "n2", "n3"))
+        fill(self.one, count=12)
+        self.before = state(self.one)
+        # n2 hears nothing, and this test is n2 to n1.
+        self.say("n2", "n1", ["n1", "n3"])
+        self.mover = self.as_node("n2", self.one)
+        self.assertEqual(self.mover.hand_over(self.NUMBER, "n2/main"), True)
+
+    def as_node(self, name, node):
+        mover = Mover(node.offset + BACKEND_IMAP, name, self.cluster.keys[name], ALICE, account_id(self.cluster.tree, ALICE))
+        self.addCleanup(mover.close)
+        return mover
+
+    def say(self, owner, previous, names=None):
+        self.cluster.owners[ALICE], self.cluster.previous[ALICE] = owner, previous
+        self.cluster.hold(names=names)
+
+    def check(self, node=None):
+        wait_until(lambda: (node or self.one).metric("pigeon_moves_under_way") == 0, PATIENCE, "it is settled")
+        for node in (self.one, self.two, self.three):
+            self.assertEqual(state(node), self.before)
+
+    def test_what_is_said_of_another_attempt_or_by_another_node_counts_for_nothing(self):
+        for said in (self.mover.taken, self.mover.declined):
+            self.assertIn("has not come so far", said(self.OTHER))
+        self.assertIn("has not come so far", self.mover.hand_over(self.OTHER, "n2/main"))
+        third = self.as_node("n3", self.one)
+        self.assertEqual(third.ask(), ("handing over", False, "n2/main"))
+        for said in (third.taken, third.declined, third.abandon):
+            self.assertIn("not to go there", said(self.NUMBER))
+        self.assertIn("not to go there", third.image())
+        self.assertIn("not to go there", third.hand_over(self.OTHER, "n3/main"))
+        self.assertEqual(self.mover.ask(), ("handing over", False, "n2/main"))
+        self.assertEqual(self.mover.image and self.mover.declined(self.NUMBER), True)
+        # A late word of an attempt that is over.
+        self.assertEqual(self.mover.hand_over(self.OTHER, "n2/main"), True)
+        self.assertIn("has not come so far", self.mover.declined(self.NUMBER))
+        self.assertIn("has not come so far", self.mover.taken(self.NUMBER))
+        self.assertEqual(self.mover.ask()[0], "handing over")
+        self.say("n2", "n1", ["n2"])
+        wait_until(lambda: self.two.metric("pigeon_moves_done_total") == 1, PATIENCE, "n2 fetches it")
+        self.check()
+
+    def test_it_goes_to_a_third_node(self):
+        self.say("n3", ["n2", "n1"])
+        wait_until(lambda: self.three.metric("pigeon_moves_done_total") == 1, PATIENCE, "n3 fetches it")
+        self.one.wait_log("the hand-over is over.*uid=alice")
+        self.check()
+
+    def test_it_comes_back_after_a_restart(self):
+        self.one.kill()
+        self.say("n1", "n2")
+        self.one.start()
+        self.one.wait_log("the hand-over is over.*uid=alice")
+        self.check()
+        # What the other node would still say does not count any more.
+        self.assertEqual(self.as_node("n2", self.one).ask(), ("here", False, ""))
+
+    def test_the_other_node_is_lost_for_good(self):
+        self.two.kill()
+        self.say("n1", "n2")
+        self.one.wait_log("who has it is not known.*uid=alice|uid=alice.*who has it is not known")
+        with self.assertRaisesRegex(imaplib.IMAP4.error, "UNAVAILABLE"):
+            imap(self.one)
+        self.say("n1", "lost:n2")
+        self.one.wait_log("is taken back: control data says that the other node is lost")
+        wait_until(lambda: self.one.metric("pigeon_moves_under_way") == 0, PATIENCE, "it is settled")
+        self.assertEqual(state(self.one), self.before)
+        self.assertEqual(state(self.three), self.before)
+
+    def test_the_other_node_has_it_and_could_not_say_so(self):
+        """n2 has fetched it by an attempt of its own before; then this node cannot take anything back."""
+        self.assertEqual(self.mover.declined(self.NUMBER), True)
+        self.say("n2", "n1", ["n2"])
+        wait_until(lambda: self.two.metric("pigeon_moves_done_total") == 1, PATIENCE, "n2 fetches it")
+        self.assertEqual(self.mover.ask()[::2], ("moved", "n2/main"))
+        self.assertIn("has not come so far", self.mover.declined(self.NUMBER))
+        self.check()

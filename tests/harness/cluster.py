@@ -35,7 +35,7 @@ class Cluster:
         self.nodes, self.keys, self.owners, self.lines = {}, {}, dict(owners), lines
         # Further lines of a node's entry; verifiers, made once.
         self.more, self.verifiers = {}, {}
-        # Where an address's account was before, as pigeonPreviousHost has it.
+        # Where an address's account was before, as pigeonPreviousHost has it: one value, or a list.
         self.previous = {}
         try:
             for name in names:
@@ -74,10 +74,15 @@ class Cluster:
         for address, owner in self.owners.items():
             line = f"mail: {address}\n"
             assert line in tree, address
-            previous = f"pigeonPreviousHost: {self.previous[address]}\n" if address in self.previous else ""
+            previous = self.previous.get(address, [])
+            previous = [previous] if isinstance(previous, str) else previous
+            previous = "".join(f"pigeonPreviousHost: {place}\n" for place in previous)
             tree = tree.replace(line, f"{line}mailHost: {owner}\n{previous}")
         tree = change(tree.rstrip("\n") + "\n\n" + "\n".join(self.server(name) for name in self.nodes))
         for node in [self.nodes[name] for name in names or self.nodes]:
+            if node.process is None:
+                (node.directory / "users.ldif").write_text(tree)
+                continue
             before = node.metric("pigeon_control_data_generation")
             new = node.directory / "users.ldif.new"
             new.write_text(tree)

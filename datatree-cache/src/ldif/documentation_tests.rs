@@ -28,7 +28,7 @@ fn entries(text: &str) -> impl Iterator<Item = (String, String)> {
 #[test]
 fn every_example_loads() {
     let examples = examples();
-    assert_eq!(examples.len(), 14);
+    assert_eq!(examples.len(), 15);
     let mut tree: BTreeMap<String, String> = entries(examples[0]).collect();
     let mut previous = Snapshot::empty();
     for example in examples {

@@ -73,6 +73,9 @@ pub struct Account {
 /// With the two counts of its `Arc` and the allocator's word it fills 144 bytes.
 const _: () = assert!(size_of::<Account>() <= 120);
 
+/// In front of a node that has been lost, in pigeonPreviousHost.
+pub(crate) const LOST: &str = "lost:";
+
 /// Where an account's mail was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Previous<'a> {
@@ -80,6 +83,21 @@ pub struct Previous<'a> {
     pub node: &'a str,
     /// The volume there, where it is said.
     pub volume: Option<&'a str>,
+}
+
+impl<'a> Previous<'a> {
+    fn of(text: &'a str) -> Previous<'a> {
+        match text.split_once('/') {
+            Some((node, volume)) => Previous {
+                node,
+                volume: Some(volume),
+            },
+            None => Previous {
+                node: text,
+                volume: None,
+            },
+        }
+    }
 }
 
 impl fmt::Display for Previous<'_> {
@@ -98,8 +116,8 @@ pub(crate) struct AccountFields {
     pub(crate) login_names: Vec<String>,
     pub(crate) node: Option<String>,
     pub(crate) volume: Option<String>,
-    /// `NODE` or `NODE/VOLUME`.
-    pub(crate) previous: Option<String>,
+    /// `NODE`, `NODE/VOLUME` or `lost:NODE`, each.
+    pub(crate) previous: Vec<String>,
     /// Milliseconds since the Unix epoch.
     pub(crate) sessions_since: Option<u64>,
     pub(crate) home_directory: Option<String>,
@@ -137,6 +155,7 @@ impl AccountFields {
             (tag::LOGIN_NAME, &self.login_names),
             (tag::SECRET, &self.secrets),
             (tag::FORWARD, &self.forward),
+            (tag::PREVIOUS, &self.previous),
         ] {
             texts.iter().for_each(|text| writer.text(tag, text));
         }
@@ -144,7 +163,6 @@ impl AccountFields {
             (tag::DN, Some(&self.dn)),
             (tag::NODE, self.node.as_ref()),
             (tag::VOLUME, self.volume.as_ref()),
-            (tag::PREVIOUS, self.previous.as_ref()),
             (tag::HOME_DIRECTORY, self.home_directory.as_ref()),
             (tag::ROUTING, self.routing.as_ref()),
             (tag::REPLY_TEXT, self.reply_text.as_ref()),
@@ -255,19 +273,35 @@ impl Account {
             .or_else(|| self.domain.as_deref().and_then(Domain::default_volume))
     }
 
-    /// Where its mail was before, and may still be (pigeonPreviousHost).
-    pub fn previous(&self) -> Option<Previous<'_>> {
-        let text = self.packed.text(tag::PREVIOUS)?;
-        Some(match text.split_once('/') {
-            Some((node, volume)) => Previous {
-                node,
-                volume: Some(volume),
-            },
-            None => Previous {
-                node: text,
-                volume: None,
-            },
-        })
+    /// Where its mail was before, and may still be (pigeonPreviousHost), in the order of the entry; without what is lost.
+    pub fn previous(&self) -> impl Iterator<Item = Previous<'_>> {
+        let places = self.packed.texts(tag::PREVIOUS);
+        places.filter(|text| !text.starts_with(LOST)).map(Previous::of)
+    }
+
+    /// Whether control data says that it was somewhere else before.
+    pub fn was_elsewhere(&self) -> bool {
+        self.packed.text(tag::PREVIOUS).is_some()
+    }
+
+    /// Whether it may still be on a node that had it before.
+    pub fn was_on(&self, node: &str) -> bool {
+        self.previous().any(|previous| previous.node == node)
+    }
+
+    /// Whether a person has said that what this node has of it is lost for good; never of the node that is to have it.
+    pub fn is_lost_on(&self, node: &str) -> bool {
+        let mut lost = self
+            .packed
+            .texts(tag::PREVIOUS)
+            .filter_map(|text| text.strip_prefix(LOST));
+        lost.any(|lost| lost == node) && self.node() != Some(node)
+    }
+
+    /// As the entry has them, joined by commas.
+    pub(crate) fn previous_joined(&self) -> Option<String> {
+        let all: Vec<&str> = self.packed.texts(tag::PREVIOUS).collect();
+        (!all.is_empty()).then(|| all.join(","))
     }
 
     /// Its sessions that began before this time end (pigeonSessionsSince, its own or its domain's); milliseconds since the

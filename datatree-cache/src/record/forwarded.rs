@@ -45,7 +45,7 @@ impl Account {
             ("id", Some(self.id().to_string())),
             ("node", self.node().map(str::to_owned)),
             ("volume", self.volume().map(str::to_owned)),
-            ("previous", self.previous().map(|previous| previous.to_string())),
+            ("previous", self.previous_joined()),
             ("quota", Some(quota.bytes.unwrap_or(0).to_string())),
             ("count", Some(quota.messages.unwrap_or(0).to_string())),
             ("size", Some(self.message_size_max().unwrap_or(0).to_string())),
@@ -81,7 +81,7 @@ impl Account {
                 }
                 "node" => fields.node = Some(value.to_owned()),
                 "volume" => fields.volume = Some(value.to_owned()),
-                "previous" => fields.previous = Some(value.to_owned()),
+                "previous" => fields.previous = value.split(',').map(str::to_owned).collect(),
                 "quota" => fields.quota_bytes = Some(number()?),
                 "count" => fields.quota_messages = Some(number()?),
                 "size" => fields.message_size_max = Some(number()?),
@@ -125,7 +125,7 @@ mod tests {
              pigeonDefaultQuotaSize: 1000\npigeonDefaultVolume: v1\npigeonDefaultService: imap\n\n\
              dn: uid=alice,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: alice\nmail: alice@example.org\n\
              entryUUID: 11111111-1111-4111-8111-111111111111\nmailQuotaCount: 7\n\
-             mailHost: n2\npigeonPreviousHost: n1/v9\n",
+             mailHost: n2\npigeonPreviousHost: n1/v9\npigeonPreviousHost: n3\npigeonPreviousHost: lost:n4\n",
         )
         .unwrap();
         let alice = snapshot.login("alice").unwrap();
@@ -135,8 +135,11 @@ mod tests {
         assert_eq!(there.id(), alice.id());
         assert_eq!(there.quota(), alice.quota());
         assert_eq!((there.node(), there.volume()), (Some("n2"), Some("v1")));
-        assert_eq!(there.previous(), alice.previous());
-        assert_eq!(there.previous().and_then(|previous| previous.volume), Some("v9"));
+        let places: Vec<_> = there.previous().map(|place| (place.node, place.volume)).collect();
+        assert_eq!(places, [("n1", Some("v9")), ("n3", None)]);
+        assert!(there.previous().eq(alice.previous()));
+        assert!(there.was_elsewhere() && there.was_on("n3") && !there.was_on("n4"));
+        assert!(there.is_lost_on("n4") && !there.is_lost_on("n3"));
         assert_eq!(there.message_size_max(), None);
         assert_eq!(there.services(), alice.services());
         assert_eq!(there.generation(), alice.generation());

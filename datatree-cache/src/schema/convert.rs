@@ -19,6 +19,11 @@ use crate::record::{
 use reader::Reader;
 use std::sync::Arc;
 
+/// Places where an account was before, at most.
+const PREVIOUS_MAX: usize = 8;
+/// Their bytes: what is forwarded between nodes has 900.
+const PREVIOUS_BYTES_MAX: usize = 400;
+
 /// Bytes of one unknown value that is kept. Larger ones are pictures and certificates.
 const OTHER_VALUE_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of all unknown values of one record.
@@ -186,7 +191,7 @@ impl Reader<'_, '_> {
             login_names: self.all(Purpose::LoginName, values::login_name),
             node: self.one(Purpose::Node, |text| values::component(text, "the id of a node")),
             volume: self.one(Purpose::Volume, |text| values::component(text, "the id of a volume")),
-            previous: self.one(Purpose::PreviousNode, values::previous_node),
+            previous: self.previous(),
             sessions_since: self.one(Purpose::SessionsSince, values::time),
             home_directory: self.one(Purpose::HomeDirectory, values::path),
             forward: self.all(Purpose::Forward, values::address),
@@ -208,6 +213,19 @@ impl Reader<'_, '_> {
             other: self.other(),
         };
         fields.pack()
+    }
+
+    fn previous(&mut self) -> Vec<String> {
+        let places = self.all(Purpose::PreviousNode, values::previous_node);
+        let bytes: usize = places.iter().map(|place| place.len() + 1).sum();
+        if places.len() > PREVIOUS_MAX || bytes > PREVIOUS_BYTES_MAX {
+            let last = self.values(Purpose::PreviousNode).last();
+            let message =
+                format!("expected at most {PREVIOUS_MAX} places of {PREVIOUS_BYTES_MAX} bytes together, found more");
+            let mistake = last.map(|last| self.mistake(last, 0, message));
+            mistake.into_iter().for_each(|mistake| self.mistakes.push(mistake));
+        }
+        places
     }
 
     fn delivery_mode(&mut self) -> crate::record::DeliveryMode {

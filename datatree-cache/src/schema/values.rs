@@ -2,7 +2,7 @@
 
 use crate::address::{Address, canonical_domain};
 use crate::generalized_time;
-use crate::record::{AccountStatus, DeliveryMode, NodeState, PrivateAddress, Role, Service};
+use crate::record::{AccountStatus, DeliveryMode, LOST, NodeState, PrivateAddress, Role, Service};
 
 /// What is wrong with a value, and at which byte of it.
 pub(crate) struct ValueError {
@@ -244,8 +244,15 @@ pub(crate) fn node_state(text: &str) -> ValueResult<NodeState> {
     found.map_or_else(|| expected(0, "up, draining or down", text), Ok)
 }
 
-/// pigeonPreviousHost: a node, or a node and a volume.
+/// pigeonPreviousHost, one value of it: a node, a node and a volume, or a node that is lost.
 pub(crate) fn previous_node(text: &str) -> ValueResult<String> {
+    if let Some(node) = text.strip_prefix(LOST) {
+        component(node, "the id of a node").map_err(|error| ValueError {
+            at: error.at + LOST.len(),
+            ..error
+        })?;
+        return Ok(text.to_owned());
+    }
     let (node, volume) = match text.split_once('/') {
         Some((node, volume)) => (node, Some(volume)),
         None => (text, None),
@@ -364,6 +371,8 @@ mod tests {
         check(node_state("off"), Err((0, "up, draining or down, found \"off\"")));
         check(previous_node("n1"), Ok("n1".into()));
         check(previous_node("n1/main"), Ok("n1/main".into()));
+        check(previous_node("lost:n1"), Ok("lost:n1".into()));
+        check(previous_node("lost:n1/main"), Err((7, "the id of a node")));
         check(previous_node("n1/"), Err((3, "the id of a volume")));
         check(previous_node("/main"), Err((0, "as in n1/main")));
         check(previous_node("n1/a/b"), Err((4, "the id of a volume")));

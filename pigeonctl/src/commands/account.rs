@@ -1,7 +1,7 @@
 //! Accounts.
 
 use super::settings::{Steps, free_address, further_attribute, modification, put};
-use super::{Context, Outcome, domain, fresh, node, parent, password};
+use super::{Context, Outcome, domain, fresh, moving, node, parent, password};
 use crate::change::{Change, Step};
 use crate::command_line::{AccountCommand, AccountSettings};
 use crate::entry::{
@@ -60,8 +60,20 @@ pub(super) fn run(context: &Context, command: AccountCommand) -> Outcome {
             new,
             keep_address,
         } => rename(context, &address, &new, keep_address),
-        AccountCommand::Move { address, node, volume } => {
-            node::move_account(context, &address, node.as_deref(), volume.as_deref())
+        AccountCommand::Move {
+            address,
+            node,
+            volume,
+            from_lost,
+            anyway,
+        } => {
+            let wish = moving::Wish {
+                node: node.as_deref(),
+                volume: volume.as_deref(),
+                lost: &from_lost,
+                anyway,
+            };
+            moving::move_account(context, &address, &wish)
         }
         AccountCommand::Remove { address } => {
             let mut tree = context.write()?;

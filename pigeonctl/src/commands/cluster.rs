@@ -112,6 +112,17 @@ impl Described {
     }
 }
 
+/// How an account stands at a node, as that says itself: `/account.json`.
+pub(super) fn places(tree: &Tree, node: &Found, account: &str) -> Result<Value, String> {
+    let path = format!("/account.json?account={}", escaped(account));
+    ask(&Described::of(tree, node).places, &path)
+}
+
+/// Whether a node answers at all.
+pub(super) fn answers(tree: &Tree, node: &Found) -> bool {
+    ask(&Described::of(tree, node).places, "/status.json").is_ok()
+}
+
 /// The first place that answers.
 fn ask(places: &[(String, u16)], path: &str) -> Result<Value, String> {
     let mut last = "control data has no address of its status port".to_owned();

@@ -5,6 +5,7 @@ mod cluster;
 mod component;
 mod domain;
 mod group;
+mod moving;
 mod node;
 mod password;
 mod settings;

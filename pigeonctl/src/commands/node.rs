@@ -2,7 +2,7 @@
 
 use super::settings::{Steps, modification};
 use super::{Context, Outcome};
-use crate::entry::{Found, Owned, addresses, texts};
+use crate::entry::{Found, texts};
 use crate::tree::Tree;
 use pigeon_datatree_cache::record::{NodeState, Role};
 use pigeon_datatree_cache::{Address, Kind, Purpose, generalized_time};
@@ -44,7 +44,7 @@ pub(super) fn state_of(tree: &Tree, found: &Found) -> NodeState {
 }
 
 /// A node as its entry says.
-struct Node {
+pub(super) struct Node {
     id: String,
     state: NodeState,
     is_store: bool,
@@ -52,7 +52,7 @@ struct Node {
 }
 
 impl Node {
-    fn of(tree: &Tree, found: &Found) -> Node {
+    pub(super) fn of(tree: &Tree, found: &Found) -> Node {
         let values = |purpose| texts(&found.entry, &tree.map, purpose);
         let roles = values(Purpose::Role);
         Node {
@@ -67,7 +67,7 @@ impl Node {
     }
 
     /// Why it gets no accounts.
-    fn refusal(&self) -> Option<String> {
+    pub(super) fn refusal(&self) -> Option<String> {
         if !self.is_store {
             return Some(format!("{}: it has not the role store", self.id));
         }
@@ -108,67 +108,9 @@ fn score(node: &str, weight: u32, account: &str) -> f64 {
 }
 
 /// The node that a described volume belongs to.
-fn node_of_volume(tree: &Tree, volume: &str) -> Option<String> {
+pub(super) fn node_of_volume(tree: &Tree, volume: &str) -> Option<String> {
     let found = tree.component(Kind::Volume, volume).ok()?;
     texts(&found.entry, &tree.map, Purpose::Node).into_iter().next()
-}
-
-/// The entry's own value, or its domain's.
-fn own_or_default(tree: &Tree, entry: &Owned, own: Purpose, default: Purpose) -> Option<String> {
-    let of_domain = || {
-        let main = addresses(entry, &tree.map).into_iter().next()?;
-        let domain = tree.domain(main.domain()).ok()?;
-        texts(&domain.entry, &tree.map, default).into_iter().next()
-    };
-    texts(entry, &tree.map, own).into_iter().next().or_else(of_domain)
-}
-
-/// Its new place and where it was, in one change: the nodes do the rest.
-pub(super) fn move_account(context: &Context, name: &str, node: Option<&str>, volume: Option<&str>) -> Outcome {
-    let mut tree = context.write()?;
-    let found = tree.owner_of(Kind::Account, name)?;
-    let old_node = own_or_default(&tree, &found.entry, Purpose::Node, Purpose::DefaultNode);
-    let old_volume = own_or_default(&tree, &found.entry, Purpose::Volume, Purpose::DefaultVolume);
-    let Some(old_node) = old_node else {
-        return Err(format!("{name}: it names no node; say first with account set --node where its mail is").into());
-    };
-    let node = node.unwrap_or(&old_node);
-    let to = Node::of(&tree, tree.component(Kind::Server, node)?);
-    if let Some(why) = to.refusal().filter(|_| node != old_node) {
-        return Err(why.into());
-    }
-    let new_volume = match volume {
-        Some(volume) => {
-            if let Some(other) = node_of_volume(&tree, volume).filter(|other| other != node) {
-                return Err(format!("{volume}: this volume belongs to {other}").into());
-            }
-            Some(volume)
-        }
-        // Where the node puts it, unless what was said holds there too.
-        None => {
-            let own = texts(&found.entry, &tree.map, Purpose::Volume).into_iter().next();
-            let holds = own.is_none_or(|own| node_of_volume(&tree, &own).is_none_or(|other| other == node));
-            (!holds).then_some("")
-        }
-    };
-    if node == old_node && (volume.is_none() || volume == old_volume.as_deref()) {
-        return context.make(&mut tree, &[], &format!("{name}: it is there"));
-    }
-    let previous = match &old_volume {
-        Some(volume) => format!("{old_node}/{volume}"),
-        None => old_node.clone(),
-    };
-    let steps = Steps::of(&tree, &found.entry)
-        .one(Purpose::Node, Some(node))?
-        .one(Purpose::Volume, new_volume)?
-        .one(Purpose::PreviousNode, Some(&previous))?
-        .done();
-    let place = match volume {
-        Some(volume) => format!("{node}/{volume}"),
-        None => node.to_owned(),
-    };
-    let done = format!("{name}: moves from {previous} to {place}");
-    context.make(&mut tree, &modification(&found, steps), &done)
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ type Changed = Arc<Changes>;
 
 struct Changes {
     accounts: HashSet<AccountUuid>,
-    /// Those that may have to come here.
-    candidates: Vec<Arc<Account>>,
+    /// The same as they are now: some may have to come here, or are here and are to go.
+    candidates: Arc<Vec<Arc<Account>>>,
 }
 
 /// The follower's end.
@@ -59,7 +59,7 @@ impl Teller {
         let accounts = difference.changed.iter().chain(&difference.removed);
         let changes = Changes {
             accounts: accounts.map(|account| account.id()).collect(),
-            candidates: moves::candidates(difference.changed.iter()),
+            candidates: Arc::new(difference.changed.to_vec()),
         };
         if !changes.accounts.is_empty() {
             // Nobody listens any more: the node ends.
@@ -132,10 +132,10 @@ pub(super) fn may_go_on(snapshot: &Snapshot, service: Service, record: &Arc<Acco
         return false;
     }
     // An account that moves is where it was until it is handed over, which ends its sessions then.
-    let moves = current.previous().is_some();
+    let moves = current.was_elsewhere();
     if service.is_backend() {
         // What was forwarded holds no secrets, and this node has the account, whatever the two records say of its node.
-        let stays = current.volume() == record.volume() || moves || record.previous().is_some();
+        let stays = current.volume() == record.volume() || moves || record.was_elsewhere();
         return current.may(used(service)) && stays;
     }
     let stays = current.node() == record.node() && current.volume() == record.volume() || moves;

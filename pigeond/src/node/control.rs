@@ -80,10 +80,15 @@ impl Control {
         }
         let handle = self.follow_control_data(tell_cores(cores))?;
         // Those whose moves were under way, or due, when the node ended.
-        let candidates = Arc::new(moves::candidates(self.shared.copy.current().accounts()));
+        let moved = self.shared.copy.current();
+        let moved = moved.accounts().filter(|account| account.was_elsewhere());
+        let candidates = Arc::new(moved.cloned().collect());
         everywhere(cores, move |_| {
-            let candidates = candidates.clone();
-            async move { moves::look(&candidates) }
+            let candidates = Arc::clone(&candidates);
+            async move {
+                moves::look(&candidates);
+                moves::look_at_all();
+            }
         })
         .await;
         self.shared.set_phase(Phase::Ready);

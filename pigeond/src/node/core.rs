@@ -221,12 +221,24 @@ impl CoreNode {
         accounts: &HashSet<AccountUuid>,
         may_go_on: impl Fn(Service, &Arc<Account>, Began) -> bool,
     ) -> usize {
+        self.end_sessions_where(|login| {
+            accounts.contains(&login.record.id()) && !may_go_on(login.service, &login.record, login.began)
+        })
+    }
+
+    /// Ends the sessions that a volume of this core serves for the account, and none that is only redirected from here: that may
+    /// be with the new owner already. Returns how many there are.
+    pub(super) fn end_sessions_served(&self, account: AccountUuid) -> usize {
+        self.end_sessions_where(|login| {
+            let is_served = login.noted.as_ref().is_some_and(|noted| noted.node.is_none());
+            is_served && login.record.id() == account
+        })
+    }
+
+    fn end_sessions_where(&self, is_to_end: impl Fn(&LoggedIn) -> bool) -> usize {
         let mut ends = Vec::new();
         for (_, session) in self.sessions.borrow().iter() {
-            if let Some(login) = &session.login
-                && accounts.contains(&login.record.id())
-                && !may_go_on(login.service, &login.record, login.began)
-            {
+            if session.login.as_deref().is_some_and(&is_to_end) {
                 ends.extend(session.end.as_ref().and_then(Weak::upgrade));
             }
         }

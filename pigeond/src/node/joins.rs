@@ -289,7 +289,7 @@ fn arrive(place: Place, going: Going, login: Login, stream: DetachedStream) {
             }
         };
         if let Some(taker) = login.taker.clone() {
-            return Box::pin(give(stream, login, account, taker)).await;
+            return Box::pin(give(stream, login, account, place, taker)).await;
         }
         let stream = match moves::way(record, &account, place).await {
             Way::Here => stream,
@@ -330,14 +330,14 @@ fn arrive(place: Place, going: Going, login: Login, stream: DetachedStream) {
 }
 
 /// The session is a node that fetches the account.
-async fn give(mut stream: Stream, login: Login, account: Account, taker: Arc<str>) {
+async fn give(mut stream: Stream, login: Login, account: Account, place: Place, taker: Arc<str>) {
     let Opening::Imap { tag } = &login.opening else {
         return refuse(stream, &login.opening).await;
     };
     stream.set_deadline(Some(pigeon_engine::now() + REFUSAL_TIME));
     let answer = Bytes::from(format!("{tag} OK Ask for what you want\r\n"));
     if stream.send(answer).await.is_ok() {
-        moves::give(stream, &login.account, account, &taker).await;
+        moves::give(stream, account, place, &taker).await;
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) struct There {
 impl Routes {
     /// Where accounts are that control data says were somewhere else before; nothing for all others.
     pub(super) async fn still_at(&self, recipients: &[Target]) -> Vec<Option<Arc<Server>>> {
-        let moved = |target: &Target| self.newest(&target.account).previous().is_some();
+        let moved = |target: &Target| self.newest(&target.account).was_elsewhere();
         if !recipients.iter().any(moved) {
             return Vec::new();
         }
@@ -238,7 +238,7 @@ impl MailStore for Routes {
     fn accepts(&self, account: &Account, snapshot: &Snapshot) -> Result<(), RecipientRefusal> {
         // What another node forwarded is in no snapshot, but its account may be.
         let known = snapshot.account(account.id()).map(|known| &**known);
-        let is_previous = |known: &Account| known.previous().is_some_and(|previous| *previous.node == *self.node);
+        let is_previous = |known: &Account| known.was_on(&self.node);
         let owner = match (&*self.onward, known) {
             (Onward::Nowhere(..), None) => Owner::Here,
             // Until it is handed over.

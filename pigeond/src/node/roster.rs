@@ -1,9 +1,10 @@
 //! Who is there, and how it stands with the other nodes: asked of the cores when somebody asks the status port.
 
 use super::core::node;
+use super::moves;
 use super::queue;
 use super::shared::Shared;
-use crate::status::{LinkStatus, Links, Reach, SessionList, SessionStatus, WaitingList};
+use crate::status::{AccountPlace, LinkStatus, Links, Reach, SessionList, SessionStatus, WaitingList};
 use futures_util::future::join_all;
 use pigeon_datatree_cache::record::BackendProtocol;
 use pigeon_datatree_cache::{Account, AccountUuid};
@@ -125,6 +126,12 @@ pub(super) async fn waiting(cores: &CoreHandle, shared: &Arc<Shared>) -> Waiting
     all.messages
         .sort_by_key(|message| (message.node.is_some(), message.received_at));
     all
+}
+
+/// How an account stands in the volumes of all cores; `None` when a core does not answer.
+pub(super) async fn places(cores: &CoreHandle, account: AccountUuid) -> Option<Vec<AccountPlace>> {
+    let (lists, silent_cores) = ask(cores, move || moves::report(account)).await;
+    silent_cores.is_empty().then(|| lists.into_iter().flatten().collect())
 }
 
 fn of_this_core(whose: &Whose, most: usize) -> SessionList {

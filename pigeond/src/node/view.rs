@@ -4,8 +4,8 @@ use super::roster::{self, Whose};
 use super::shared::Shared;
 use super::standing::Standing;
 use crate::status::{
-    ClusterStatus, ControlDataStatus, CoreStatus, Links, NodeCount, NodeStatus, NodeView, QueueHeld, QueueStatus,
-    QueuedFor, SessionList, VolumeQueue, WaitingList,
+    AccountPlace, ClusterStatus, ControlDataStatus, CoreStatus, Links, NodeCount, NodeStatus, NodeView, QueueHeld,
+    QueueStatus, QueuedFor, SessionList, VolumeQueue, WaitingList,
 };
 use futures_util::future::BoxFuture;
 use pigeon_datatree_cache::Snapshot;
@@ -73,6 +73,16 @@ impl NodeView for View {
     fn waiting(&self) -> BoxFuture<'static, WaitingList> {
         let (cores, shared) = (self.cores.clone(), self.shared.clone());
         Box::pin(async move { roster::waiting(&cores, &shared).await })
+    }
+
+    fn places(&self, account: &str) -> BoxFuture<'static, Option<Vec<AccountPlace>>> {
+        let (cores, whose) = (self.cores.clone(), Whose::of(&self.shared, Some(account)));
+        Box::pin(async move {
+            match whose {
+                Whose::Account(id) => roster::places(&cores, id).await,
+                Whose::Everybody | Whose::Address(_) => None,
+            }
+        })
     }
 
     fn sessions(&self, of: Option<&str>) -> BoxFuture<'static, SessionList> {

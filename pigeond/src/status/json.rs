@@ -1,7 +1,7 @@
 //! The node for programs: what `pigeonctl cluster status` and `pigeonctl who` show.
 
 use super::metrics::{copy_state_name, state_name};
-use super::{ControlDataStatus, Links, NodeStatus, SessionList, VolumeStatus, WaitingList};
+use super::{AccountPlace, ControlDataStatus, Links, NodeStatus, SessionList, VolumeStatus, WaitingList};
 use crate::config::Service;
 use pigeon_datatree_cache::record::Role;
 use pigeon_store::VolumeState;
@@ -86,6 +86,11 @@ fn volume(volume: &VolumeStatus) -> Value {
         "size_bytes": volume.total_bytes,
         "messages_in": volume.stats.messages,
     })
+}
+
+/// `/account.json`.
+pub(super) fn places(places: &[AccountPlace]) -> String {
+    json!({ "places": places }).to_string()
 }
 
 /// `/sessions.json`.

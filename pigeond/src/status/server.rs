@@ -60,6 +60,7 @@ impl StatusPort {
             .route("/status.json", get(show_status))
             .route("/sessions.json", get(show_sessions))
             .route("/queue.json", get(show_waiting))
+            .route("/account.json", get(show_account))
             .layer(axum::middleware::map_response(with_headers))
             .with_state(view);
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -126,6 +127,20 @@ async fn show_sessions(State(view): View, uri: Uri) -> Response {
     };
     let sessions = view.sessions(account.as_deref()).await;
     reply(StatusCode::OK, "application/json", json::sessions(&sessions))
+}
+
+/// With `?account=NAME`: how it stands in the volumes of this node.
+async fn show_account(State(view): View, uri: Uri) -> Response {
+    let Some(account) = uri.query().and_then(json::account_of) else {
+        return plain(StatusCode::BAD_REQUEST, "expected account=NAME\n".to_owned());
+    };
+    match view.places(&account).await {
+        Some(places) => reply(StatusCode::OK, "application/json", json::places(&places)),
+        None => plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "nobody has this name, or not all volumes could be asked\n".to_owned(),
+        ),
+    }
 }
 
 fn plain(code: StatusCode, text: String) -> Response {

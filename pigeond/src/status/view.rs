@@ -26,6 +26,12 @@ pub trait NodeView: Send + Sync + 'static {
         Box::pin(async { WaitingList::default() })
     }
 
+    /// How an account stands in the volumes of this node that have something of it, by an address, a login name or an
+    /// entryUUID; `None`: it is not known, or not all could be asked. Asks the cores.
+    fn places(&self, _account: &str) -> BoxFuture<'static, Option<Vec<AccountPlace>>> {
+        Box::pin(async { Some(Vec::new()) })
+    }
+
     /// Who has logged in; of one account, by an address, a login name or an entryUUID, or all. Asks the cores.
     fn sessions(&self, _of: Option<&str>) -> BoxFuture<'static, SessionList> {
         Box::pin(async { SessionList::default() })
@@ -229,6 +235,19 @@ pub struct LinkStatus {
     pub mail_connections: u64,
     /// Sessions that are redirected there.
     pub sessions: u64,
+}
+
+/// How an account stands in a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccountPlace {
+    /// As the configuration names it.
+    pub volume: String,
+    /// here, arrived, incoming, handing over, moved or given up.
+    pub standing: &'static str,
+    /// The other end of a move: a node and a volume.
+    pub other: Option<String>,
+    /// Whether something is being done about it.
+    pub under_way: bool,
 }
 
 /// Sessions that have logged in.

@@ -39,26 +39,29 @@ pub enum State {
     Incoming,
     /// It is being handed over to the one that is named.
     HandingOver,
-    /// The one that is named has it.
+    /// It was handed over to the one that is named, and that one has it.
     Moved,
+    /// It was being fetched from the one that is named, and will not come by that move.
+    GivenUp,
 }
 
 impl State {
-    const ALL: [State; 6] = [
+    const ALL: [State; 7] = [
         State::Unused,
         State::Here,
         State::Arrived,
         State::Incoming,
         State::HandingOver,
         State::Moved,
+        State::GivenUp,
     ];
 }
 
 /// A frame, in either direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// Taker: how does the account stand with you?
-    Ask,
+    /// Either: how does the account stand with you, and did it come to you by this move (zero: by none)?
+    Ask([u8; 16]),
     /// Taker: send the account's image.
     SendImage,
     /// Taker: send this message's bytes. Several may be asked for before the first answer is read.
@@ -72,14 +75,18 @@ pub enum Frame {
     },
     /// Taker: the account is here, durably, by this move.
     Taken([u8; 16]),
-    /// Taker: it does not have the account, and will not take it by any hand-over so far.
-    Declined,
-    /// Taker: give up what you have fetched of the account.
-    Abandon,
-    /// Giver: how the account stands.
+    /// Taker: it does not have the account by this move, and durably never will.
+    Declined([u8; 16]),
+    /// Whoever hands over, of that move: you will not have the account by it. Done: durably so. Refused: you have it.
+    Abandon([u8; 16]),
+    /// The answer to `Ask`.
     Standing {
         /// Which way.
         state: State,
+        /// Whether it came by the move that was asked about, wherever it is now; `None`: that is not known any more.
+        taken: Option<bool>,
+        /// Nothing is in it that a client or a message has put there.
+        untouched: bool,
         /// The move, zero without.
         id: [u8; 16],
         /// The other end of it, empty without.
@@ -116,13 +123,13 @@ impl std::error::Error for Malformed {}
 impl Frame {
     fn kind(&self) -> u8 {
         match self {
-            Frame::Ask => 1,
+            Frame::Ask(_) => 1,
             Frame::SendImage => 2,
             Frame::SendBody(_) => 3,
             Frame::HandOver { .. } => 4,
             Frame::Taken(_) => 5,
-            Frame::Declined => 6,
-            Frame::Abandon => 7,
+            Frame::Declined(_) => 6,
+            Frame::Abandon(_) => 7,
             Frame::Standing { .. } => 16,
             Frame::Image(_) => 17,
             Frame::ImageEnd => 18,
@@ -139,16 +146,28 @@ impl Frame {
         let start = out.len();
         out.extend_from_slice(&[self.kind(), 0, 0, 0, 0]);
         match self {
-            Frame::Ask | Frame::SendImage | Frame::Declined | Frame::Abandon | Frame::ImageEnd | Frame::Done => {}
+            Frame::SendImage | Frame::ImageEnd | Frame::Done => {}
             Frame::SendBody(item) | Frame::Gone(item) => put_item(*item, out),
             Frame::HandOver { id, place } => {
                 out.extend_from_slice(id);
                 out.extend_from_slice(bounded(place).as_bytes());
             }
-            Frame::Taken(id) => out.extend_from_slice(id),
-            Frame::Standing { state, id, place } => {
+            Frame::Ask(id) | Frame::Taken(id) | Frame::Declined(id) | Frame::Abandon(id) => out.extend_from_slice(id),
+            Frame::Standing {
+                state,
+                taken,
+                untouched,
+                id,
+                place,
+            } => {
                 let number = State::ALL.iter().position(|known| known == state);
                 out.push(number.and_then(|number| u8::try_from(number).ok()).expect("one of all"));
+                out.push(match taken {
+                    Some(false) => 0,
+                    Some(true) => 1,
+                    None => 2,
+                });
+                out.push(u8::from(*untouched));
                 out.extend_from_slice(id);
                 out.extend_from_slice(bounded(place).as_bytes());
             }
@@ -175,7 +194,7 @@ impl Frame {
     fn decode(kind: u8, payload: &[u8]) -> Result<Frame, Malformed> {
         let mut fields = Fields(payload);
         let frame = match kind {
-            1 => Frame::Ask,
+            1 => Frame::Ask(fields.array()?),
             2 => Frame::SendImage,
             3 => Frame::SendBody(fields.item()?),
             4 => Frame::HandOver {
@@ -183,13 +202,24 @@ impl Frame {
                 place: fields.text()?,
             },
             5 => Frame::Taken(fields.array()?),
-            6 => Frame::Declined,
-            7 => Frame::Abandon,
+            6 => Frame::Declined(fields.array()?),
+            7 => Frame::Abandon(fields.array()?),
             16 => {
-                let [number] = fields.array()?;
+                let [number, taken, untouched] = fields.array()?;
                 let state = State::ALL.get(usize::from(number)).ok_or(Malformed("state"))?;
                 Frame::Standing {
                     state: *state,
+                    taken: match taken {
+                        0 => Some(false),
+                        1 => Some(true),
+                        2 => None,
+                        _ => return Err(Malformed("state")),
+                    },
+                    untouched: match untouched {
+                        0 => false,
+                        1 => true,
+                        _ => return Err(Malformed("state")),
+                    },
                     id: fields.array()?,
                     place: fields.text()?,
                 }
@@ -296,7 +326,7 @@ mod tests {
     fn frames() -> Vec<Frame> {
         let item = Item { mailbox: 3, uid: 7 };
         vec![
-            Frame::Ask,
+            Frame::Ask([1; 16]),
             Frame::SendImage,
             Frame::SendBody(item),
             Frame::HandOver {
@@ -304,10 +334,12 @@ mod tests {
                 place: "n2/v1".to_owned(),
             },
             Frame::Taken([5; 16]),
-            Frame::Declined,
-            Frame::Abandon,
+            Frame::Declined([8; 16]),
+            Frame::Abandon([9; 16]),
             Frame::Standing {
-                state: State::Moved,
+                state: State::GivenUp,
+                taken: None,
+                untouched: true,
                 id: [6; 16],
                 place: "n3".to_owned(),
             },
@@ -365,16 +397,19 @@ mod tests {
     #[test]
     fn what_is_not_a_frame_is_refused() {
         let long = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_le_bytes();
-        let cases: [(&[u8], &str); 9] = [
+        let cases: [(&[u8], &str); 12] = [
             (&[0, 0, 0, 0, 0], "kind"),
             (&[8, 0, 0, 0, 0], "kind"),
             (&[99, 1, 0, 0, 0, 1], "kind"),
             (&[1, 1, 0, 0, 0, 0], "length"),
+            (&[2, 1, 0, 0, 0, 0], "length"),
+            (&[16, 3, 0, 0, 0, 0, 3, 0], "state"),
+            (&[16, 3, 0, 0, 0, 0, 0, 2], "state"),
             (&[3, 1, 0, 0, 0, 0], "length"),
             (&[5, 1, 0, 0, 0, 0], "length"),
             (&[17, long[0], long[1], long[2], long[3]], "length"),
             (&[23, 1, 0, 0, 0, 10], "text"),
-            (&[16, 1, 0, 0, 0, 6], "state"),
+            (&[16, 3, 0, 0, 0, 7, 0, 0], "state"),
         ];
         for (bytes, why) in cases {
             assert_eq!(read(bytes, 1).0, [Err(Malformed(why))], "{bytes:?}");

@@ -152,10 +152,10 @@ impl NodeAuthenticator {
         let known = snapshot.account(account.id());
         let owner = known.map(|known| snapshot.owner_of(known, Some(&self.node)));
         if is_transfer(&received) {
-            return self.transfer(session, node, account, owner);
+            return self.transfer(session, node, account);
         }
         // Until it is handed over, the node that had it before has it.
-        let is_previous = |record: &Account| record.previous().is_some_and(|previous| *previous.node == *self.node);
+        let is_previous = |record: &Account| record.was_on(&self.node);
         let owner = owner.filter(|_| !known.is_some_and(|known| is_previous(known)));
         let hops_left = received.hops_left.unwrap_or(1);
         match &owner {
@@ -192,18 +192,10 @@ impl NodeAuthenticator {
 }
 
 impl NodeAuthenticator {
-    /// A node that fetches an account: nobody but the one that is to have it.
-    fn transfer(&self, session: SessionId, node: &str, account: Account, owner: Option<Owner>) -> Outcome {
-        let is_for = match &owner {
-            None => true,
-            Some(Owner::Node(server)) => server.name() == node,
-            Some(Owner::Here | Owner::Nowhere(_)) => false,
-        };
-        if !is_for {
-            // One of the two may not have heard of the change yet.
-            tracing::warn!(%session, node, account = %account.id(), ?owner, "a node wants an account that is not to be its own");
-            return Outcome::Unavailable;
-        }
+    /// A node that asks for an account, or fetches it: what it may do, the account's standing and control data say, question by
+    /// question.
+    fn transfer(&self, session: SessionId, node: &str, account: Account) -> Outcome {
+        tracing::debug!(%session, node, account = %account.id(), "a node asks for an account");
         (self.count)(Redirected::Accepted);
         Outcome::Accepted(Arc::new(account))
     }

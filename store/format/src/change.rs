@@ -182,7 +182,7 @@ pub enum Change<'a> {
     },
     /// The account's whole state as of some link before.
     Snapshot(SnapshotEnd<'a>),
-    /// A step of a move. With [`Standing::Moved`] everything in the account goes.
+    /// A step of a move. With [`Standing::Moved`] and [`Standing::GivenUp`] everything in the account goes.
     Handover {
         /// Whose it is from here on.
         standing: Standing,

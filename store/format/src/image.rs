@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use crate::cursor::{Malformed, Put, Reader};
 use crate::item::{decode_messages, decode_starts, encode_messages, encode_starts};
-use crate::{Flags, KeyUse, MailboxDefinition, MailboxId, Message, ModSeq, Standing, StreamedStart, Uid, UidValidity};
+use crate::standing::{decode_taken, encode_taken};
+use crate::{
+    Flags, KeyUse, MailboxDefinition, MailboxId, Message, ModSeq, MoveId, Standing, StreamedStart, Uid, UidValidity,
+};
 
 const VERSION: u16 = 2;
 
@@ -25,6 +28,8 @@ pub struct AccountImage<'a> {
     pub keys: Vec<KeyUse>,
     /// Whose it is.
     pub standing: Standing,
+    /// The moves by which it came here, oldest first, at most `TAKEN_MAX`.
+    pub taken: Vec<MoveId>,
 }
 
 /// A mailbox's state.
@@ -68,6 +73,7 @@ impl AccountImage<'_> {
         encode_starts(&mut out, &self.starts);
         KeyUse::encode_all(&mut out, &self.keys);
         self.standing.encode(&mut out);
+        encode_taken(&mut out, &self.taken);
         out
     }
 
@@ -93,6 +99,7 @@ impl AccountImage<'_> {
         let starts = decode_starts(&mut reader)?;
         let keys = KeyUse::decode_all(&mut reader)?;
         let standing = Standing::decode(&mut reader)?;
+        let taken = decode_taken(&mut reader)?;
         reader.end("image end")?;
         Ok(AccountImage {
             next_mailbox,
@@ -102,6 +109,7 @@ impl AccountImage<'_> {
             starts,
             keys,
             standing,
+            taken,
         })
     }
 }

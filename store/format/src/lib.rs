@@ -45,7 +45,7 @@ pub use record::{
     salvage_records, seal_record, verify_batch,
 };
 pub use snapshot::{SnapshotEnd, SnapshotPart, SnapshotPlace};
-pub use standing::{Counterpart, MoveId, PLACE_BYTES_MAX, Standing};
+pub use standing::{Counterpart, MoveId, PLACE_BYTES_MAX, Standing, TAKEN_MAX};
 pub use types::{
     AccountId, BodyReference, BodyTraits, Flags, LogPosition, MailboxId, Message, MessageKey, ModSeq, SpecialUse, Uid,
     UidValidity, VolumeId,

@@ -5,10 +5,13 @@
 
 use crate::cursor::{Malformed, Put, Reader};
 
+/// Numbers of moves by which the account came that are kept.
+pub const TAKEN_MAX: usize = 16;
 /// Longest name of a place, in bytes.
 pub const PLACE_BYTES_MAX: usize = 500;
 
-/// Names one hand-over: random.
+/// Names one hand-over: random. A number is used for one attempt alone, so that whatever is said late of an older one is known
+/// as such.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MoveId(pub [u8; 16]);
 
@@ -33,14 +36,21 @@ pub enum Standing {
     Incoming(Counterpart),
     /// It may be there already: nothing changes here any more.
     HandingOver(Counterpart),
-    /// It is there, and nothing of it is here.
+    /// It was handed over and is there, and nothing of it is here.
     Moved(Counterpart),
+    /// It was being fetched from there, and that was given up: nothing of it is here, nor will it ever be by this move.
+    GivenUp(Counterpart),
 }
 
 impl Standing {
     /// Whether the account is here, to be read and changed.
     pub fn is_here(&self) -> bool {
         matches!(self, Standing::Here | Standing::Arrived(_))
+    }
+
+    /// Whether nothing of it is here.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Standing::Moved(_) | Standing::GivenUp(_))
     }
 
     /// The other end, of all but the first.
@@ -50,7 +60,8 @@ impl Standing {
             Standing::Arrived(other)
             | Standing::Incoming(other)
             | Standing::HandingOver(other)
-            | Standing::Moved(other) => Some(other),
+            | Standing::Moved(other)
+            | Standing::GivenUp(other) => Some(other),
         }
     }
 
@@ -61,6 +72,7 @@ impl Standing {
             Standing::Incoming(_) => 2,
             Standing::HandingOver(_) => 3,
             Standing::Moved(_) => 4,
+            Standing::GivenUp(_) => 5,
         }
     }
 
@@ -86,7 +98,24 @@ impl Standing {
             2 => Standing::Incoming(other),
             3 => Standing::HandingOver(other),
             4 => Standing::Moved(other),
+            5 => Standing::GivenUp(other),
             _ => return Err(Malformed("standing")),
         })
     }
+}
+
+/// Writes the moves by which an account came, oldest first, at most [`TAKEN_MAX`].
+pub(crate) fn encode_taken(out: &mut Vec<u8>, taken: &[MoveId]) {
+    assert!(taken.len() <= TAKEN_MAX, "the oldest go");
+    out.put_count(taken.len());
+    taken.iter().for_each(|id| out.put_bytes(&id.0));
+}
+
+/// Reads them.
+pub(crate) fn decode_taken(reader: &mut Reader<'_>) -> Result<Vec<MoveId>, Malformed> {
+    let count = reader.u32("taken moves")? as usize;
+    if count > TAKEN_MAX {
+        return Err(Malformed("taken moves"));
+    }
+    (0..count).map(|_| Ok(MoveId(reader.array("taken move")?))).collect()
 }

@@ -138,6 +138,7 @@ fn changes() -> Vec<Change<'static>> {
         handover(Standing::Incoming(counterpart()), &[]),
         handover(Standing::HandingOver(counterpart()), &[]),
         handover(Standing::Moved(counterpart()), &dead),
+        handover(Standing::GivenUp(counterpart()), &dead),
     ]
 }
 
@@ -249,6 +250,7 @@ fn an_image_goes_there_and_back() {
         }],
         keys: vec![key(1), key(2)],
         standing: Standing::Incoming(counterpart()),
+        taken: vec![counterpart().id, crate::MoveId([9; 16])],
     };
     let bytes = image.encode();
     assert_eq!(AccountImage::decode(&bytes).as_ref(), Ok(&image));

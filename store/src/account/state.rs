@@ -11,7 +11,7 @@ use std::rc::Rc;
 use pigeon_engine::sync::{Notify, Semaphore};
 use pigeon_store_format::{
     AccountId, AccountImage, Change, LogPosition, MailboxDefinition, MailboxId, MailboxImage, Malformed, Message,
-    ModSeq, MovedBody, SegmentBytes, Standing, StreamedStart, Transfer, Uid, UidRanges, UidValidity,
+    ModSeq, MoveId, MovedBody, SegmentBytes, Standing, StreamedStart, TAKEN_MAX, Transfer, Uid, UidRanges, UidValidity,
 };
 
 use super::keys::Keys;
@@ -71,6 +71,8 @@ pub(crate) struct AccountState {
     pub(crate) chain: Chain,
     /// Whose it is.
     pub(crate) standing: Standing,
+    /// The moves by which it came here, oldest first.
+    pub(crate) taken: Vec<MoveId>,
 }
 
 /// The records that loading the account would read.
@@ -148,6 +150,7 @@ impl AccountState {
             starts: image.starts.iter().map(|item| (item.end, item.start)).collect(),
             keys: Keys::from_image(image.keys),
             standing: image.standing,
+            taken: image.taken,
             ..Self::default()
         };
         let mut entries: Vec<(LogPosition, u16)> = Vec::new();
@@ -216,6 +219,7 @@ impl AccountState {
                 .collect(),
             keys: self.keys.to_image(),
             standing: self.standing.clone(),
+            taken: self.taken.clone(),
         }
         .encode()
     }
@@ -344,8 +348,16 @@ impl AccountState {
                 self.chain.links = 0;
             }
             Change::Handover { standing, .. } => {
-                if matches!(standing, Standing::Moved(_)) {
-                    self.forget();
+                match standing {
+                    Standing::Moved(_) | Standing::GivenUp(_) => self.forget(),
+                    Standing::Arrived(from) => self.note_taken(from.id),
+                    Standing::Here => {
+                        // The other end knows now, and will not ask.
+                        if let Standing::Arrived(from) = &self.standing {
+                            self.taken.retain(|id| *id != from.id);
+                        }
+                    }
+                    Standing::Incoming(_) | Standing::HandingOver(_) => {}
                 }
                 self.standing = standing.clone();
             }
@@ -359,6 +371,27 @@ impl AccountState {
         self.chain.links += 1;
         add_bytes(&mut self.chain.segments, place.segment, place.occupied_bytes);
         self.head = place.position;
+    }
+
+    /// Whether it came by this move; `None` when that is not known any more.
+    pub(crate) fn has_taken(&self, id: MoveId) -> Option<bool> {
+        match self.taken.contains(&id) {
+            true => Some(true),
+            false => (self.taken.len() < TAKEN_MAX).then_some(false),
+        }
+    }
+
+    /// Whether nothing is in it that a client or a message has put there.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let is_new = |cell: &Rc<MailboxCell>| cell.id == INBOX_ID && cell.state.borrow().pushed_uid_next == Uid(1);
+        self.mailboxes.values().all(is_new) && self.subscriptions.is_empty() && self.pushed_head == self.head
+    }
+
+    fn note_taken(&mut self, id: MoveId) {
+        if self.taken.len() >= TAKEN_MAX {
+            self.taken.remove(0);
+        }
+        self.taken.push(id);
     }
 
     /// Everything in it goes: it is somewhere else.

@@ -118,6 +118,11 @@ async fn attempt(old: &Volume, new: &Volume, number: u8) -> Result<(), StoreErro
             place: "old".to_owned(),
         };
         let mut import = there.begin_import(from(id)).await?;
+        // Nothing can arrive any more by what an attempt before may have been handed over by.
+        if let Standing::HandingOver(to) = here.standing() {
+            assert_ne!(to.id, id);
+            here.take_back(to.id).await?;
+        }
         for round in 0..3 {
             if round == 2 {
                 let to = Counterpart {
@@ -126,7 +131,7 @@ async fn attempt(old: &Volume, new: &Volume, number: u8) -> Result<(), StoreErro
                 };
                 here.hand_over(&to).await?;
             }
-            for wanted in import.plan(&here.image())? {
+            for wanted in import.plan(&here.image()).await? {
                 let reader = match here.open_by_number(wanted.mailbox, wanted.uid).await {
                     Err(StoreError::MessageGone | StoreError::NoSuchMailbox) if round < 2 => continue,
                     other => other?,
@@ -236,12 +241,16 @@ fn a_copy_is_fetched_once_and_what_was_staged_never_again() {
                 id: MoveId([1; 16]),
                 place: "old".to_owned(),
             };
-            let mut import = there.begin_import(from.clone()).await.expect("begins");
-            assert!(there.begin_import(from.clone()).await.is_err(), "one at a time");
+            let again = Counterpart {
+                id: MoveId([2; 16]),
+                place: "old".to_owned(),
+            };
+            let mut import = there.begin_import(from).await.expect("begins");
+            assert!(there.begin_import(again.clone()).await.is_err(), "one at a time");
             // Seven in INBOX, one draft; the copies share.
-            let wanted = import.plan(&here.image()).expect("an image");
+            let wanted = import.plan(&here.image()).await.expect("an image");
             assert_eq!(wanted.len(), 8);
-            assert!(import.plan(b"nonsense").is_err());
+            assert!(import.plan(b"nonsense").await.is_err());
             for wanted in &wanted[..3] {
                 let reader = here.open_by_number(wanted.mailbox, wanted.uid).await.expect("there");
                 let mut writer = import.begin_body().await.expect("begins");
@@ -267,13 +276,21 @@ fn a_copy_is_fetched_once_and_what_was_staged_never_again() {
             import.stage().await.expect("stages");
             assert_eq!(import.unstaged(), (0, 0));
             drop(import);
-            let mut import = there.begin_import(from).await.expect("goes on");
-            assert_eq!(import.plan(&here.image()).expect("an image"), wanted[3..]);
+            let mut import = there.begin_import(again).await.expect("goes on");
+            assert_eq!(import.plan(&here.image()).await.expect("an image"), wanted[3..]);
             assert!(import.finish().await.is_err(), "bodies are missing");
             assert!(matches!(there.standing(), Standing::Incoming(_)));
             let refused = deliver_one(&new, account_id(ACCOUNT), b"Subject: x\r\n\r\n").await;
             assert_eq!(refused, Err(StoreError::Elsewhere));
-            there.abandon().await.expect("gives up");
+            assert_eq!(there.has_taken(MoveId([2; 16])), Some(false));
+            there.abandon(MoveId([1; 16])).await.expect("nothing comes by that one");
+            assert!(
+                matches!(there.standing(), Standing::Incoming(_)),
+                "another attempt goes on"
+            );
+            there.abandon(MoveId([2; 16])).await.expect("gives up");
+            there.abandon(MoveId([2; 16])).await.expect("said twice");
+            assert!(matches!(there.standing(), Standing::GivenUp(_)));
             assert_eq!(there.usage(), crate::Usage::default());
         })
         .expect("moving goes on");
@@ -379,22 +396,213 @@ fn steps_out_of_order_are_refused() {
                 place: place.to_owned(),
             };
             assert!(account.let_go(MoveId([1; 16])).await.is_err());
-            assert!(account.abandon().await.is_err());
+            account.abandon(MoveId([1; 16])).await.expect("nothing comes by it");
+            assert_eq!(account.standing(), Standing::Here);
             assert!(account.hand_over(&other(1, "")).await.is_err());
             assert!(account.hand_over(&other(1, &"x".repeat(501))).await.is_err());
             account.hand_over(&other(1, "n2")).await.expect("it is here");
             account.hand_over(&other(1, "n2")).await.expect("the same once more");
-            account.hand_over(&other(2, "n2")).await.expect("with another number");
-            assert!(account.hand_over(&other(2, "n3")).await.is_err(), "n2 may have it");
-            assert!(account.let_go(MoveId([1; 16])).await.is_err(), "an older one");
+            // A late word of an attempt that is over takes the place of none.
+            assert!(account.hand_over(&other(2, "n2")).await.is_err());
+            assert!(account.hand_over(&other(1, "n3")).await.is_err(), "n2 may have it");
+            assert!(account.let_go(MoveId([2; 16])).await.is_err(), "another one");
+            assert!(account.take_back(MoveId([2; 16])).await.is_err(), "another one");
             assert!(account.begin_import(other(1, "n2")).await.is_err());
-            account.take_back().await.expect("n2 does not have it");
+            account.take_back(MoveId([1; 16])).await.expect("n2 does not have it");
+            account.take_back(MoveId([1; 16])).await.expect("said twice");
             assert_eq!(account.standing(), Standing::Here);
             assert!(account.begin_import(other(1, "n2")).await.is_err(), "it is here");
             account.hand_over(&other(3, "n2")).await.expect("it is here");
             account.let_go(MoveId([3; 16])).await.expect("n2 has it");
             account.let_go(MoveId([3; 16])).await.expect("said twice");
-            assert!(account.take_back().await.is_err());
+            assert!(account.take_back(MoveId([3; 16])).await.is_err());
         })
         .expect("goes on");
+}
+
+/// Moves an account with nothing in it.
+async fn pass_on(from: &Account, to: &Account, number: u8) {
+    let id = MoveId([number; 16]);
+    let at = |place: &str| Counterpart {
+        id,
+        place: place.to_owned(),
+    };
+    let mut import = to.begin_import(at("before")).await.expect("begins");
+    from.hand_over(&at("behind")).await.expect("it is here");
+    assert_eq!(import.plan(&from.image()).await.expect("an image"), []);
+    import.finish().await.expect("nothing is missing");
+}
+
+#[test]
+fn by_which_move_it_came_is_known_wherever_it_has_gone_since() {
+    let executor = Executor::new(1);
+    let disks = [SimDisk::new(1), SimDisk::new(2), SimDisk::new(3)];
+    let volumes: Vec<Volume> = disks
+        .iter()
+        .map(|disk| made(&executor, disk, small_options()))
+        .collect();
+    let all = volumes.clone();
+    executor
+        .run(async move {
+            let mut accounts = Vec::new();
+            for volume in &all {
+                accounts.push(volume.account(account_id(ACCOUNT)).await.expect("loads"));
+            }
+            let [one, two, three] = &accounts[..] else { return };
+            pass_on(one, two, 1).await;
+            assert!(two.abandon(MoveId([1; 16])).await.is_err(), "it came by it");
+            // The first does not hear of it, and the second passes it on.
+            pass_on(two, three, 2).await;
+            two.let_go(MoveId([2; 16])).await.expect("the third has it");
+            three.settle().await.expect("and the second knows");
+            assert_eq!(two.has_taken(MoveId([1; 16])), Some(true));
+            assert!(two.abandon(MoveId([1; 16])).await.is_err(), "it came by it");
+            assert_eq!(three.has_taken(MoveId([2; 16])), Some(false), "nobody will ask");
+            // What is incoming by another number leaves the answer as it is.
+            let again = Counterpart {
+                id: MoveId([3; 16]),
+                place: "three".to_owned(),
+            };
+            drop(two.begin_import(again).await.expect("begins"));
+            assert_eq!(two.has_taken(MoveId([1; 16])), Some(true));
+            two.abandon(MoveId([3; 16])).await.expect("gives up");
+        })
+        .expect("goes on");
+    executor.run_until_stalled();
+    let disk = disks[1].restarted(7);
+    let two = account_of(&executor, &opened(&executor, &disk, small_options()));
+    assert_eq!(two.has_taken(MoveId([1; 16])), Some(true), "after a crash too");
+    assert!(matches!(two.standing(), Standing::GivenUp(_)));
+}
+
+#[test]
+fn what_was_fetched_of_a_lost_account_is_there_under_another_uid_validity() {
+    let executor = Executor::new(1);
+    let (one, two) = (SimDisk::new(1), SimDisk::new(2));
+    let old = made(&executor, &one, small_options());
+    let new = made(&executor, &two, small_options());
+    let volume = new.clone();
+    executor
+        .run(async move {
+            fill(&old).await;
+            let here = old.account(account_id(ACCOUNT)).await.expect("loads");
+            let there = volume.account(account_id(ACCOUNT)).await.expect("loads");
+            let from = Counterpart {
+                id: MoveId([1; 16]),
+                place: "old".to_owned(),
+            };
+            let mut import = there.begin_import(from).await.expect("begins");
+            let wanted = import.plan(&here.image()).await.expect("an image");
+            for wanted in &wanted[..2] {
+                let reader = here.open_by_number(wanted.mailbox, wanted.uid).await.expect("there");
+                let mut writer = import.begin_body().await.expect("begins");
+                let mut offset = 0;
+                while let Ok(piece) = reader.read(offset, 50_000).await
+                    && !piece.is_empty()
+                {
+                    offset += piece.len() as u64;
+                    writer.write(piece).await.expect("writes");
+                }
+                let body = writer.finish().await.expect("ends");
+                import.place(*wanted, body).await.expect("fits");
+            }
+            import.stage().await.expect("stages");
+            drop(import);
+            there.begin_anew().await.expect("begins");
+            let before = here.mailbox("INBOX").expect("always there").uid_validity();
+            let inbox = there.mailbox("INBOX").expect("always there");
+            assert_ne!(inbox.uid_validity(), before);
+            assert_eq!(inbox.with_messages(<[_]>::len), 2);
+            deliver_one(&volume, account_id(ACCOUNT), b"Subject: x\r\n\r\n")
+                .await
+                .expect("it is here");
+            // And of one that had gone there: nothing.
+            here.hand_over(&Counterpart {
+                id: MoveId([9; 16]),
+                place: "lost".to_owned(),
+            })
+            .await
+            .expect("it is here");
+            assert!(here.begin_anew().await.is_err(), "it may be there");
+            here.let_go(MoveId([9; 16])).await.expect("it is there");
+            here.begin_anew().await.expect("begins");
+            assert_eq!(here.mailboxes().len(), 1);
+            deliver_one(&old, account_id(ACCOUNT), b"Subject: x\r\n\r\n")
+                .await
+                .expect("it is here");
+        })
+        .expect("goes on");
+    executor.run_until_stalled();
+    let disk = two.restarted(7);
+    let there = account_of(&executor, &opened(&executor, &disk, small_options()));
+    assert_eq!(there.standing(), Standing::Here);
+    assert_eq!(there.usage().messages, 3);
+}
+
+/// Messages that an import of so many, with a stage now and then, looks at; each as often as it does.
+fn looked_at(count: u64) -> u64 {
+    let executor = Executor::new(count);
+    let (one, two) = (SimDisk::new(1), SimDisk::new(2));
+    let options = || crate::VolumeOptions {
+        segment_bytes: 64 << 20,
+        ..small_options()
+    };
+    let old = made(&executor, &one, options());
+    let new = made(&executor, &two, options());
+    executor
+        .run(async move {
+            let here = old.account(account_id(ACCOUNT)).await.expect("loads");
+            let inbox = here.mailbox("INBOX").expect("always there");
+            let mut left = count;
+            while left > 0 {
+                let some = left.min(500);
+                let mut messages = Vec::new();
+                for _ in 0..some {
+                    let mut writer = old.begin_body(&[account_id(ACCOUNT)]).await.expect("begins");
+                    writer.write(Bytes::from_static(b"S: x\r\n\r\n")).await.expect("writes");
+                    messages.push(NewMessage {
+                        body: writer.finish().await.expect("ends"),
+                        flags: Flags::SEEN,
+                        keywords: Vec::new(),
+                        internal_date: 0,
+                    });
+                }
+                inbox.append(messages).await.expect("there is room");
+                left -= some;
+            }
+            let there = new.account(account_id(ACCOUNT)).await.expect("loads");
+            let at = |place: &str| Counterpart {
+                id: MoveId([1; 16]),
+                place: place.to_owned(),
+            };
+            let mut import = there.begin_import(at("old")).await.expect("begins");
+            let wanted = import.plan(&here.image()).await.expect("an image");
+            for wanted in wanted {
+                let mut writer = import.begin_body().await.expect("begins");
+                writer.write(Bytes::from_static(b"S: x\r\n\r\n")).await.expect("writes");
+                let body = writer.finish().await.expect("ends");
+                import.place(wanted, body).await.expect("fits");
+                if import.unstaged().1 >= 200 {
+                    import.stage().await.expect("stages");
+                }
+            }
+            import.stage().await.expect("stages");
+            here.hand_over(&at("new")).await.expect("it is here");
+            assert_eq!(import.plan(&here.image()).await.expect("an image"), []);
+            let looked_at = import.finish_counted().await.expect("nothing is missing");
+            assert_eq!(there.usage(), here.usage());
+            looked_at
+        })
+        .expect("goes on")
+}
+
+#[test]
+fn the_work_of_an_import_grows_as_its_messages_do() {
+    for count in [1_000, 10_000, 100_000] {
+        let looked_at = looked_at(count);
+        assert!(
+            (5 * count..8 * count).contains(&looked_at),
+            "{looked_at} looks for {count} messages"
+        );
+    }
 }

@@ -4,10 +4,13 @@
 //! Invariants:
 //! - At most one of the two volumes has the account here at any time, whatever crashes: the old one makes `HandingOver` durable
 //!   before it gives out the last image, and the new one `Arrived` after it has all of that.
-//! - What hands over does not come back by itself: only when the other end has said that it does not have the account.
+//! - What hands over does not come back by itself: only when the other end has said that it does not have the account by that
+//!   very move, and never will; and the other end has made that durable.
 //! - The old copy goes when the other end has said that it has it, and not before.
 
+mod anew;
 mod import;
+mod staging;
 
 use bytes::Bytes;
 use pigeon_store_format::{Change, Counterpart, MailboxId, MoveId, PLACE_BYTES_MAX, SegmentBytes, Standing, Uid};
@@ -21,23 +24,22 @@ use crate::{Account, BodyReader, Mailbox, StoreError};
 const NOT_NOW: StoreError = StoreError::BadName("the account's move has not come so far, or is over");
 
 impl Account {
-    /// Hands the account over: from here on nothing changes in it, and it stays so until `let_go` or `take_back`. Once more, to
-    /// the same place, is the same hand-over with another number.
+    /// Hands the account over: from here on nothing changes in it, and it stays so until `let_go` or `take_back`. Each attempt
+    /// has a number of its own, and none takes the place of another: what is said late of an older one changes nothing.
     pub async fn hand_over(&self, to: &Counterpart) -> Result<(), StoreError> {
         check_place(to)?;
         self.step(|state| match &state.standing {
             Standing::Here | Standing::Arrived(_) => Ok(Some(Standing::HandingOver(to.clone()))),
             Standing::HandingOver(before) if before == to => Ok(None),
-            Standing::HandingOver(before) if before.place == to.place => Ok(Some(Standing::HandingOver(to.clone()))),
             _ => Err(NOT_NOW),
         })
         .await
     }
 
-    /// The other end has said that it does not have the account, and will not take it by this hand-over: it is here again.
-    pub async fn take_back(&self) -> Result<(), StoreError> {
+    /// The other end has said that it does not have the account by this hand-over, and never will: it is here again.
+    pub async fn take_back(&self, id: MoveId) -> Result<(), StoreError> {
         self.step(|state| match &state.standing {
-            Standing::HandingOver(_) => Ok(Some(Standing::Here)),
+            Standing::HandingOver(to) if to.id == id => Ok(Some(Standing::Here)),
             Standing::Here => Ok(None),
             _ => Err(NOT_NOW),
         })
@@ -64,15 +66,34 @@ impl Account {
         .await
     }
 
-    /// What was fetched so far is given up: the place that it comes from keeps the account. What is being fetched right now
-    /// fails.
-    pub async fn abandon(&self) -> Result<(), StoreError> {
+    /// The place that the account would come from by this move keeps it: nothing will ever come by it, durably when this
+    /// returns. What was fetched by it goes; what is being fetched right now fails. Refused when the account came by it.
+    pub async fn abandon(&self, id: MoveId) -> Result<(), StoreError> {
         self.step(|state| match &state.standing {
-            Standing::Incoming(from) => Ok(Some(Standing::Moved(from.clone()))),
-            Standing::Moved(_) => Ok(None),
+            Standing::Incoming(from) if from.id == id => Ok(Some(Standing::GivenUp(from.clone()))),
+            Standing::GivenUp(from) if from.id == id => Ok(None),
+            // Only what is incoming by it could still arrive by it.
+            _ if state.has_taken(id) == Some(false) => Ok(None),
             _ => Err(NOT_NOW),
         })
         .await
+    }
+
+    /// Whether the account came here by this move, at whatever it has become since; known until the place that it came from
+    /// was told. `None`: so many were never told that it is not known.
+    pub fn has_taken(&self, id: MoveId) -> Option<bool> {
+        self.cell.state.borrow().has_taken(id)
+    }
+
+    /// Whether nothing is in it that a client or a message has put there.
+    pub fn is_untouched(&self) -> bool {
+        self.cell.state.borrow().is_untouched()
+    }
+
+    /// A person has said that the place that it would come from is lost for good: the account is here from now on, with what was
+    /// fetched of it so far, if anything. Its mailboxes get another UIDVALIDITY, because more was there than is known.
+    pub async fn begin_anew(&self) -> Result<(), StoreError> {
+        anew::begin(self).await
     }
 
     async fn step(
@@ -84,9 +105,9 @@ impl Account {
             let Some(standing) = next(state)? else {
                 return Ok(None);
             };
-            let dead = match standing {
-                Standing::Moved(_) => all_bytes(state, segments),
-                _ => Vec::new(),
+            let dead = match standing.is_gone() {
+                true => all_bytes(state, segments),
+                false => Vec::new(),
             };
             Ok(Some(Change::Handover { standing, dead }))
         })
@@ -108,7 +129,8 @@ impl Account {
         mailbox.open_message(uid).await
     }
 
-    /// Begins to fetch the account from there, or goes on with it: refused when it is here. One at a time.
+    /// Begins to fetch the account from there, or goes on with what an attempt before has left: refused when it is here. One at
+    /// a time, and each by a number that was never used before: nothing can arrive by that of an attempt before any more.
     pub async fn begin_import(&self, from: Counterpart) -> Result<Import, StoreError> {
         Import::begin(self, from).await
     }

@@ -150,6 +150,11 @@ impl Volume {
         self.inner.heads.borrow().accounts().collect()
     }
 
+    /// Whether anything of an account is in this volume.
+    pub fn knows(&self, id: AccountId) -> bool {
+        self.inner.heads.borrow().find(id).is_some()
+    }
+
     /// An account: loaded from its snapshot and the records since, or new and empty with an INBOX (which becomes durable with
     /// the first change).
     pub async fn account(&self, id: AccountId) -> Result<Account, StoreError> {

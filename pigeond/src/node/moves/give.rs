@@ -1,7 +1,13 @@
 //! The end that gives: a session of the node that takes, beside the account that it is about.
+//!
+//! Any node may ask how the account stands. It is given to the node that control data wants it on, or that it is being handed over to;
+//! what is said of a move counts from the other end of that very move.
 
-use super::end_sessions;
-use pigeon_datatree_cache::AccountUuid;
+use super::{end_sessions, node_of, own};
+use crate::node::core::node;
+use pigeon_datatree_cache::{AccountUuid, Owner};
+use pigeon_delivery::Place;
+use pigeon_engine::on_core;
 use pigeon_engine::stream::Stream;
 use pigeon_proto::transfer::{Frame, FrameReader, Item, PIECE_BYTES_MAX, State};
 use pigeon_store::{Account, Counterpart, MailboxId, MoveId, Standing, StoreError, Uid};
@@ -11,10 +17,14 @@ use std::time::Duration;
 /// For the taker's next word: it may be busy writing what it has.
 const WAIT: Duration = Duration::from_secs(120);
 
+/// What is refused to a node that asks for more than how the account stands.
+const NOT_YOURS: &str = "it is not to go there, as this node knows it";
+
 /// A session of a move.
 pub(super) struct Giving {
     pub(super) stream: Stream,
     pub(super) account: Account,
+    pub(super) place: Place,
     /// The node that asks, as it has proven.
     pub(super) taker: String,
     /// For the log: its DN where control data has it, else its id.
@@ -54,37 +64,44 @@ impl Giving {
 
     async fn answer(&mut self, frame: Frame) -> io::Result<()> {
         match frame {
-            Frame::Ask => {
-                let standing = said(&self.account);
+            Frame::Ask(about) => {
+                let standing = said(&self.account, self.place, MoveId(about)).await;
                 self.send(&standing).await
             }
+            Frame::SendImage | Frame::SendBody(_) if !self.may_read() => self.refuse(NOT_YOURS).await,
             Frame::SendImage => self.image().await,
             Frame::SendBody(item) => self.body(item).await,
             Frame::HandOver { id, place } => self.hand_over(id, place).await,
-            Frame::Taken(id) => {
+            Frame::Taken(id) if self.is_with_taker() => {
                 let result = self.account.let_go(MoveId(id)).await;
                 if result.is_ok() {
                     tracing::info!(account = self.name, taker = self.taker, "moved: the copy here is gone");
                 }
                 self.done(result).await
             }
-            Frame::Declined => {
-                let result = match handed_to(&self.account).is_none_or(|node| node == self.taker) {
-                    true => self.account.take_back().await,
-                    false => Err(StoreError::BadName("it was handed over to another node")),
-                };
+            Frame::Declined(id) if self.is_with_taker() => {
+                let result = self.account.take_back(MoveId(id)).await;
                 tracing::warn!(
                     account = self.name,
                     taker = self.taker,
+                    done = result.is_ok(),
                     "the hand-over was declined: the account stays"
                 );
                 self.done(result).await
             }
-            Frame::Abandon => {
-                super::stop(AccountUuid(self.account.id().0));
-                let result = self.account.abandon().await;
-                self.done(result).await
+            Frame::Abandon(id) => {
+                let standing = self.account.standing();
+                let is_of_another =
+                    standing.counterpart().is_some_and(|other| other.id == MoveId(id)) && !self.is_with_taker();
+                match is_of_another {
+                    true => self.refuse(NOT_YOURS).await,
+                    false => {
+                        let result = abandon(&self.account, self.place, MoveId(id)).await;
+                        self.done(result).await
+                    }
+                }
             }
+            Frame::Taken(_) | Frame::Declined(_) => self.refuse(NOT_YOURS).await,
             Frame::Standing { .. }
             | Frame::Image(_)
             | Frame::ImageEnd
@@ -106,17 +123,40 @@ impl Giving {
         }
     }
 
-    async fn hand_over(&mut self, id: [u8; 16], place: String) -> io::Result<()> {
-        let node = place.split('/').next().unwrap_or_default();
-        if node != self.taker {
-            return self
-                .send(&Frame::Refused("a node takes for itself alone".to_owned()))
-                .await;
+    async fn refuse(&mut self, why: &str) -> io::Result<()> {
+        self.send(&Frame::Refused(why.to_owned())).await
+    }
+
+    /// Whether the other end of what the account stands in is who asks.
+    fn is_with_taker(&self) -> bool {
+        let standing = self.account.standing();
+        standing
+            .counterpart()
+            .is_some_and(|other| node_of(&other.place) == self.taker)
+    }
+
+    /// Whether control data wants the account there; without any, whoever has proven itself is believed.
+    fn is_wanted_there(&self) -> bool {
+        let Some(record) = own(AccountUuid(self.account.id().0)) else {
+            return true;
+        };
+        let Some(node) = node() else { return false };
+        match node.copy.snapshot().owner_of(&record, super::this_node().as_deref()) {
+            Owner::Node(server) => server.name() == self.taker,
+            Owner::Here | Owner::Nowhere(_) => false,
         }
-        if super::stays(AccountUuid(self.account.id().0)) {
-            return self
-                .send(&Frame::Refused("control data says that it stays".to_owned()))
-                .await;
+    }
+
+    fn may_read(&self) -> bool {
+        matches!(self.account.standing(), Standing::HandingOver(_)) && self.is_with_taker() || self.is_wanted_there()
+    }
+
+    async fn hand_over(&mut self, id: [u8; 16], place: String) -> io::Result<()> {
+        if node_of(&place) != self.taker {
+            return self.refuse("a node takes for itself alone").await;
+        }
+        if !self.is_wanted_there() {
+            return self.refuse(NOT_YOURS).await;
         }
         let to = Counterpart { id: MoveId(id), place };
         let result = self.account.hand_over(&to).await;
@@ -129,8 +169,9 @@ impl Giving {
     }
 
     async fn image(&mut self) -> io::Result<()> {
-        if matches!(self.account.standing(), Standing::Incoming(_) | Standing::Moved(_)) {
-            return self.send(&Frame::Refused("the account is not here".to_owned())).await;
+        let standing = self.account.standing();
+        if !standing.is_here() && !matches!(standing, Standing::HandingOver(_)) {
+            return self.refuse("the account is not here").await;
         }
         let image = self.account.image();
         for piece in image.chunks(PIECE_BYTES_MAX) {
@@ -164,16 +205,22 @@ impl Giving {
     }
 }
 
-/// The node to which it is handed over.
-fn handed_to(account: &Account) -> Option<String> {
-    match account.standing() {
-        Standing::HandingOver(to) => to.place.split('/').next().map(str::to_owned),
-        _ => None,
+/// The account will not come here by this move, durably so; what is under way of it here ends.
+pub(super) async fn abandon(account: &Account, place: Place, id: MoveId) -> Result<(), StoreError> {
+    let uuid = AccountUuid(account.id().0);
+    if matches!(account.standing(), Standing::Incoming(from) if from.id == id) {
+        super::stop(uuid, place.volume);
     }
+    let result = account.abandon(id).await;
+    // What was stopped may have got further than that, or be wanted again.
+    if let Some(record) = own(uuid) {
+        super::act(&record, account, place);
+    }
+    result
 }
 
-/// How an account stands here.
-pub(super) fn said(account: &Account) -> Frame {
+/// How an account stands in this volume, and whether it came by a move.
+pub(super) async fn said(account: &Account, place: Place, about: MoveId) -> Frame {
     let standing = account.standing();
     let state = match &standing {
         Standing::Here if account.is_unused() => State::Unused,
@@ -182,11 +229,42 @@ pub(super) fn said(account: &Account) -> Frame {
         Standing::Incoming(_) => State::Incoming,
         Standing::HandingOver(_) => State::HandingOver,
         Standing::Moved(_) => State::Moved,
+        Standing::GivenUp(_) => State::GivenUp,
     };
     let other = standing.counterpart().cloned().unwrap_or_default();
+    let (mut state, mut place_said) = (state, other.place);
+    // Who asks may not know its volume: then it is said which of the others has something of it.
+    if state == State::Unused
+        && let Some(volume) = Box::pin(other_volume(account, place)).await
+    {
+        (state, place_said) = (State::Incoming, volume);
+    }
     Frame::Standing {
         state,
+        taken: account.has_taken(about),
+        untouched: account.is_untouched(),
         id: other.id.0,
-        place: other.place,
+        place: place_said,
     }
+}
+
+/// Another volume of this node in which something of the account is.
+async fn other_volume(account: &Account, place: Place) -> Option<String> {
+    let (id, this) = (account.id(), super::this_node()?);
+    let node = node()?;
+    let table = node.shared.table.get()?;
+    for (index, seat) in table
+        .seats()
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != place.volume)
+    {
+        let knows = on_core(seat.core, move || async move {
+            pigeon_delivery::volume(index).is_some_and(|volume| volume.knows(id))
+        });
+        if knows.await.unwrap_or(false) {
+            return Some(format!("{this}/{}", seat.name));
+        }
+    }
+    None
 }

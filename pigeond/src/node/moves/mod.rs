@@ -1,67 +1,70 @@
-//! Moving accounts to this node, and between its volumes: where an account is while control data already says where it is
-//! to be, and the moves under way on one core.
+//! Moving accounts to this node, and between its volumes: the moves under way on one core.
 //!
-//! Control data names the new place and the one before (pigeonPreviousHost). The new owner fetches the account from there,
+//! Control data names the new place and those before (pigeonPreviousHost). The new owner fetches the account from there,
 //! whenever it learns of it: by a change of control data, at its start, or because a session or a message comes for it. Until it
-//! has it, sessions and mail go to the old owner, which serves them whatever its own control data says, up to the hand-over.
-//! Each account's move runs on the core that owns its new volume; what is durable of it is the store's (`pigeon_store`).
+//! has it, sessions and mail go to the old owner, which serves them whatever its own control data says, up to the hand-over
+//! (`way`). Each account's move runs on the core that owns the volume that it is about; what is durable of it is the store's
+//! (`pigeon_store`).
+//!
+//! Invariants:
+//! - An account begins empty only when every place that control data names has said that it has nothing of it, and will not begin
+//!   it (`find`, `take`); never because one is silent.
+//! - What hands an account over finds out by itself who has it when control data wants it elsewhere (`settle`). It takes it back on
+//!   the other end's word alone, that it does not have it by that very move and durably never will; or on a person's.
 
+mod find;
 mod give;
+mod report;
+mod settle;
 mod source;
 mod take;
+mod way;
+
+pub(super) use report::report;
+pub(super) use way::{Located, Way, locate, locate_anew, volume_of, way};
 
 use super::core::node;
 use give::Giving;
-use pigeon_datatree_cache::record::Server;
-use pigeon_datatree_cache::{Account as Record, AccountUuid, Owner};
+use pigeon_datatree_cache::{Account as Record, AccountUuid};
 use pigeon_delivery::{Place, VolumeTable};
 use pigeon_engine::stream::Stream;
 use pigeon_engine::sync::Semaphore;
 use pigeon_engine::{Task, current_core};
 use pigeon_store::{Account, AccountId, Standing};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use take::Taking;
+use take::Moving;
 
-/// Moves under way at once on one core; more wait.
+/// Accounts that are fetched at once on one core; more wait.
 const MOVES_MAX: usize = 4;
-/// For the last part of a move: sessions and mail that come meanwhile wait so long.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Volumes that are asked for an account, one after the other.
-const VOLUMES_MAX: u8 = 3;
-/// Between two looks whether it is over.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// Accounts that are looked at before others have a turn.
+const TURN_ACCOUNTS: usize = 256;
+
+/// An account and the volume that it is about.
+type Key = (AccountUuid, usize);
 
 thread_local! {
-    static MOVES: RefCell<HashMap<AccountUuid, Moving>> = RefCell::default();
+    static MOVES: RefCell<HashMap<Key, UnderWay>> = RefCell::default();
     static TURNS: Rc<Semaphore> = Rc::new(Semaphore::new(MOVES_MAX));
 }
 
-/// A move to a volume of this core.
-struct Moving {
+/// A move to or from a volume of this core.
+struct UnderWay {
     task: Task<()>,
+    record: Arc<Record>,
+    state: Rc<State>,
+}
+
+/// What others see of it.
+#[derive(Default)]
+struct State {
     /// The old owner changes nothing any more, and soon this one has all.
-    is_last: Rc<Cell<bool>>,
-}
-
-/// Where an account is served right now.
-pub(super) enum Way {
-    /// In the volume that was asked.
-    Here,
-    /// In another volume of this node.
-    Volume(Place),
-    /// On another node.
-    Node(Arc<Server>),
-    /// Nowhere for now; the text is for the log.
-    Nowhere(String),
-}
-
-enum Step {
-    Way(Way),
-    Wait,
+    is_last: Cell<bool>,
+    /// Between two tries.
+    is_waiting: Cell<bool>,
 }
 
 /// This node's id; `None` for a node alone.
@@ -79,116 +82,44 @@ fn is_owner(record: &Record) -> bool {
     record.node().is_none_or(is_this)
 }
 
-/// The volume of this node in which to look for an account: the one that it is to be in, or was in before it goes to
-/// another node. `None`: by the table's own rule.
-pub(super) fn volume_of(record: &Record) -> Option<&str> {
-    match record.previous() {
-        Some(previous) if !is_owner(record) && is_this(previous.node) => previous.volume,
-        _ => record.volume(),
+/// What this node's own control data says of the account, else what came with the session or the message. But where this node has
+/// not heard yet that it was somewhere else, whoever has, is right.
+fn known(record: &Arc<Record>) -> Arc<Record> {
+    match own(record.id()) {
+        Some(own) if own.was_elsewhere() || !record.was_elsewhere() || !is_owner(&own) || !is_owner(record) => own,
+        _ => record.clone(),
     }
 }
 
-/// Where an account is served, asked on the core of `place`. Waits while a move is in its last part, and begins one that is due.
-pub(super) async fn way(record: &Arc<Record>, account: &Account, place: Place) -> Way {
-    let until = pigeon_engine::now() + PATIENCE;
-    loop {
-        match step(record, account, place) {
-            Step::Way(way) => return way,
-            Step::Wait if pigeon_engine::now() >= until => {
-                return Way::Nowhere("its move takes long to end".to_owned());
-            }
-            Step::Wait => pigeon_engine::sleep(LOOK_PAUSE).await,
-        }
-    }
+/// What this node's own control data says of an account.
+fn own(account: AccountUuid) -> Option<Arc<Record>> {
+    node()?.copy.snapshot().account(account).cloned()
 }
 
-fn step(record: &Arc<Record>, account: &Account, place: Place) -> Step {
-    let is_due = is_owner(record);
-    match account.standing() {
-        Standing::Here if account.is_unused() => match before(record, place) {
-            Some(before) if is_due => {
-                begin(record, place);
-                Step::Way(way_to(&before))
-            }
-            _ => Step::Way(Way::Here),
-        },
-        Standing::Here => Step::Way(Way::Here),
-        Standing::Arrived(_) => {
-            begin(record, place);
-            Step::Way(Way::Here)
-        }
-        Standing::Incoming(from) => {
-            if is_due {
-                begin(record, place);
-            }
-            match is_last(record.id()) {
-                true => Step::Wait,
-                false => Step::Way(way_to(&from.place)),
-            }
-        }
-        Standing::HandingOver(to) if is_this(node_of(&to.place)) => Step::Wait,
-        Standing::HandingOver(to) => match is_due {
-            // Control data has given it back meanwhile.
-            true => {
-                begin(record, place);
-                Step::Wait
-            }
-            false => Step::Way(way_to(&to.place)),
-        },
-        Standing::Moved(to) => {
-            if is_due && before(record, place).is_some() {
-                begin(record, place);
-            }
-            Step::Way(way_to(&to.place))
-        }
-    }
+/// Whether control data wants the account in this volume.
+fn wanted_at(record: &Record, place: Place) -> bool {
+    is_owner(record) && place_on(record, record.volume()).is_some_and(|wanted| wanted.volume == place.volume)
 }
 
-/// Where control data says that the account was, when that is another place than this one.
-fn before(record: &Record, place: Place) -> Option<String> {
-    let previous = record.previous()?;
-    if !is_this(previous.node) {
-        return Some(previous.to_string());
-    }
+/// Whether control data wants it anywhere but in this volume; not so while it cannot be said which of this node's that is.
+fn unwanted_at(record: &Record, place: Place) -> bool {
+    !is_owner(record) || place_on(record, record.volume()).is_some_and(|wanted| wanted.volume != place.volume)
+}
+
+/// Where the table places an account, in the volume of this name or by its own rule.
+fn place_on(record: &Record, volume: Option<&str>) -> Option<Place> {
     let node = node()?;
-    let table = node.shared.table.get()?;
-    let name = |place: Place| table.seats().get(place.volume).map(|seat| seat.name.as_str());
-    // Where no volume was named, the node had placed it.
-    let volume = match previous.volume {
-        Some(volume) => volume,
-        None => name(table.place(&record.id().0, None).ok()?)?,
-    };
-    (name(place)? != volume).then(|| format!("{}/{volume}", previous.node))
+    node.shared.table.get()?.place(&record.id().0, volume).ok()
 }
 
-/// Whether this node is to have the account, as its control data says now.
-fn stays(account: AccountUuid) -> bool {
-    let Some(node) = node() else { return true };
-    let snapshot = node.copy.snapshot();
-    snapshot.account(account).is_some_and(|record| is_owner(record))
+fn seat_name(place: Place) -> Option<String> {
+    let node = node()?;
+    let seat = node.shared.table.get()?.seats().get(place.volume)?;
+    Some(seat.name.clone())
 }
 
 fn node_of(place: &str) -> &str {
     place.split('/').next().unwrap_or_default()
-}
-
-/// The way to `NODE` or `NODE/VOLUME`.
-fn way_to(place: &str) -> Way {
-    let Some(this) = node() else {
-        return Way::Nowhere("the node ends".to_owned());
-    };
-    if is_this(node_of(place)) {
-        let seat = place.split_once('/').map(|(_, volume)| volume);
-        let found = this.shared.table.get().and_then(|table| seat_of(table, seat?));
-        return found.map_or_else(
-            || Way::Nowhere(format!("{place:?} is no volume of this node")),
-            Way::Volume,
-        );
-    }
-    match this.copy.snapshot().server(node_of(place)) {
-        Some(server) => Way::Node(Arc::clone(server)),
-        None => Way::Nowhere(format!("its mail is at {place:?}, which is not in the server_map")),
-    }
 }
 
 fn seat_of(table: &VolumeTable, name: &str) -> Option<Place> {
@@ -199,151 +130,151 @@ fn seat_of(table: &VolumeTable, name: &str) -> Option<Place> {
     })
 }
 
-fn is_last(account: AccountUuid) -> bool {
-    MOVES.with_borrow(|moves| moves.get(&account).is_some_and(|moving| moving.is_last.get()))
+fn is_last(account: AccountUuid, place: Place) -> bool {
+    MOVES.with_borrow(|moves| {
+        let under_way = moves.get(&(account, place.volume));
+        under_way.is_some_and(|under_way| under_way.state.is_last.get())
+    })
 }
 
-/// Where mail for an account goes that moves, or has moved.
-pub(super) enum Located {
-    /// Into this volume.
-    Volume(Place),
-    /// To this node.
-    Node(Arc<Server>),
-    /// Nowhere for now; the text is for the log.
-    Nowhere(String),
-}
-
-/// Where mail for an account goes of which control data says that it was somewhere else before; `None`: it does not say so, and
-/// the table places it.
-pub(super) async fn locate(record: &Arc<Record>) -> Option<Located> {
-    record.previous()?;
-    Some(locate_anew(record).await)
-}
-
-/// The same, whatever control data says: a volume was asked and does not have it.
-pub(super) async fn locate_anew(record: &Arc<Record>) -> Located {
-    Box::pin(find(record)).await.unwrap_or_else(Located::Nowhere)
-}
-
-async fn find(record: &Arc<Record>) -> Result<Located, String> {
-    let node = node().ok_or("the node ends")?;
-    let table = node.shared.table.get().ok_or("the volumes are not open yet")?;
-    let mut place = table
-        .place(&record.id().0, volume_of(record))
-        .map_err(|error| error.to_string())?;
-    for _ in 0..VOLUMES_MAX {
-        let (asked, asking) = (place, record.clone());
-        let way = pigeon_engine::on_core(place.core, move || async move {
-            let volume = pigeon_delivery::volume(asked.volume).ok_or("its volume is not open")?;
-            let account = volume.account(AccountId(asking.id().0)).await;
-            let account = account.map_err(|error| error.to_string())?;
-            Ok::<Way, String>(way(&asking, &account, asked).await)
-        });
-        match way.await.map_err(|_| "its core has ended".to_owned())?? {
-            Way::Here => return Ok(Located::Volume(place)),
-            Way::Volume(other) => place = other,
-            Way::Node(server) => return Ok(Located::Node(server)),
-            Way::Nowhere(why) => return Err(why),
-        }
-    }
-    Err("each volume says that it is in another".to_owned())
-}
-
-/// Begins the move of an account to a volume of this core, unless it is under way.
+/// Begins what is to be done about an account in a volume of this core, unless it is under way. What waits for its next try by
+/// what control data said before tries again now.
 fn begin(record: &Arc<Record>, place: Place) {
-    let id = record.id();
-    if MOVES.with_borrow(|moves| moves.contains_key(&id)) {
+    let key = (record.id(), place.volume);
+    let is_same = |before: &Record| before.generation() == record.generation();
+    let goes_on = |under_way: &UnderWay| is_same(&under_way.record) || !under_way.state.is_waiting.get();
+    if MOVES.with_borrow(|moves| moves.get(&key).is_some_and(goes_on)) {
         return;
     }
-    let is_last = Rc::new(Cell::new(false));
-    let taking = Taking {
+    stop(record.id(), place.volume);
+    let state = Rc::new(State::default());
+    let moving = Moving {
         record: record.clone(),
         place,
-        is_last: is_last.clone(),
+        state: state.clone(),
     };
     let turns = TURNS.with(Rc::clone);
     let task = pigeon_engine::spawn(async move {
-        Box::pin(taking.run(turns)).await;
+        Box::pin(moving.run(turns)).await;
         // The task's own handle goes with it; it has nothing left to do.
-        drop(MOVES.with_borrow_mut(|moves| moves.remove(&id)));
+        drop(MOVES.with_borrow_mut(|moves| moves.remove(&key)));
     });
-    MOVES.with_borrow_mut(|moves| moves.insert(id, Moving { task, is_last }));
+    let record = record.clone();
+    MOVES.with_borrow_mut(|moves| moves.insert(key, UnderWay { task, record, state }));
 }
 
-/// Gives up a move to a volume of this core; it may begin anew.
-fn stop(account: AccountUuid) {
-    if let Some(moving) = MOVES.with_borrow_mut(|moves| moves.remove(&account)) {
-        moving.task.cancel();
+/// Gives up what is under way in a volume of this core; it may begin anew.
+fn stop(account: AccountUuid, volume: usize) {
+    if let Some(under_way) = MOVES.with_borrow_mut(|moves| moves.remove(&(account, volume))) {
+        under_way.task.cancel();
     }
 }
 
-/// Moves to volumes of this core that are under way or wait.
+/// Moves to and from volumes of this core that are under way or wait.
 pub(super) fn under_way() -> usize {
     MOVES.with_borrow(HashMap::len)
 }
 
 /// Gives up all moves of this core: the node ends. What has arrived stays.
 pub(super) fn stop_all() {
-    for (_, moving) in MOVES.take() {
-        moving.task.cancel();
+    for (_, under_way) in MOVES.take() {
+        under_way.task.cancel();
     }
 }
 
-/// Ends the sessions of an account on this core: it is handed over.
+/// Ends the sessions in an account of this core: it is handed over.
 fn end_sessions(account: AccountUuid) -> usize {
-    let Some(node) = node() else { return 0 };
-    node.end_sessions_of(&HashSet::from([account]), |_, _, _| false)
+    node().map_or(0, |node| node.end_sessions_served(account))
 }
 
-/// Those of these accounts that may have to come to this node: for the thread that has all of them, not for a core.
-pub(super) fn candidates<'a>(accounts: impl Iterator<Item = &'a Arc<Record>>) -> Vec<Arc<Record>> {
-    accounts.filter(|record| record.previous().is_some()).cloned().collect()
-}
-
-/// Looks at these for moves to volumes of this core that are due.
-pub(super) fn look(candidates: &[Arc<Record>]) {
-    let Some(node) = node() else { return };
-    let snapshot = node.copy.snapshot();
-    let this = this_node();
-    let due = |record: &&Arc<Record>| matches!(snapshot.owner_of(record, this.as_deref()), Owner::Here);
-    let found: Vec<Arc<Record>> = candidates.iter().filter(due).cloned().collect();
-    if found.is_empty() {
+/// Looks at accounts that control data has changed, or says were somewhere else before, for what is to be done about them in
+/// volumes of this core.
+pub(super) fn look(candidates: &Arc<Vec<Arc<Record>>>) {
+    if candidates.is_empty() {
         return;
     }
+    let candidates = Arc::clone(candidates);
     drop(pigeon_engine::spawn(async move {
-        for record in found {
-            look_at(&record).await;
+        for some in candidates.chunks(TURN_ACCOUNTS) {
+            for record in some {
+                // What has changed once more since will be looked at once more.
+                Box::pin(look_at(record)).await;
+            }
+            pigeon_engine::runtime::yield_now().await;
+        }
+    }));
+}
+
+/// Looks at all accounts in the volumes of this core that are to be on another node: the node starts.
+pub(super) fn look_at_all() {
+    drop(pigeon_engine::spawn(async {
+        for (_, volume) in pigeon_delivery::own_volumes() {
+            for some in volume.account_ids().chunks(TURN_ACCOUNTS) {
+                for id in some {
+                    if let Some(record) = own(AccountUuid(id.0)).filter(|record| !is_owner(record)) {
+                        Box::pin(look_at(&record)).await;
+                    }
+                }
+                pigeon_engine::runtime::yield_now().await;
+            }
         }
     }));
 }
 
 async fn look_at(record: &Arc<Record>) {
-    let Some(node) = node() else { return };
-    let Some(table) = node.shared.table.get() else { return };
-    let place = match table.place(&record.id().0, volume_of(record)) {
-        Ok(place) => place,
-        Err(error) => return tracing::error!(dn = record.dn(), %error, "an account cannot come here"),
-    };
-    if place.core != current_core() {
-        return;
+    // Those of this core: where it is to be, and wherever something of it is.
+    let mut volumes = BTreeMap::new();
+    if is_owner(record) && record.was_elsewhere() {
+        match place_on(record, record.volume()) {
+            Some(place) if place.core == current_core() => drop(volumes.insert(place.volume, place)),
+            Some(_) => {}
+            None => tracing::error!(dn = record.dn(), "an account cannot come here: its volume is not there"),
+        }
     }
-    let Some(volume) = pigeon_delivery::volume(place.volume) else {
-        return;
-    };
-    match volume.account(AccountId(record.id().0)).await {
-        // Whatever the way is: a move that is due begins.
-        Ok(account) => drop(step(record, &account, place)),
-        Err(error) => tracing::error!(dn = record.dn(), %error, "an account that is to come here cannot be opened"),
+    for (index, volume) in pigeon_delivery::own_volumes() {
+        if volume.knows(AccountId(record.id().0)) {
+            let (volume, core) = (index, current_core());
+            volumes.insert(index, Place { volume, core });
+        }
+    }
+    for place in volumes.into_values() {
+        let Some(volume) = pigeon_delivery::volume(place.volume) else {
+            continue;
+        };
+        match volume.account(AccountId(record.id().0)).await {
+            Ok(account) => act(record, &account, place),
+            Err(error) => tracing::error!(dn = record.dn(), %error, "an account that moves cannot be opened"),
+        }
     }
 }
 
-/// A node fetches an account from this one, over a connection on which it has proven itself.
-pub(super) async fn give(stream: Stream, record: &Record, account: Account, taker: &str) {
-    let known = node().and_then(|node| node.copy.snapshot().account(record.id()).cloned());
-    let name = known.map_or_else(|| record.id().to_string(), |known| known.dn().to_owned());
+/// Whatever the way is: what is due begins.
+fn act(record: &Arc<Record>, account: &Account, place: Place) {
+    drop(way::step(record, account, place));
+    let record = known(record);
+    match account.standing() {
+        // The other end may have it, and may not have been able to say so.
+        Standing::HandingOver(_) => begin(&record, place),
+        Standing::Here
+            if !account.is_unused() && !is_owner(&record) && !this_node().is_some_and(|this| record.was_on(&this)) =>
+        {
+            tracing::warn!(
+                dn = record.dn(), id = %record.id(), place = seat_name(place), node = record.node(),
+                "control data gives an account to another node and does not say that it was here: pigeonPreviousHost should"
+            );
+        }
+        _ => {}
+    }
+}
+
+/// A node asks for an account or fetches it, over a connection on which it has proven itself.
+pub(super) async fn give(stream: Stream, account: Account, place: Place, taker: &str) {
+    let id = AccountUuid(account.id().0);
+    let name = own(id).map_or_else(|| id.to_string(), |known| known.dn().to_owned());
     let giving = Giving {
         stream,
         account,
+        place,
         taker: taker.to_owned(),
         name,
     };

@@ -1,6 +1,9 @@
 //! The end that gives, as the end that takes sees it: another node over the private network, or another volume of this one.
 
+use super::{is_this, node_of, seat_of};
+use crate::node::core::node;
 use bytes::Bytes;
+use pigeon_datatree_cache::Account as Record;
 use pigeon_delivery::Place;
 use pigeon_engine::on_core;
 use pigeon_engine::stream::Stream;
@@ -30,6 +33,11 @@ pub(super) enum Source {
 /// How the account stands there.
 pub(super) struct There {
     pub(super) state: State,
+    /// Whether it came there by the move that was asked about; `None`: not known any more.
+    pub(super) taken: Option<bool>,
+    pub(super) untouched: bool,
+    /// The other end, as it stands there.
+    pub(super) id: MoveId,
     pub(super) place: String,
 }
 
@@ -47,25 +55,60 @@ pub(super) struct VolumeSource {
 }
 
 impl Source {
-    pub(super) fn node(stream: Stream) -> Source {
-        Source::Node(Box::new(NodeSource {
+    /// Talks to `NODE` or `NODE/VOLUME` about an account.
+    pub(super) async fn open(record: &Record, place: &str) -> Result<Source, Why> {
+        let node = node().ok_or("the node ends")?;
+        let volume = place.split_once('/').map(|(_, volume)| volume);
+        if is_this(node_of(place)) {
+            let table = node.shared.table.get().ok_or("the volumes are not open yet")?;
+            let named = volume.and_then(|volume| seat_of(table, volume));
+            let place = named.ok_or_else(|| format!("{place:?} is no volume of this node"))?;
+            return Ok(Source::Volume(VolumeSource {
+                place,
+                account: AccountId(record.id().0),
+            }));
+        }
+        let redirector = node.contexts.redirector.clone().ok_or("this node is alone")?;
+        let server = node.copy.snapshot().server(node_of(place)).cloned();
+        let server = server.ok_or_else(|| format!("{place:?} is not in the server_map"))?;
+        let mut forwarded = vec![("id".to_owned(), record.id().to_string())];
+        forwarded.extend(volume.map(|volume| ("volume".to_owned(), volume.to_owned())));
+        let session = node.ids.next();
+        let stream = redirector
+            .open_transfer(record.name(), session, forwarded, &server)
+            .await
+            .map_err(|why| format!("{place}: {why}"))?;
+        Ok(Source::Node(Box::new(NodeSource {
             stream,
             reader: FrameReader::new(),
             received: Vec::new(),
-        }))
+        })))
     }
 
-    pub(super) async fn ask(&mut self) -> Result<There, Why> {
+    /// How the account stands there, and whether it came there by this move.
+    pub(super) async fn ask(&mut self, about: MoveId) -> Result<There, Why> {
         let said = match self {
-            Source::Node(node) => node.question(&Frame::Ask).await?,
+            Source::Node(node) => node.question(&Frame::Ask(about.0)).await?,
             Source::Volume(volume) => {
-                volume
-                    .with(|account| async move { Ok(super::give::said(&account)) })
-                    .await?
+                let place = volume.place;
+                let ask = move |account| async move { Ok(super::give::said(&account, place, about).await) };
+                volume.with(ask).await?
             }
         };
         match said {
-            Frame::Standing { state, place, .. } => Ok(There { state, place }),
+            Frame::Standing {
+                state,
+                taken,
+                untouched,
+                id,
+                place,
+            } => Ok(There {
+                state,
+                taken,
+                untouched,
+                id: MoveId(id),
+                place,
+            }),
             other => Err(unexpected(&other)),
         }
     }
@@ -114,23 +157,26 @@ impl Source {
         }
     }
 
-    pub(super) async fn declined(&mut self) -> Result<(), Why> {
+    /// The account is not here by this move, and durably never will be.
+    pub(super) async fn declined(&mut self, id: MoveId) -> Result<(), Why> {
         match self {
-            Source::Node(node) => node.order(&Frame::Declined).await,
-            Source::Volume(volume) => volume.with(|account| async move { account.take_back().await }).await,
+            Source::Node(node) => node.order(&Frame::Declined(id.0)).await,
+            Source::Volume(volume) => {
+                volume
+                    .with(move |account| async move { account.take_back(id).await })
+                    .await
+            }
         }
     }
 
-    pub(super) async fn abandon(&mut self) -> Result<(), Why> {
+    /// It keeps the account: it will not be there by this move. Fails when it is there by it.
+    pub(super) async fn abandon(&mut self, id: MoveId) -> Result<(), Why> {
         match self {
-            Source::Node(node) => node.order(&Frame::Abandon).await,
+            Source::Node(node) => node.order(&Frame::Abandon(id.0)).await,
             Source::Volume(volume) => {
-                volume
-                    .with(|account| async move {
-                        super::stop(pigeon_datatree_cache::AccountUuid(account.id().0));
-                        account.abandon().await
-                    })
-                    .await
+                let place = volume.place;
+                let abandon = move |account| async move { super::give::abandon(&account, place, id).await };
+                volume.with(abandon).await
             }
         }
     }

@@ -1,15 +1,16 @@
-//! The end that takes: one account's move to a volume of this core, in rounds while the old owner serves, then the rest at once.
+//! What is done about one account in one volume of this core, until its move is over there: fetching it, in rounds while the old
+//! owner serves, then the rest at once; and what `settle` does.
 
-use super::source::{Source, There, VolumeSource, Why};
-use super::{is_owner, is_this, node_of, seat_of};
+use super::find::{Found, NO_MOVE};
+use super::source::{Source, Why};
+use super::way::before;
+use super::{State, own, seat_name, unwanted_at, wanted_at};
 use crate::node::core::node;
 use crate::status::Counter;
 use pigeon_datatree_cache::Account as Record;
 use pigeon_delivery::Place;
 use pigeon_engine::sync::Semaphore;
-use pigeon_proto::transfer::State;
 use pigeon_store::{Account, AccountId, Counterpart, Import, MoveId, Standing, Wanted};
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,179 +30,120 @@ const TURN_BYTES: u64 = 1 << 20;
 /// What a crash may cost.
 const STAGE_BYTES: u64 = 64 << 20;
 const STAGE_MESSAGES: usize = 4096;
-/// Places that are asked one after the other, each of which says that the account is at the next.
-const HOPS_MAX: u32 = 4;
+
+/// What was found is looked for again behind such a wait: the other node does not keep a silent connection for ever.
+const FOUND_LIFE: Duration = Duration::from_secs(30);
 
 /// See the module.
-pub(super) struct Taking {
+pub(super) struct Moving {
     pub(super) record: Arc<Record>,
     pub(super) place: Place,
-    pub(super) is_last: Rc<Cell<bool>>,
+    pub(super) state: Rc<State>,
 }
 
-impl Taking {
-    /// Until the account is here, or control data does not want it here any more.
+impl Moving {
+    /// Until nothing is to be done here any more.
     pub(super) async fn run(mut self, turns: Rc<Semaphore>) {
         let dn = self.record.dn().to_owned();
         let (mut pause, begun) = (PAUSE, pigeon_engine::now());
         loop {
-            // Whoever only waits for the next try keeps nobody from theirs.
-            let turn = turns.acquire(1).await;
-            let tried = Box::pin(self.once()).await;
-            drop(turn);
-            self.is_last.set(false);
+            let tried = Box::pin(self.once(&turns)).await;
+            self.state.is_last.set(false);
             match tried {
                 Ok(()) => return,
                 Err(why) => {
                     count(Counter::MovesFailed, 1);
-                    let from = self.record.previous().map(|previous| previous.to_string());
-                    tracing::warn!(dn, id = %self.record.id(), from, why, "an account cannot be fetched yet");
+                    let place = seat_name(self.place);
+                    tracing::warn!(dn, id = %self.record.id(), place, why, "an account cannot be fetched yet, or given");
                 }
             }
+            self.state.is_waiting.set(true);
             pigeon_engine::sleep(super::jittered(pause, begun)).await;
+            self.state.is_waiting.set(false);
             pause = (pause * 2).min(PAUSE_MAX);
-            let Some(node) = node() else { return };
             // A record that another node forwarded may not be in a copy of this one.
-            if let Some(current) = node.copy.snapshot().account(self.record.id()) {
-                if !is_owner(current) || current.previous().is_none() {
-                    return;
-                }
-                self.record = current.clone();
+            if let Some(current) = own(self.record.id()) {
+                self.record = current;
             }
         }
     }
 
-    async fn once(&self) -> Result<(), Why> {
+    async fn once(&self, turns: &Semaphore) -> Result<(), Why> {
         let volume = pigeon_delivery::volume(self.place.volume).ok_or("its volume is not open")?;
-        let id = AccountId(self.record.id().0);
-        let account = volume.account(id).await.map_err(text)?;
+        let account = volume.account(AccountId(self.record.id().0)).await.map_err(text)?;
         loop {
+            let is_due = wanted_at(&self.record, self.place);
             match account.standing() {
                 Standing::Here if !account.is_unused() => return Ok(()),
-                Standing::Arrived(from) => return self.tell(&account, &from).await,
-                Standing::HandingOver(to) => {
-                    if self.take_back(&account, &to).await? {
-                        return Ok(());
-                    }
+                Standing::Arrived(from) if is_due => return self.tell(&account, &from).await,
+                Standing::HandingOver(to) => match self.resolve(&account, &to).await? {
+                    true => {}
+                    false => return Ok(()),
+                },
+                Standing::Incoming(from) if unwanted_at(&self.record, self.place) => {
+                    return self.give_up(&account, &from).await;
                 }
-                Standing::Incoming(from) => self.import(&account, from.place).await?,
-                Standing::Moved(to) => self.import(&account, to.place).await?,
-                Standing::Here => {
-                    let before = super::before(&self.record, self.place);
-                    let before = before.ok_or("control data does not say where it was")?;
-                    self.import(&account, before).await?;
+                Standing::Here if before(&self.record, self.place).is_empty() => return Ok(()),
+                Standing::Here | Standing::Incoming(_) | Standing::Moved(_) | Standing::GivenUp(_) if is_due => {
+                    // Whoever only waits, for a silent node or the next try, keeps nobody from theirs.
+                    let found = Box::pin(self.find(&account)).await?;
+                    let asked = pigeon_engine::now();
+                    let turn = turns.acquire(1).await;
+                    let found = match asked.elapsed() < FOUND_LIFE {
+                        true => found,
+                        false => Box::pin(self.find(&account)).await?,
+                    };
+                    let fetched = Box::pin(self.fetch(&account, found)).await;
+                    drop(turn);
+                    fetched?;
                 }
-            }
-        }
-    }
-
-    /// Tells the old owner that the account is here, so that the copy there goes.
-    async fn tell(&self, account: &Account, from: &Counterpart) -> Result<(), Why> {
-        self.source(&from.place).await?.taken(from.id).await?;
-        account.settle().await.map_err(text)
-    }
-
-    /// It was being handed over, and control data gives it back: the other end says who has it. True when it is here again.
-    async fn take_back(&self, account: &Account, to: &Counterpart) -> Result<bool, Why> {
-        let mut source = self.source(&to.place).await?;
-        let There { state, place } = source.ask().await?;
-        match state {
-            State::Here | State::Arrived | State::HandingOver => {
-                account.let_go(to.id).await.map_err(text)?;
-                Ok(false)
-            }
-            State::Moved if !is_this(node_of(&place)) => {
-                account.let_go(to.id).await.map_err(text)?;
-                Ok(false)
-            }
-            State::Incoming => {
-                source.abandon().await?;
-                account.take_back().await.map_err(text)?;
-                Ok(true)
-            }
-            State::Unused | State::Moved => {
-                account.take_back().await.map_err(text)?;
-                Ok(true)
+                _ => return Ok(()),
             }
         }
     }
 
     /// Where this end is, as control data names it.
-    fn here(&self) -> String {
+    pub(super) fn here(&self) -> String {
         let node = super::this_node();
         let node = node.as_deref().or(self.record.node()).unwrap_or("local");
-        let shared = super::node().map(|node| node.shared.clone());
-        let name = shared.and_then(|shared| Some(shared.table.get()?.seats().get(self.place.volume)?.name.clone()));
-        format!("{node}/{}", name.unwrap_or_default())
+        format!("{node}/{}", seat_name(self.place).unwrap_or_default())
     }
 
-    async fn import(&self, account: &Account, from: String) -> Result<(), Why> {
-        let (mut source, from) = self.find(from).await?;
-        let id = MoveId(uuid::Uuid::new_v4().into_bytes());
-        let begun = pigeon_engine::now();
-        let mut import = account
-            .begin_import(Counterpart {
-                id,
-                place: from.clone(),
-            })
-            .await
-            .map_err(text)?;
-        tracing::info!(dn = self.record.dn(), id = %self.record.id(), from, "an account is being fetched");
-        count(Counter::MovesBegun, 1);
-        let mut rounds = 0;
-        let mut fetched = 0;
-        loop {
-            rounds += 1;
-            let image = source.image().await?;
-            let wanted = import.plan(&image).map_err(text)?;
-            let bytes: u64 = wanted.iter().map(|wanted| u64::from(wanted.size)).sum();
-            let is_little = wanted.len() <= REST_MESSAGES && bytes <= REST_BYTES;
-            if is_little && rounds > 1 || rounds > ROUNDS_MAX {
-                break;
-            }
-            fetched += wanted.len();
-            for turn in turns(&wanted) {
-                let asked = pigeon_engine::now();
-                source.fetch(turn, &mut import).await?;
-                count_fetched(turn);
-                let (held, messages) = import.unstaged();
-                if held >= STAGE_BYTES || messages >= STAGE_MESSAGES {
-                    import.stage().await.map_err(text)?;
-                }
-                // Others have half of the time at least.
-                pigeon_engine::sleep(asked.elapsed().min(Duration::from_millis(50))).await;
-            }
-            import.stage().await.map_err(text)?;
-        }
-        let node = node().ok_or("the node ends")?;
-        let current = node.copy.snapshot().account(self.record.id()).cloned();
-        if current.is_some_and(|current| !is_owner(&current)) {
-            return Err("control data does not want it here any more".to_owned());
-        }
-        let stopped = pigeon_engine::now();
-        self.is_last.set(true);
-        let to = Counterpart {
-            id: import.id(),
-            place: self.here(),
+    async fn fetch(&self, account: &Account, found: Found) -> Result<(), Why> {
+        let (mut source, from, handed_over) = match found {
+            Found::At(source, from, handed_over) => (*source, from, handed_over),
+            Found::Nothing(places) => return self.begin_empty(account, places).await,
         };
-        let number = import.id();
-        source.hand_over(to).await?;
-        match self.rest(&mut source, &mut import).await {
-            Ok(messages) => fetched += messages,
-            Err(why) => {
-                // Nothing of it counts here yet: the old owner goes on, when it can still be told.
-                source
-                    .declined()
-                    .await
-                    .map_err(|lost| format!("{why}; and it was not told: {lost}"))?;
-                return Err(why);
-            }
+        let mut import = self.begin_import(account, &from).await?;
+        // From here on nothing can arrive by the attempt before. Its end is served there until the last round once more.
+        if let Some(before) = handed_over {
+            source.declined(before).await?;
         }
+        let begun = pigeon_engine::now();
+        tracing::info!(dn = self.record.dn(), id = %self.record.id(), from, "an account is being fetched");
+        let (rounds, fetched) = self.rounds(&mut source, &mut import).await?;
+        let stopped = pigeon_engine::now();
+        self.state.is_last.set(true);
+        let to = self.to(&import);
+        let number = to.id;
+        source.hand_over(to).await?;
+        let rest = match self.rest(&mut source, &mut import).await {
+            Ok(messages) => messages,
+            Err(why) => {
+                // Nothing of it counts here yet, and by this number nothing ever will, for only this import could have ended by
+                // it: the old owner goes on, when it can still be told.
+                drop(import);
+                return Err(match source.declined(number).await {
+                    Ok(()) => why,
+                    Err(lost) => format!("{why}; and it was not told: {lost}"),
+                });
+            }
+        };
         import.finish().await.map_err(text)?;
-        self.is_last.set(false);
+        self.state.is_last.set(false);
         count(Counter::MovesDone, 1);
         tracing::info!(
-            dn = self.record.dn(), id = %self.record.id(), from, rounds, messages = fetched,
+            dn = self.record.dn(), id = %self.record.id(), from, rounds, messages = fetched + rest,
             seconds = begun.elapsed().as_secs_f64(), stopped_seconds = stopped.elapsed().as_secs_f64(), "an account is here"
         );
         // When it does not get there, it is told later: the account says that it has arrived.
@@ -211,56 +153,147 @@ impl Taking {
         Ok(())
     }
 
+    /// By a number of its own, which is durable here before anybody else hears of it.
+    async fn begin_import(&self, account: &Account, from: &str) -> Result<Import, Why> {
+        let from = Counterpart {
+            id: MoveId(uuid::Uuid::new_v4().into_bytes()),
+            place: from.to_owned(),
+        };
+        let import = account.begin_import(from).await.map_err(text)?;
+        count(Counter::MovesBegun, 1);
+        Ok(import)
+    }
+
+    fn to(&self, import: &Import) -> Counterpart {
+        Counterpart {
+            id: import.id(),
+            place: self.here(),
+        }
+    }
+
+    /// Fetches while the old owner goes on, until little is left. Gives the rounds that it took, and the messages.
+    async fn rounds(&self, source: &mut Source, import: &mut Import) -> Result<(u32, usize), Why> {
+        let (mut rounds, mut fetched) = (0, 0);
+        loop {
+            rounds += 1;
+            let image = source.image().await?;
+            let wanted = import.plan(&image).await.map_err(text)?;
+            let bytes: u64 = wanted.iter().map(|wanted| u64::from(wanted.size)).sum();
+            let is_little = wanted.len() <= REST_MESSAGES && bytes <= REST_BYTES;
+            self.still_wanted()?;
+            if is_little && rounds > 1 || rounds > ROUNDS_MAX {
+                return Ok((rounds, fetched));
+            }
+            fetched += wanted.len();
+            for turn in turns(&wanted) {
+                let asked = pigeon_engine::now();
+                source.fetch(turn, import).await?;
+                count_fetched(turn);
+                let (held, messages) = import.unstaged();
+                if held >= STAGE_BYTES || messages >= STAGE_MESSAGES {
+                    self.still_wanted()?;
+                    import.stage().await.map_err(text)?;
+                }
+                // Others have half of the time at least.
+                pigeon_engine::sleep(asked.elapsed().min(Duration::from_millis(50))).await;
+            }
+            import.stage().await.map_err(text)?;
+        }
+    }
+
+    fn still_wanted(&self) -> Result<(), Why> {
+        match own(self.record.id()) {
+            Some(current) if unwanted_at(&current, self.place) => {
+                Err("control data does not want it here any more".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What is left after the hand-over.
     async fn rest(&self, source: &mut Source, import: &mut Import) -> Result<usize, Why> {
         let image = source.image().await?;
-        let wanted = import.plan(&image).map_err(text)?;
+        let wanted = import.plan(&image).await.map_err(text)?;
         source.fetch(&wanted, import).await?;
         count_fetched(&wanted);
         Ok(wanted.len())
     }
 
-    /// The place that has the account, beginning at `from`.
-    async fn find(&self, mut from: String) -> Result<(Source, String), Why> {
-        for _ in 0..HOPS_MAX {
-            let mut source = self.source(&from).await?;
-            let There { state, place } = source.ask().await?;
-            match state {
-                State::Unused | State::Here | State::Arrived => return Ok((source, from)),
-                State::HandingOver if place == self.here() => return Ok((source, from)),
-                State::HandingOver => return Err(format!("{from} hands it over to {place}")),
-                // It has not come so far: from where it is fetched, this end can fetch it too.
-                State::Incoming | State::Moved if place != self.here() => from = place,
-                State::Incoming | State::Moved => return Err(format!("{from} says that it is here, and it is not")),
-            }
+    /// No place has anything of the account. Those that could still begin it hand it over first, so that none of them does.
+    async fn begin_empty(&self, account: &Account, places: Vec<(String, Option<MoveId>)>) -> Result<(), Why> {
+        let (dn, id) = (self.record.dn(), self.record.id());
+        let Some((first, _)) = places.first().cloned() else {
+            account.begin_anew().await.map_err(text)?;
+            count(Counter::MovesDone, 1);
+            tracing::error!(
+                dn, %id, messages = account.usage().messages,
+                "an account begins anew: control data says that the nodes which had it are lost"
+            );
+            return Ok(());
+        };
+        let mut import = self.begin_import(account, &first).await?;
+        let to = self.to(&import);
+        let mut sources = Vec::with_capacity(places.len());
+        let mut done = self.seal(&to, places, &mut sources).await;
+        if done.is_ok() {
+            done = self.take_over(&mut sources, &mut import).await;
         }
-        Err("each place says that it is at another".to_owned())
+        if let Err(why) = done {
+            drop(import);
+            for source in &mut sources {
+                // One that does not hear it asks.
+                let _ = source.declined(to.id).await;
+            }
+            return Err(why);
+        }
+        import.finish().await.map_err(text)?;
+        self.state.is_last.set(false);
+        count(Counter::MovesDone, 1);
+        tracing::info!(dn, %id, first, "an account is here, of which nothing was there");
+        let mut all_told = true;
+        for source in &mut sources {
+            all_told &= source.taken(to.id).await.is_ok();
+        }
+        match all_told {
+            true => account.settle().await.map_err(text),
+            false => Ok(()),
+        }
     }
 
-    /// Talks to `NODE` or `NODE/VOLUME`.
-    async fn source(&self, place: &str) -> Result<Source, Why> {
-        let node = node().ok_or("the node ends")?;
-        let volume = place.split_once('/').map(|(_, volume)| volume);
-        if is_this(node_of(place)) {
-            let table = node.shared.table.get().ok_or("the volumes are not open yet")?;
-            let named = volume.and_then(|volume| seat_of(table, volume));
-            let place = named.ok_or_else(|| format!("{place:?} is no other volume of this node"))?;
-            return Ok(Source::Volume(VolumeSource {
-                place,
-                account: AccountId(self.record.id().0),
-            }));
+    async fn seal(
+        &self,
+        to: &Counterpart,
+        places: Vec<(String, Option<MoveId>)>,
+        sources: &mut Vec<Source>,
+    ) -> Result<(), Why> {
+        self.still_wanted()?;
+        self.state.is_last.set(true);
+        for (place, handed_over) in places {
+            let mut source = Source::open(&self.record, &place).await?;
+            if let Some(before) = handed_over {
+                source.declined(before).await?;
+            }
+            let sealed = source.hand_over(to.clone()).await;
+            sources.push(source);
+            sealed.map_err(|why| format!("{place}: {why}"))?;
         }
-        let redirector = node.contexts.redirector.clone().ok_or("this node is alone")?;
-        let server = node.copy.snapshot().server(node_of(place)).cloned();
-        let server = server.ok_or_else(|| format!("{place:?} is not in the server_map"))?;
-        let mut forwarded = vec![("id".to_owned(), self.record.id().to_string())];
-        forwarded.extend(volume.map(|volume| ("volume".to_owned(), volume.to_owned())));
-        let session = node.ids.next();
-        let stream = redirector
-            .open_transfer(self.record.name(), session, forwarded, &server)
-            .await
-            .map_err(|why| format!("{place}: {why}"))?;
-        Ok(Source::node(stream))
+        Ok(())
+    }
+
+    /// All of them are as they will stay. Mail may have come to one before it was.
+    async fn take_over(&self, sources: &mut [Source], import: &mut Import) -> Result<(), Why> {
+        let mut touched = Vec::new();
+        for (index, source) in sources.iter_mut().enumerate() {
+            if !source.ask(NO_MOVE).await?.untouched {
+                touched.push(index);
+            }
+        }
+        let source = match touched[..] {
+            [] => sources.first_mut(),
+            [one] => sources.get_mut(one),
+            _ => return Err("several places have begun it".to_owned()),
+        };
+        self.rest(source.ok_or("nobody is there")?, import).await.map(drop)
     }
 }
 
@@ -294,6 +327,6 @@ fn count_fetched(wanted: &[Wanted]) {
     );
 }
 
-fn text(error: pigeon_store::StoreError) -> Why {
+pub(super) fn text(error: pigeon_store::StoreError) -> Why {
     error.to_string()
 }

@@ -1,0 +1,224 @@
+//! Where an account is served right now, whatever control data says it is to be: what its standing in a volume means for a
+//! session or a message that comes for it, and whether its move has something to do there.
+
+use super::{begin, is_last, is_owner, is_this, known, node_of, place_on, seat_name, seat_of, wanted_at};
+use crate::node::core::node;
+use pigeon_datatree_cache::Account as Record;
+use pigeon_datatree_cache::record::Server;
+use pigeon_delivery::Place;
+use pigeon_store::{Account, AccountId, Standing};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For the last part of a move: sessions and mail that come meanwhile wait so long.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Volumes that are asked for an account, one after the other.
+const VOLUMES_MAX: u8 = 3;
+/// Between two looks whether it is over.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Where an account is served right now.
+pub(crate) enum Way {
+    /// In the volume that was asked.
+    Here,
+    /// In another volume of this node.
+    Volume(Place),
+    /// On another node.
+    Node(Arc<Server>),
+    /// Nowhere for now; the text is for the log.
+    Nowhere(String),
+}
+
+pub(super) enum Step {
+    Way(Way),
+    Wait,
+}
+
+/// The volume of this node in which to look for an account: the one that it is to be in, or was in before it goes to
+/// another node. `None`: by the table's own rule.
+pub(crate) fn volume_of(record: &Record) -> Option<&str> {
+    if is_owner(record) {
+        return record.volume();
+    }
+    match record.previous().find(|previous| is_this(previous.node)) {
+        Some(previous) => previous.volume,
+        None => record.volume(),
+    }
+}
+
+/// Where an account is served, asked on the core of `place`. Waits while a move is in its last part, and begins one that is due.
+pub(crate) async fn way(record: &Arc<Record>, account: &Account, place: Place) -> Way {
+    let until = pigeon_engine::now() + PATIENCE;
+    loop {
+        match step(record, account, place) {
+            Step::Way(way) => return way,
+            Step::Wait if pigeon_engine::now() >= until => {
+                return Way::Nowhere("its move takes long to end".to_owned());
+            }
+            Step::Wait => pigeon_engine::sleep(LOOK_PAUSE).await,
+        }
+    }
+}
+
+/// One look at it. Begins what is to be done about its move.
+pub(super) fn step(record: &Arc<Record>, account: &Account, place: Place) -> Step {
+    let record = &known(record);
+    let is_due = wanted_at(record, place);
+    match account.standing() {
+        Standing::Here if account.is_unused() => unused(record, place, is_due),
+        Standing::Here => Step::Way(Way::Here),
+        Standing::Arrived(_) => {
+            if is_due {
+                begin(record, place);
+            }
+            Step::Way(Way::Here)
+        }
+        Standing::Incoming(from) => {
+            // Not wanted here any more: then it is given up.
+            begin(record, place);
+            match is_last(record.id(), place) || record.is_lost_on(node_of(&from.place)) {
+                true => Step::Wait,
+                false => Step::Way(way_to(&from.place)),
+            }
+        }
+        Standing::HandingOver(to) if is_wanted_there(record, &to.place) => match is_this(node_of(&to.place)) {
+            true => Step::Wait,
+            false => Step::Way(way_to(&to.place)),
+        },
+        // Control data wants it somewhere else by now: who has it must be found out.
+        Standing::HandingOver(_) => {
+            begin(record, place);
+            Step::Wait
+        }
+        Standing::Moved(other) | Standing::GivenUp(other) => {
+            // Which of its own volumes has it is this node's business while control data names none.
+            let may_stay_there = is_this(node_of(&other.place)) && record.volume().is_none();
+            if is_due && !may_stay_there {
+                begin(record, place);
+            }
+            match is_due && record.is_lost_on(node_of(&other.place)) {
+                true => Step::Wait,
+                false => Step::Way(way_to(&other.place)),
+            }
+        }
+    }
+}
+
+/// Nothing of it was ever here.
+fn unused(record: &Arc<Record>, place: Place, is_due: bool) -> Step {
+    let before = before(record, place);
+    let elsewhere = before.first().map(|first| way_to(first));
+    if is_due && !before.is_empty() {
+        begin(record, place);
+    }
+    match elsewhere {
+        // The first of those where it may be: who was there knows whether it has gone on.
+        Some(way) => Step::Way(way),
+        None => Step::Way(Way::Here),
+    }
+}
+
+/// Where control data says that the account was, as far as that is not this place: nodes, or nodes and volumes.
+pub(super) fn before(record: &Record, place: Place) -> Vec<String> {
+    let here = seat_name(place);
+    let mut all: Vec<String> = Vec::new();
+    for previous in record.previous() {
+        let name = match is_this(previous.node) {
+            false => previous.to_string(),
+            true => {
+                // Where no volume was named, the node had placed it.
+                let volume = previous.volume.map(str::to_owned);
+                let Some(volume) = volume.or_else(|| seat_name(place_on(record, None)?)) else {
+                    continue;
+                };
+                if Some(&volume) == here.as_ref() {
+                    continue;
+                }
+                format!("{}/{volume}", previous.node)
+            }
+        };
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// Whether control data wants the account at a place that a standing names.
+pub(super) fn is_wanted_there(record: &Record, there: &str) -> bool {
+    match is_this(node_of(there)) {
+        // Of another node's volumes that node knows more.
+        false => record.node() == Some(node_of(there)),
+        true => {
+            let named = there.split_once('/').map(|(_, volume)| volume.to_owned());
+            is_owner(record) && place_on(record, record.volume()).and_then(seat_name) == named
+        }
+    }
+}
+
+/// The way to `NODE` or `NODE/VOLUME`.
+fn way_to(place: &str) -> Way {
+    let Some(this) = node() else {
+        return Way::Nowhere("the node ends".to_owned());
+    };
+    if is_this(node_of(place)) {
+        let seat = place.split_once('/').map(|(_, volume)| volume);
+        let found = this.shared.table.get().and_then(|table| seat_of(table, seat?));
+        return found.map_or_else(
+            || Way::Nowhere(format!("{place:?} is no volume of this node")),
+            Way::Volume,
+        );
+    }
+    match this.copy.snapshot().server(node_of(place)) {
+        Some(server) => Way::Node(Arc::clone(server)),
+        None => Way::Nowhere(format!("its mail is at {place:?}, which is not in the server_map")),
+    }
+}
+
+/// Where mail for an account goes that moves, or has moved.
+pub(crate) enum Located {
+    /// Into this volume.
+    Volume(Place),
+    /// To this node.
+    Node(Arc<Server>),
+    /// Nowhere for now; the text is for the log.
+    Nowhere(String),
+}
+
+/// Where mail for an account goes of which control data says that it was somewhere else before; `None`: it does not say so, and
+/// the table places it.
+pub(crate) async fn locate(record: &Arc<Record>) -> Option<Located> {
+    if !record.was_elsewhere() {
+        return None;
+    }
+    Some(locate_anew(record).await)
+}
+
+/// The same, whatever control data says: a volume was asked and does not have it.
+pub(crate) async fn locate_anew(record: &Arc<Record>) -> Located {
+    Box::pin(find(record)).await.unwrap_or_else(Located::Nowhere)
+}
+
+async fn find(record: &Arc<Record>) -> Result<Located, String> {
+    let node = node().ok_or("the node ends")?;
+    let table = node.shared.table.get().ok_or("the volumes are not open yet")?;
+    let mut place = table
+        .place(&record.id().0, volume_of(record))
+        .map_err(|error| error.to_string())?;
+    for _ in 0..VOLUMES_MAX {
+        let (asked, asking) = (place, record.clone());
+        let way = pigeon_engine::on_core(place.core, move || async move {
+            let volume = pigeon_delivery::volume(asked.volume).ok_or("its volume is not open")?;
+            let account = volume.account(AccountId(asking.id().0)).await;
+            let account = account.map_err(|error| error.to_string())?;
+            Ok::<Way, String>(way(&asking, &account, asked).await)
+        });
+        match way.await.map_err(|_| "its core has ended".to_owned())?? {
+            Way::Here => return Ok(Located::Volume(place)),
+            Way::Volume(other) => place = other,
+            Way::Node(server) => return Ok(Located::Node(server)),
+            Way::Nowhere(why) => return Err(why),
+        }
+    }
+    Err("each volume says that it is in another".to_owned())
+}
