@@ -156,8 +156,8 @@ class BrokenBackends(unittest.TestCase):
         self.ask_all(tries, lengths)
         print(f"# {len(tries)} dialogues broken off, of " + ", ".join(f"{name} {sent} B" for name, (sent, _) in lengths.items()))
         self.mend(backends, tries, lengths)
-        # Every connection to a backend has been ended, and the clients' too.
-        wait_until(lambda: not any(self.backend.kept.values()), 60, "the backends' connections have ended")
+        # Every connection to a backend has been ended, and the clients' too; mail keeps one for a minute.
+        wait_until(lambda: not any(self.backend.kept.values()), 150, "the backends' connections have ended")
         wait_until(lambda: self.sockets() <= before, 60, "the node's connections are closed")
         self.assert_well("after-every-byte")
 
@@ -168,5 +168,5 @@ class BrokenBackends(unittest.TestCase):
         self.in_force([(WHOLE, 0), *sorted({(how, count) for _, how, count in tries})])
         self.ask_all(tries, lengths)
         self.mend(sorted({(how, count) for _, how, count in tries}), tries, lengths)
-        wait_until(lambda: not any(self.backend.kept.values()), 60, "the connections have ended")
+        wait_until(lambda: not any(self.backend.kept.values()), 150, "the connections have ended")
         self.assert_well("after-silence")

@@ -274,6 +274,41 @@ class Map(unittest.TestCase):
         self.assertEqual((shown["node"], shown["previous_node"]), (["n1"], ["n2"]))
         self.assertIn("nothing to change", self.ctl("account", "move", BOB, "--node", "n1"))
 
+    def test_accounts_are_spread_over_the_nodes(self):
+        with SharedTree(["n1", "n2", "n3"], {ALICE: "n1", BOB: "n1"}) as cluster:
+            def balance(*arguments):
+                code, out, err = cluster.ctl("cluster", "balance", *arguments)
+                self.assertEqual(code, 0, out + err)
+                return out
+
+            def counts():
+                listed = json.loads(cluster.ctl("--json", "account", "list")[1])
+                nodes = [account["node"][0] for account in listed]
+                return [nodes.count(name) for name in ("n1", "n2", "n3")]
+
+            for number in range(10):
+                self.assertEqual(cluster.ctl("account", "add", f"u{number}@example.org", "--no-password", "--node", "n1")[0], 0)
+            with Smtp(cluster["n1"], LMTP) as sender:
+                sender.deliver(make("for-both"), [ALICE, BOB])
+            before = counts()
+            self.assertEqual(before[1:], [0, 0])
+            # Shown, and not done.
+            shown = cluster.ctl("--dry-run", "cluster", "balance")[1]
+            self.assertEqual((shown.count("changetype: modify"), counts()), (8, before))
+            self.assertIn("5 more have to move after these", balance("--moves", "3"))
+            self.assertEqual(counts(), [9, 2, 1])
+            self.assertIn("n1 9 accounts, should have 4", balance())
+            self.assertEqual(counts(), [4, 4, 4])
+            self.assertIn("nothing to change", balance())
+            # A node that drains is emptied; what it had comes along.
+            wait_until(lambda: sum(cluster[name].metric("pigeon_moves_done_total") for name in ("n2", "n3")) >= 8, 60, "they have come")
+            self.assertEqual(cluster.ctl("drain", "n1")[0], 0)
+            balance()
+            self.assertEqual(counts(), [0, 6, 6])
+            wait_until(lambda: sum(cluster[name].metric("pigeon_moves_done_total") for name in ("n2", "n3")) >= 12, 60, "all have come")
+            for user in (ALICE, BOB):
+                self.assertEqual(len(list(messages(cluster["n1"], user))), 1)
+
     def test_an_account_that_has_not_arrived_keeps_its_way(self):
         with SharedTree(["n1", "n2", "n3"], {ALICE: "n1", BOB: "n2"}) as cluster:
             def move(*arguments):

@@ -7,6 +7,13 @@ use std::path::PathBuf;
 pub(crate) enum ClusterCommand {
     /// Every node, its volumes, links, control data and queue. Exit code 0: all is well.
     Status,
+    /// Move accounts so that each node has its share by weight, and one that drains has none: as few as do it, some at a time.
+    /// With --dry-run the changes alone are shown.
+    Balance {
+        /// Accounts that move at most; they move online, and the nodes fetch them at their own pace.
+        #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+        moves: usize,
+    },
 }
 
 #[derive(Subcommand)]

@@ -1,6 +1,7 @@
 //! What each command does: it reads what it needs, plans changes, has them checked, and makes them.
 
 mod account;
+mod balance;
 mod cluster;
 mod component;
 mod domain;
@@ -54,6 +55,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Undrain { node } => node::set_state(&context, &node, NodeState::Up),
         Command::Kick { name } => node::kick(&context, &name),
         Command::Cluster(ClusterCommand::Status) => cluster::status(&context),
+        Command::Cluster(ClusterCommand::Balance { moves }) => balance::balance(&context, moves),
         Command::Queue(QueueCommand::List { node, kept }) => cluster::queue(&context, node.as_deref(), kept),
         Command::Who { name } => cluster::who(&context, name.as_deref()),
         Command::Export { copy } => export(&context, copy.as_deref()),

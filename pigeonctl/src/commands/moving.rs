@@ -4,7 +4,8 @@ use super::cluster;
 use super::node::{Node, node_of_volume};
 use super::settings::{Steps, modification};
 use super::{Context, Outcome};
-use crate::entry::{Owned, addresses, texts};
+use crate::change::Change;
+use crate::entry::{Found, Owned, addresses, texts};
 use crate::tree::Tree;
 use pigeon_datatree_cache::{Kind, Purpose};
 
@@ -34,46 +35,59 @@ enum Said {
 pub(super) fn move_account(context: &Context, name: &str, wish: &Wish<'_>) -> Outcome {
     let mut tree = context.write()?;
     let found = tree.owner_of(Kind::Account, name)?;
-    let old_node = own_or_default(&tree, &found.entry, Purpose::Node, Purpose::DefaultNode);
-    let old_volume = own_or_default(&tree, &found.entry, Purpose::Volume, Purpose::DefaultVolume);
+    let (changes, done) = changes(&tree, &found, name, wish)?;
+    context.make(&mut tree, &changes, &done)
+}
+
+/// The change that moves one account, and what is said when it is made.
+pub(super) fn changes(
+    tree: &Tree,
+    found: &Found,
+    name: &str,
+    wish: &Wish<'_>,
+) -> Result<(Vec<Change>, String), String> {
+    let old_node = own_or_default(tree, &found.entry, Purpose::Node, Purpose::DefaultNode);
+    let old_volume = own_or_default(tree, &found.entry, Purpose::Volume, Purpose::DefaultVolume);
     let Some(old_node) = old_node else {
-        return Err(format!("{name}: it names no node; say first with account set --node where its mail is").into());
+        return Err(format!(
+            "{name}: it names no node; say first with account set --node where its mail is"
+        ));
     };
     let node = wish.node.unwrap_or(&old_node);
-    let to = Node::of(&tree, tree.component(Kind::Server, node)?);
+    let to = Node::of(tree, tree.component(Kind::Server, node)?);
     if let Some(why) = to.refusal().filter(|_| node != old_node) {
-        return Err(why.into());
+        return Err(why);
     }
     let new_volume = match wish.volume {
         Some(volume) => {
-            if let Some(other) = node_of_volume(&tree, volume).filter(|other| other != node) {
-                return Err(format!("{volume}: this volume belongs to {other}").into());
+            if let Some(other) = node_of_volume(tree, volume).filter(|other| other != node) {
+                return Err(format!("{volume}: this volume belongs to {other}"));
             }
             Some(volume)
         }
         // Where the node puts it, unless what was said holds there too.
         None => {
             let own = texts(&found.entry, &tree.map, Purpose::Volume).into_iter().next();
-            let holds = own.is_none_or(|own| node_of_volume(&tree, &own).is_none_or(|other| other == node));
+            let holds = own.is_none_or(|own| node_of_volume(tree, &own).is_none_or(|other| other == node));
             (!holds).then_some("")
         }
     };
     let stays = node == old_node && (wish.volume.is_none() || wish.volume == old_volume.as_deref());
     if stays && wish.lost.is_empty() {
-        return context.make(&mut tree, &[], &format!("{name}: it is there"));
+        return Ok((Vec::new(), format!("{name}: it is there")));
     }
-    check_lost(&tree, wish, node)?;
+    check_lost(tree, wish, node)?;
     let before = texts(&found.entry, &tree.map, Purpose::PreviousNode);
     let said = match before.is_empty() || stays {
         true => Said::Nothing,
-        false => said(&tree, &found.entry, name, &old_node),
+        false => said(tree, &found.entry, name, &old_node),
     };
     if let (Said::Arriving, false) = (&said, wish.anyway) {
         let why = format!(
             "{name}: it has not arrived on {old_node} yet: pigeonctl says later that it has, or with --anyway where it \
              may be goes along"
         );
-        return Err(why.into());
+        return Err(why);
     }
     let place = |node: &str, volume: Option<&str>| match volume {
         Some(volume) => format!("{node}/{volume}"),
@@ -95,9 +109,11 @@ pub(super) fn move_account(context: &Context, name: &str, wish: &Wish<'_>) -> Ou
     let mut seen = std::collections::HashSet::new();
     values.retain(|value| seen.insert(value.clone()));
     if values.len() > PREVIOUS_MAX {
-        return Err(format!("{name}: it may be on too many nodes by now: wait until it has arrived on one").into());
+        return Err(format!(
+            "{name}: it may be on too many nodes by now: wait until it has arrived on one"
+        ));
     }
-    let steps = Steps::of(&tree, &found.entry)
+    let steps = Steps::of(tree, &found.entry)
         .one(Purpose::Node, Some(node))?
         .one(Purpose::Volume, new_volume)?
         .all(Purpose::PreviousNode, &values)?
@@ -106,7 +122,7 @@ pub(super) fn move_account(context: &Context, name: &str, wish: &Wish<'_>) -> Ou
         true => format!("{name}: stays on {node}, without what {} had", wish.lost.join(", ")),
         false => format!("{name}: moves from {previous} to {new_place}"),
     };
-    context.make(&mut tree, &modification(&found, steps), &done)
+    Ok((modification(found, steps), done))
 }
 
 /// What is said to be lost is not where the account is to be, and does not answer.
@@ -151,7 +167,7 @@ fn said(tree: &Tree, entry: &Owned, name: &str, node: &str) -> Said {
 }
 
 /// The entry's own value, or its domain's.
-fn own_or_default(tree: &Tree, entry: &Owned, own: Purpose, default: Purpose) -> Option<String> {
+pub(super) fn own_or_default(tree: &Tree, entry: &Owned, own: Purpose, default: Purpose) -> Option<String> {
     let of_domain = || {
         let main = addresses(entry, &tree.map).into_iter().next()?;
         let domain = tree.domain(main.domain()).ok()?;

@@ -66,6 +66,18 @@ impl Node {
         }
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn state(&self) -> NodeState {
+        self.state
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.weight
+    }
+
     /// Why it gets no accounts.
     pub(super) fn refusal(&self) -> Option<String> {
         if !self.is_store {
