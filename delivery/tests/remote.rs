@@ -14,7 +14,7 @@ fn code(result: &Result<(), RemoteError>) -> u16 {
     match result {
         Ok(()) => 250,
         Err(RemoteError::Answered(reply)) => reply.code(),
-        Err(RemoteError::OutOfReach(_) | RemoteError::Unsure(_) | RemoteError::NoRoom) => 0,
+        Err(RemoteError::OutOfReach(_) | RemoteError::BrokeOff(_) | RemoteError::Unsure(_) | RemoteError::NoRoom) => 0,
         Err(RemoteError::TooMany(_)) => 2,
         Err(RemoteError::Denied(_)) => 1,
     }

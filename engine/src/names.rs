@@ -137,12 +137,12 @@ impl Names {
     fn ask(&self, host: &str, name: &Rc<Name>) {
         {
             let mut state = name.state.borrow_mut();
-            if std::mem::replace(&mut state.asking, true) {
-                return;
-            }
             // Whoever comes while this takes long is not to wait as well.
             if !state.addresses.is_empty() {
                 state.until = Some(crate::now() + PATIENCE + AGAIN);
+            }
+            if std::mem::replace(&mut state.asking, true) {
+                return;
             }
         }
         let (inner, name, host) = (self.inner.clone(), name.clone(), host.to_owned());

@@ -129,7 +129,7 @@ impl Reach {
     }
 
     /// Connects to `host`, a name or an address of `node`, from `source` where it is given, until the deadline: at most, for a
-    /// machine that did not answer a moment ago is not waited for. Of several addresses of a name, the first that answers.
+    /// machine that did not answer a moment ago is not asked (`ErrorKind::NotConnected`). Of several addresses of a name, the first that answers.
     pub async fn connect(
         &self,
         node: &str,
@@ -139,7 +139,7 @@ impl Reach {
     ) -> io::Result<Connection> {
         if !self.may_try(node, host, self.now()) {
             let why = format!("{host} did not answer a moment ago");
-            return Err(io::Error::new(io::ErrorKind::HostUnreachable, why));
+            return Err(io::Error::new(io::ErrorKind::NotConnected, why));
         }
         let addresses = self.names.find(host, port, deadline).await?;
         let mut connected = Err(io::Error::from(io::ErrorKind::TimedOut));

@@ -107,6 +107,8 @@ enum Attempt {
     Again(String),
     /// The next may succeed: the backend has answered, or it is this node that lacks something.
     Busy(String),
+    /// The next may succeed: nobody was asked, because somebody has found a moment ago that nobody is there.
+    NotTried(String),
     /// The next may succeed: this node has no port left for connections there.
     NoPort,
     /// All further ones would fail in the same way.
@@ -294,7 +296,7 @@ impl Redirector {
             let redirect = self.redirect(login, client, way.hops_left);
             match self.attempt(redirect, server, protocol, (host, *port)).await {
                 Ok(opened) => return Ok(Ok(opened)),
-                Err(Attempt::Again(why) | Attempt::Busy(why)) => {
+                Err(Attempt::Again(why) | Attempt::Busy(why) | Attempt::NotTried(why)) => {
                     (self.count)(RedirectEvent::Unavailable);
                     tracing::warn!(session = %login.session, node = server.name(), host, port, why, "redirect failed");
                 }
@@ -371,9 +373,13 @@ impl Redirector {
         for place in server.backends(protocol) {
             why = match self.attempt(redirect.clone(), server, protocol, place).await {
                 Ok((stream, _)) => return Ok(stream),
-                Err(Attempt::Again(why) | Attempt::Busy(why) | Attempt::Misconfigured(why) | Attempt::PassOn(why)) => {
-                    why
-                }
+                Err(
+                    Attempt::Again(why)
+                    | Attempt::Busy(why)
+                    | Attempt::NotTried(why)
+                    | Attempt::Misconfigured(why)
+                    | Attempt::PassOn(why),
+                ) => why,
                 Err(Attempt::NoPort) => NO_PORT.to_owned(),
                 Err(Attempt::Elsewhere(referral)) => format!("it refers to {}", referral.host),
             };
@@ -409,6 +415,7 @@ impl Redirector {
                     tracing::error!(node, protocol = protocol.name(), "a backend is out of reach");
                 }
             }
+            Err(Attempt::NotTried(_) | Attempt::NoPort) => {}
             _ => self.with_breaker(node, protocol, |breaker, _| breaker.succeeded()),
         }
         reached
@@ -479,6 +486,8 @@ impl Redirector {
 fn not_connected(error: io::Error) -> Attempt {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => Attempt::NoPort,
+        // As `Reach::connect` has it.
+        io::ErrorKind::NotConnected => Attempt::NotTried(error.to_string()),
         io::ErrorKind::Other => Attempt::Busy(error.to_string()),
         _ => Attempt::Again(error.to_string()),
     }

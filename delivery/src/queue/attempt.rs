@@ -26,6 +26,8 @@ pub(super) enum Outcome {
     Done,
     /// The node is away.
     Unreached,
+    /// It was there, and broke off at this message.
+    BrokenOff,
     /// Somebody was told to come later.
     Later,
     /// The volume is closed.
@@ -87,6 +89,8 @@ pub(super) struct Results {
     pub(super) later: Vec<(usize, String)>,
     /// An answer was lost.
     unsure: bool,
+    /// The node was there, and broke off.
+    broken_off: bool,
 }
 
 impl Attempt {
@@ -121,6 +125,7 @@ impl Attempt {
     async fn end(&self, stored: &Stored, results: Results) -> Ending {
         let outcome = match (results.unreached.is_empty(), results.later.is_empty()) {
             (true, true) => return Outcome::Done.into(),
+            (false, _) if results.broken_off => Outcome::BrokenOff,
             (false, _) => Outcome::Unreached,
             (true, false) => Outcome::Later,
         };
@@ -296,9 +301,19 @@ impl Attempt {
                 Err(RemoteError::TooMany(_)) => left.push((place, account)),
                 Err(RemoteError::Denied(why)) => results.later.push((place, why)),
                 Err(RemoteError::OutOfReach(why)) => results.unreached.push((place, why)),
+                Err(RemoteError::BrokeOff(why)) => {
+                    results.broken_off = true;
+                    results.unreached.push((place, why));
+                }
                 Err(RemoteError::Unsure(why)) => {
                     results.unsure = true;
-                    results.unreached.push((place, why));
+                    // A server that knows no keys stores it each time: pauses between the tries grow at once.
+                    if server.keys().next().is_some() {
+                        results.broken_off = true;
+                        results.unreached.push((place, why));
+                    } else {
+                        results.later.push((place, why));
+                    }
                 }
                 // Nothing but the queue says so.
                 Err(RemoteError::NoRoom) => results.later.push((place, RemoteError::NoRoom.to_string())),

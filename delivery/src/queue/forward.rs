@@ -90,6 +90,13 @@ impl Forward {
         }
     }
 
+    /// Before anything is durable elsewhere: a place to wait for a node that is not asked at all.
+    pub async fn prepare(&mut self) {
+        if self.remote.is_none() && matches!(self.beside, Beside::NotBegun) {
+            self.beside = self.begin_beside().await;
+        }
+    }
+
     /// Whether nobody is going to have it, so that the rest need not come. `queue_deferred` as in `commit_with`.
     pub fn is_in_vain(&self, queue_deferred: bool) -> bool {
         let cannot_wait = matches!(self.beside, Beside::Failed(_));
@@ -134,7 +141,7 @@ impl Forward {
         let unsure =
             |(result, done): (&Result<(), RemoteError>, &bool)| !done && matches!(result, Err(RemoteError::Unsure(_)));
         let unsure = results.iter().zip(&done).any(unsure);
-        match self.wait_here(last, &done, unsure).await {
+        match self.wait_here(last, &done, unsure, queue_deferred).await {
             Ok(()) => {
                 for (result, done) in results.iter_mut().zip(&done) {
                     if !done {
@@ -159,8 +166,20 @@ impl Forward {
         results
     }
 
-    async fn wait_here(&mut self, last: Bytes, done: &[bool], unsure: bool) -> Result<(), DeliveryError> {
+    /// `has_others`: others have the message already, and would get it twice if the sender brought it again: it waits although as
+    /// much waits as may.
+    async fn wait_here(
+        &mut self,
+        last: Bytes,
+        done: &[bool],
+        unsure: bool,
+        has_others: bool,
+    ) -> Result<(), DeliveryError> {
         let beside = match std::mem::replace(&mut self.beside, Beside::NotBegun) {
+            Beside::NotBegun if has_others => {
+                let entry = self.queues.begin_own(&self.envelope, &self.destination).await?;
+                Beside::Open(Box::new(entry))
+            }
             Beside::NotBegun => self.begin_beside().await,
             begun => begun,
         };
@@ -179,9 +198,13 @@ impl Forward {
 fn waits(result: &Result<(), RemoteError>, queue_deferred: bool) -> bool {
     match result {
         Ok(()) => false,
-        Err(RemoteError::OutOfReach(_) | RemoteError::Unsure(_) | RemoteError::NoRoom | RemoteError::TooMany(_)) => {
-            true
-        }
+        Err(
+            RemoteError::OutOfReach(_)
+            | RemoteError::BrokeOff(_)
+            | RemoteError::Unsure(_)
+            | RemoteError::NoRoom
+            | RemoteError::TooMany(_),
+        ) => true,
         Err(RemoteError::Answered(reply)) => queue_deferred && reply.is_temporary(),
         Err(RemoteError::Denied(_)) => queue_deferred,
     }

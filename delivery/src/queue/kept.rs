@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_secs(5);
 /// So often everything is tried, for a postmaster whose mailbox has room again.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
+/// Behind the id of a message that a postmaster on another node is to get.
+const KEPT_SUFFIX: &str = ".kept";
 /// Recipients that the line in front names.
 const NAMED_MAX: usize = 100;
 
@@ -41,6 +43,15 @@ pub(super) struct Kept {
     looked: Option<(u64, Uid, Instant)>,
     /// What cannot be read.
     unreadable: Option<Arc<str>>,
+}
+
+/// Why it is time to try.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Control data has changed, or there is more.
+    Changed,
+    /// It was long ago.
+    Again,
 }
 
 /// Where the postmaster's mailbox is.
@@ -70,8 +81,8 @@ impl Kept {
                 return;
             }
             let is_writable = matches!(of.state(), VolumeState::Writable | VolumeState::NearlyFull);
-            if is_writable && self.is_due() {
-                self.pass(&stop).await;
+            if is_writable && let Some(due) = self.due() {
+                self.pass(&stop, due).await;
             }
             self.index.publish(
                 self.volume,
@@ -86,20 +97,27 @@ impl Kept {
         }
     }
 
-    fn is_due(&mut self) -> bool {
+    fn due(&mut self) -> Option<Due> {
         let generation = self.parts.copy.snapshot().generation();
         let (next, now) = (self.mailbox.uid_next(), pigeon_engine::now());
-        let is_due = self
-            .looked
-            .is_none_or(|(known, below, at)| known != generation || below != next || now >= at + AGAIN);
-        if is_due {
-            self.looked = Some((generation, next, now));
+        let due = match self.looked {
+            Some((_, _, at)) if now >= at + AGAIN => Some(Due::Again),
+            Some((known, below, _)) if known == generation && below == next => None,
+            _ => Some(Due::Changed),
+        };
+        if due.is_some() {
+            // What has changed does not put the next look at everything off.
+            let at = match (due, self.looked) {
+                (Some(Due::Changed), Some((_, _, at))) => at,
+                _ => now,
+            };
+            self.looked = Some((generation, next, at));
         }
-        is_due
+        due
     }
 
     /// One message after the other.
-    async fn pass(&mut self, stop: &Stop) {
+    async fn pass(&mut self, stop: &Stop, due: Due) {
         let uids: Vec<Uid> = self
             .mailbox
             .with_messages(|messages| messages.iter().map(|message| message.uid).collect());
@@ -109,7 +127,7 @@ impl Kept {
                 return;
             }
             match Stored::open(&self.mailbox, uid).await {
-                Ok(stored) => self.try_one(uid, &stored).await,
+                Ok(stored) => self.try_one(uid, &stored, due).await,
                 Err(Unreadable::Gone) => {}
                 Err(Unreadable::Malformed(what)) => unreadable.push((uid, what.to_owned())),
                 Err(Unreadable::Store(error)) => unreadable.push((uid, error.to_string())),
@@ -126,12 +144,17 @@ impl Kept {
         self.unreadable = named;
     }
 
-    async fn try_one(&self, uid: Uid, stored: &Stored) {
+    async fn try_one(&self, uid: Uid, stored: &Stored, due: Due) {
         let waiting = stored.waiting();
         let snapshot = self.parts.copy.snapshot();
         let failed = waiting.first().map(|place| &stored.envelope.recipients[*place].address);
         let to: Vec<Addressee> = failed.map_or_else(Vec::new, |failed| postmasters(&snapshot, failed).collect());
         for (account, address) in to {
+            // A postmaster who did not take it a moment ago is not asked again at once: it would go round and round.
+            let failed = |place: &usize| stored.envelope.recipients[*place].account == account.id().0;
+            if due == Due::Changed && waiting.iter().any(failed) {
+                continue;
+            }
             let owner = owner(&snapshot, &self.parts.node, account);
             let to = match owner {
                 Route::Here(account) => match (self.parts.locate)(account.clone()).await {
@@ -168,9 +191,17 @@ impl Kept {
         address: &pigeon_proto::address::Address,
     ) -> Result<(), DeliveryError> {
         let envelope = &stored.envelope;
-        let key: MessageKey = derived_key(envelope.key, 0xa9, waiting.first().copied().unwrap_or(0));
+        // One that went to a postmaster before, and came back, is the same message still.
+        let is_kept = envelope.id.ends_with(KEPT_SUFFIX);
+        let key: MessageKey = match is_kept {
+            true => envelope.key,
+            false => derived_key(envelope.key, 0xa9, waiting.first().copied().unwrap_or(0)),
+        };
         let (now, prepend) = (unix_seconds(), Bytes::from_static(b"Return-Path: <>\r\n"));
-        let front = Bytes::from(front(stored, waiting));
+        let front = match is_kept {
+            true => Bytes::new(),
+            false => Bytes::from(front(stored, waiting)),
+        };
         match to {
             To::Here(account, place) => {
                 let recipient = Recipient {
@@ -200,7 +231,10 @@ impl Kept {
                     },
                     received_at: now,
                     key,
-                    id: format!("{}.kept", envelope.id),
+                    id: match is_kept {
+                        true => envelope.id.clone(),
+                        false => format!("{}{KEPT_SUFFIX}", envelope.id),
+                    },
                     recipients: vec![QueuedRecipient {
                         account: account.id().0,
                         address: address.clone(),

@@ -323,8 +323,13 @@ impl Queue {
                 let held = self.schedule.deferred(uid, now, chance());
                 self.leave(held);
             }
-            Outcome::Unreached | Outcome::Closed => {
-                self.schedule.unreached(uid);
+            Outcome::Unreached | Outcome::BrokenOff | Outcome::Closed => {
+                if outcome == Outcome::BrokenOff {
+                    let held = self.schedule.broken_off(uid, now, chance());
+                    self.leave(held);
+                } else {
+                    self.schedule.unreached(uid);
+                }
                 if self.away.is_none() {
                     let generation = self.parts.copy.snapshot().generation();
                     tracing::warn!(destination = &*self.destination, "mail waits: its node is away");

@@ -10,12 +10,16 @@ use pigeon_store::Uid;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// The most messages that are known at a time.
+/// The most messages that are known at a time, without those that were told to come later; and with them.
 pub(super) const WINDOW_MAX: usize = 4096;
+const KNOWN_MAX: usize = 16 * WINDOW_MAX;
 
 /// Between two looks whether a node that does not answer is back; with the random part below two seconds.
 const PROBE_FIRST: Duration = Duration::from_millis(250);
 const PROBE_LAST: Duration = Duration::from_millis(1400);
+/// Between two tries of a message at which its node breaks off, from the second time on; after so many it gives up its order.
+const BROKEN_FIRST: Duration = Duration::from_secs(1);
+const BROKEN_HOLDS_MAX: u32 = 4;
 /// Between two tries of a message that was answered with "later".
 const LATER_FIRST: Duration = Duration::from_secs(30);
 const LATER_LAST: Duration = Duration::from_secs(30 * 60);
@@ -28,6 +32,8 @@ struct Entry {
     received_at: i64,
     /// Tries that were answered with "later".
     deferrals: u32,
+    /// Tries at which its node broke off.
+    broken: u32,
     /// Its sender's newer mail goes behind it.
     holds: bool,
     /// It is the first of its sender that does.
@@ -52,7 +58,9 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn is_full(&self) -> bool {
-        self.entries.len() >= WINDOW_MAX
+        // Those that come later keep the window from nobody, up to a bound of their own.
+        let waiting = self.entries.len().saturating_sub(self.later.len());
+        waiting >= WINDOW_MAX || self.entries.len() >= KNOWN_MAX
     }
 
     /// A message that is above all known ones.
@@ -61,6 +69,7 @@ impl Schedule {
             sender,
             received_at,
             deferrals: 0,
+            broken: 0,
             expired: false,
             unsure_since: None,
             holds: sender.is_some(),
@@ -97,6 +106,29 @@ impl Schedule {
         if self.trying.remove(&uid) {
             self.ready.insert(uid);
         }
+    }
+
+    /// Its node was there, and broke off: after the first time there is a pause, which grows, so that a message that a node cannot
+    /// take keeps neither it nor others busy. Gives the sender whose mail it held until now.
+    pub(super) fn broken_off(&mut self, uid: Uid, now: Instant, chance: u8) -> Option<Sender> {
+        let is_trying = self.trying.remove(&uid);
+        let entry = self.entries.get_mut(&uid)?;
+        let before = entry.broken;
+        entry.broken = before.saturating_add(1);
+        if before == 0 {
+            if is_trying {
+                self.ready.insert(uid);
+            }
+            return None;
+        }
+        let pause = varied(doubled(BROKEN_FIRST, LATER_LAST, before - 1), chance);
+        self.later.insert((now + pause, uid));
+        if entry.broken < BROKEN_HOLDS_MAX {
+            return None;
+        }
+        let left = *entry;
+        (entry.holds, entry.first) = (false, false);
+        self.left(left)
     }
 
     /// Later, it was said. Gives the sender whose mail it held until now. `chance` is a random byte.
@@ -261,6 +293,30 @@ mod tests {
         assert_eq!(schedule.done(Uid(1)), None);
         assert_eq!(schedule.done(Uid(2)), BOB);
         assert!(!schedule.has_ready() && schedule.due().is_none());
+    }
+
+    #[test]
+    fn a_message_that_breaks_its_node_off_has_growing_pauses() {
+        let now = Instant::now();
+        let mut schedule = schedule(&[BOB, BOB]);
+        assert_eq!(all(&mut schedule, now), [1]);
+        assert_eq!(schedule.broken_off(Uid(1), now, 0), None);
+        assert_eq!(all(&mut schedule, now), [1], "once may be the end of the node");
+        assert_eq!(schedule.broken_off(Uid(1), now, 0), None);
+        assert_eq!(all(&mut schedule, now), [], "it keeps its order, and waits");
+        let mut now = schedule.due().expect("it comes later");
+        for _ in 0..2 {
+            assert_eq!(all(&mut schedule, now), [1]);
+            if let Some(sender) = schedule.broken_off(Uid(1), now, 0) {
+                assert_eq!(Some(sender), BOB);
+                assert_eq!(all(&mut schedule, now), [2], "it holds nobody up any more");
+                return;
+            }
+            let due = schedule.due().expect("it comes later");
+            assert!(due > now + BROKEN_FIRST);
+            now = due;
+        }
+        panic!("it never gave up its order");
     }
 
     #[test]

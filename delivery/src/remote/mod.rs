@@ -84,8 +84,10 @@ pub enum RemoteError {
     Answered(Reply),
     /// It takes no more recipients with one message (4.5.3), and took others: the rest is brought in another transaction.
     TooMany(Reply),
-    /// It is out of reach, or broke off.
+    /// It is out of reach: nothing was said to it.
     OutOfReach(String),
+    /// It broke off in the middle of the message, and does not have it.
+    BrokeOff(String),
     /// It broke off before the answer to the whole message: it may have it.
     Unsure(String),
     /// It is out of reach, and as much waits here as may.
@@ -99,6 +101,7 @@ impl fmt::Display for RemoteError {
         match self {
             RemoteError::Answered(reply) | RemoteError::TooMany(reply) => write!(f, "it answered {reply}"),
             RemoteError::OutOfReach(why) => write!(f, "out of reach: {why}"),
+            RemoteError::BrokeOff(why) => write!(f, "it broke off: {why}"),
             RemoteError::Unsure(why) => write!(f, "it may have the message: {why}"),
             RemoteError::NoRoom => f.write_str("out of reach, and no room is left to wait for it"),
             RemoteError::Denied(why) => write!(f, "it does not take this mail: {why}"),

@@ -287,12 +287,12 @@ impl RemoteTransfer {
             }
             Delivery::NotSent => {
                 count(RemoteEvent::Unreached);
-                Err(RemoteError::OutOfReach(why.to_string()))
+                Err(RemoteError::BrokeOff(why.to_string()))
             }
             Delivery::Unknown => {
                 count(RemoteEvent::Unknown);
                 let peer = self.peer.name();
-                tracing::warn!(peer, %why, "the answer to a message was lost: the sender will bring it again");
+                tracing::warn!(peer, %why, "the answer to a message was lost: it will be brought again");
                 Err(RemoteError::Unsure(why.to_string()))
             }
         }

@@ -54,11 +54,15 @@ impl MailStore for IntoVolumes {
         recipients: Vec<Target>,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Transfer>, TransferError>> {
         let volumes = self.volumes();
-        let received_at = envelope.received_at;
+        let (received_at, answered_singly) = (envelope.received_at, envelope.answered_singly);
         Box::pin(async move {
             let (recipients, refused) = recipients_of(recipients).await;
             if let (true, Some(error)) = (recipients.is_empty(), refused.iter().flatten().next()) {
                 return Err(error.clone());
+            }
+            // One answer for all: nobody has it before everybody can be found.
+            if !answered_singly && refused.contains(&Some(TransferError::Elsewhere)) {
+                return Err(TransferError::Elsewhere);
             }
             let transfer = volumes?.begin(received_at, recipients).await.map_err(transfer_error)?;
             Ok(Box::new(VolumeTransfer { transfer, refused }) as Box<dyn Transfer>)

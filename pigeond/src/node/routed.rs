@@ -41,7 +41,9 @@ enum Way {
 fn result(result: Result<(), RemoteError>) -> Result<(), TransferError> {
     result.map_err(|error| match error {
         RemoteError::Answered(reply) | RemoteError::TooMany(reply) => TransferError::Answered(reply),
-        RemoteError::OutOfReach(why) | RemoteError::Unsure(why) => TransferError::OwnerAway(why),
+        RemoteError::OutOfReach(why) | RemoteError::BrokeOff(why) | RemoteError::Unsure(why) => {
+            TransferError::OwnerAway(why)
+        }
         RemoteError::NoRoom => {
             count(Counter::QueueFull);
             TransferError::NoSpace
@@ -85,6 +87,12 @@ impl Leg {
             Way::Here(_) => Vec::new(),
             Way::There(forward) => forward.give_up().into_iter().map(result).collect(),
             Way::Failed(error) => vec![Err(error)],
+        }
+    }
+
+    async fn prepare(&mut self) {
+        if let Way::There(forward) = &mut self.way {
+            forward.prepare().await;
         }
     }
 
@@ -180,7 +188,15 @@ impl Routed {
     }
 
     /// The last piece, and the results.
-    pub(super) async fn commit_with(self, last: Bytes) -> Results {
+    pub(super) async fn commit_with(mut self, last: Bytes) -> Results {
+        if self.all_or_nobody && self.results.len() > 1 {
+            // Who has to wait here has a place before anybody has the message.
+            join_all(self.legs.iter_mut().map(Leg::prepare)).await;
+            if self.is_in_vain() {
+                let count = self.results.len();
+                return vec![Err(self.why()); count];
+            }
+        }
         let Routed {
             legs,
             mut results,

@@ -14,6 +14,9 @@ use pigeon_datatree_cache::Current;
 use pigeon_proto::smtp::{BodySummary, Enhanced, HeaderScan, Mode, Reply};
 use std::rc::Rc;
 
+/// Received lines that nodes may add beyond what a client may come with.
+const NODE_HOPS_MAX: u32 = 8;
+
 /// Bytes of a message that are collected before the store is asked.
 const COLLECTED_BYTES_MAX: usize = 128 * 1024;
 /// Bytes of each further piece.
@@ -151,7 +154,17 @@ impl Transaction {
 
     /// Looks for loops, and completes the header of a submission while it is still here.
     fn check_header(&mut self, header: &HeaderScan, context: &SmtpContext) -> Result<(), Refusal> {
-        if header.received_count() > context.policy.received_max {
+        // What nodes pass to each other in circles is to be mended by nodes, and is no fault of the sender's: it waits.
+        let between_nodes = context.nodes.is_some();
+        let hops_max = match between_nodes {
+            true => context.policy.received_max.saturating_add(NODE_HOPS_MAX),
+            false => context.policy.received_max,
+        };
+        if header.received_count() > hops_max && between_nodes {
+            let reply = Reply::new(451, Enhanced(4, 4, 6), "too many hops between nodes, try again later");
+            return Err(Refusal::from(reply));
+        }
+        if header.received_count() > hops_max {
             let reply = Reply::new(554, Enhanced(5, 4, 6), "too many hops, this looks like a mail loop");
             return Err(Refusal::from(reply));
         }
