@@ -508,6 +508,16 @@ class HandingOver(unittest.TestCase):
         self.one.wait_log("the hand-over is over.*uid=alice")
         self.check()
 
+    def test_a_node_has_it_that_control_data_does_not_name(self):
+        # n2 never had it, and n1, which hands it over, hears nothing: what it answers counts all the same.
+        self.say("n3", "n2", ["n2", "n3"])
+        wait_until(lambda: self.three.metric("pigeon_moves_failed_total") > 0, PATIENCE, "n3 does not begin another")
+        self.three.wait_log("cannot be fetched yet.*hands it over to n2/main|hands it over to n2/main.*cannot be fetched yet")
+        self.assertEqual(self.three.metric("pigeon_moves_done_total"), 0)
+        self.say("n3", "n2", ["n1"])
+        wait_until(lambda: self.three.metric("pigeon_moves_done_total") == 1, PATIENCE, "n3 fetches it")
+        self.check()
+
     def test_it_comes_back_after_a_restart(self):
         self.one.kill()
         self.say("n1", "n2")

@@ -1,7 +1,8 @@
 //! Finding the place that has an account: every place that may know is asked, and what it points to.
 //!
 //! Invariant: `Nothing` is the outcome only when each place that control data names, and each that one of them points to, has said
-//! that it has nothing; or a person has said that it is lost. One that is silent, or that says something else, is a failure.
+//! that it has nothing; or a person has said that it is lost. One that is silent, or that says something else, is a failure. Of the
+//! other nodes, which control data does not name, one may be silent as long as no other points to it; what one answers counts.
 
 use super::source::{Source, There, Why};
 use super::take::Moving;
@@ -13,8 +14,8 @@ use pigeon_proto::transfer::State;
 use pigeon_store::{Account, MoveId, Standing};
 use std::collections::{HashSet, VecDeque};
 
-/// Places that are asked, at most.
-const ASKED_MAX: usize = 64;
+/// Places that are asked, at most: more than a cluster has nodes. Where there are more, nothing is concluded.
+const ASKED_MAX: usize = 1024;
 /// No move.
 pub(super) const NO_MOVE: MoveId = MoveId([0; 16]);
 
@@ -27,6 +28,7 @@ pub(super) enum Found {
 }
 
 /// Places on the way to the account.
+#[derive(Default)]
 struct Search {
     /// This end, as control data names it.
     here: String,
@@ -38,7 +40,36 @@ struct Search {
     never: HashSet<String>,
     /// Where others say that they have given it, with who says so.
     given: Vec<(String, String)>,
+    /// Those that others point to.
+    pointed: HashSet<String>,
+    /// Those that do not answer.
+    silent: Vec<(String, Why)>,
     failed: Vec<Why>,
+}
+
+impl Search {
+    /// Something of it is there, or was, as the place says that was asked.
+    fn point(&mut self, to: String) {
+        self.pointed.insert(to.clone());
+        self.queue.push_front(to);
+    }
+
+    /// Fails where something else is known than that nowhere is anything. The `excused` may be silent, unless one points to them.
+    fn check(&self, excused: &HashSet<String>) -> Result<(), Why> {
+        let mut failed = self.failed.clone();
+        let is_due = |place: &String| !excused.contains(place) || self.pointed.contains(place);
+        let silent = self.silent.iter().filter(|(place, _)| is_due(place));
+        failed.extend(silent.map(|(place, why)| match why.starts_with(place) {
+            true => why.clone(),
+            false => format!("{place}: {why}"),
+        }));
+        let never = self.given.iter().filter(|(to, _)| self.never.contains(to));
+        failed.extend(never.map(|(to, by)| format!("{by} gave it to {to}, which does not have it")));
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(failed.join("; ")),
+        }
+    }
 }
 
 /// What to do after an answer.
@@ -52,12 +83,7 @@ impl Moving {
     pub(super) async fn find(&self, account: &Account) -> Result<Found, Why> {
         let mut search = Search {
             here: self.here(),
-            queue: VecDeque::new(),
-            asked: HashSet::new(),
-            nothing: Vec::new(),
-            never: HashSet::new(),
-            given: Vec::new(),
-            failed: Vec::new(),
+            ..Search::default()
         };
         if let Standing::Incoming(other) | Standing::Moved(other) | Standing::GivenUp(other) = account.standing() {
             search.queue.push_back(other.place);
@@ -68,24 +94,17 @@ impl Moving {
                 return Ok(found);
             }
         }
-        for (to, by) in &search.given {
-            if search.never.contains(to) {
-                search
-                    .failed
-                    .push(format!("{by} gave it to {to}, which does not have it"));
-            }
-        }
-        if !search.failed.is_empty() {
-            return Err(search.failed.join("; "));
-        }
+        search.check(&HashSet::new())?;
         // Control data may have been changed twice, and name less than all. Whoever is silent of these is not waited for.
         let named = search.nothing.len();
-        search.queue.extend(others());
+        let others = others();
+        search.queue.extend(others.iter().cloned());
         while let Some(place) = self.next(&mut search) {
             if let Next::Done(found) = self.ask_at(account, &mut search, place).await {
                 return Ok(found);
             }
         }
+        search.check(&others)?;
         search.nothing.truncate(named);
         Ok(Found::Nothing(search.nothing))
     }
@@ -94,12 +113,16 @@ impl Moving {
     fn next(&self, search: &mut Search) -> Option<String> {
         while let Some(place) = search.queue.pop_front() {
             let is_lost = self.record.is_lost_on(node_of(&place));
-            if place == search.here || is_lost || search.asked.len() >= ASKED_MAX {
+            if place == search.here || is_lost || search.asked.contains(&place) {
                 continue;
             }
-            if search.asked.insert(place.clone()) {
-                return Some(place);
+            if search.asked.len() >= ASKED_MAX {
+                search.failed.push(format!("{place} is one place more than is asked"));
+                search.queue.clear();
+                return None;
             }
+            search.asked.insert(place.clone());
+            return Some(place);
         }
         None
     }
@@ -113,10 +136,7 @@ impl Moving {
         match asked.await {
             Ok((source, there)) => self.take_in(account, search, place, source, there).await,
             Err(why) => {
-                search.failed.push(match why.starts_with(&place) {
-                    true => why,
-                    false => format!("{place}: {why}"),
-                });
+                search.silent.push((place, why));
                 Next::GoOn
             }
         }
@@ -166,10 +186,11 @@ impl Moving {
             State::HandingOver => {
                 // Who has it of the two, they find out. If the other does, it can be fetched there already.
                 search.failed.push(format!("{place} hands it over to {other}"));
-                search.queue.push_front(other);
+                search.point(other);
             }
             State::Incoming | State::GivenUp => {
                 if !is_here {
+                    search.pointed.insert(other.clone());
                     search.queue.push_back(other);
                 }
             }
@@ -183,7 +204,7 @@ impl Moving {
             }
             State::Moved => {
                 search.given.push((other.clone(), place));
-                search.queue.push_front(other);
+                search.point(other);
             }
         }
         Next::GoOn
@@ -202,8 +223,8 @@ impl Moving {
 }
 
 /// All other nodes of ours that may keep mail.
-fn others() -> Vec<String> {
-    let Some(node) = node() else { return Vec::new() };
+fn others() -> HashSet<String> {
+    let Some(node) = node() else { return HashSet::new() };
     let snapshot = node.copy.snapshot();
     let this = this_node();
     let others = snapshot.servers().filter(|server| {
@@ -211,4 +232,50 @@ fn others() -> Vec<String> {
         this.as_deref() != Some(server.name()) && is_ours && server.has_role(Role::Store)
     });
     others.map(|server| server.name().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(places: &[&str]) -> HashSet<String> {
+        places.iter().map(|place| (*place).to_owned()).collect()
+    }
+
+    #[test]
+    fn one_that_control_data_does_not_name_may_be_silent() {
+        let search = Search {
+            silent: vec![("n1".to_owned(), "it is down".to_owned())],
+            ..Search::default()
+        };
+        assert_eq!(search.check(&set(&["n1", "n2"])), Ok(()));
+        assert_eq!(search.check(&set(&["n2"])), Err("n1: it is down".to_owned()));
+    }
+
+    #[test]
+    fn one_that_another_points_to_may_not() {
+        for silent in ["n2", "n2/v1"] {
+            let mut search = Search::default();
+            search.point(silent.to_owned());
+            search.given.push((silent.to_owned(), "n1".to_owned()));
+            search.silent.push((silent.to_owned(), "it is down".to_owned()));
+            assert_eq!(search.check(&set(&["n1", "n2"])), Err(format!("{silent}: it is down")));
+        }
+    }
+
+    #[test]
+    fn what_one_answers_counts_whether_or_not_control_data_names_it() {
+        let handing_over = Search {
+            failed: vec!["n1 hands it over to n2".to_owned()],
+            ..Search::default()
+        };
+        assert!(handing_over.check(&set(&["n1", "n2"])).is_err());
+        let given = Search {
+            given: vec![("n2".to_owned(), "n1".to_owned())],
+            never: set(&["n2"]),
+            ..Search::default()
+        };
+        let why = "n1 gave it to n2, which does not have it".to_owned();
+        assert_eq!(given.check(&set(&["n1", "n2"])), Err(why));
+    }
 }
