@@ -40,6 +40,8 @@ use take::Moving;
 
 /// Accounts that are fetched at once on one core; more wait.
 const MOVES_MAX: usize = 4;
+/// Accounts that are looked for at once on one core, with a connection each; more wait.
+const FINDS_MAX: usize = 64;
 /// Accounts that are looked at before others have a turn.
 const TURN_ACCOUNTS: usize = 256;
 
@@ -48,7 +50,17 @@ type Key = (AccountUuid, usize);
 
 thread_local! {
     static MOVES: RefCell<HashMap<Key, UnderWay>> = RefCell::default();
-    static TURNS: Rc<Semaphore> = Rc::new(Semaphore::new(MOVES_MAX));
+    static TURNS: Turns = Turns {
+        find: Semaphore::new(FINDS_MAX),
+        fetch: Semaphore::new(MOVES_MAX),
+    };
+}
+
+/// What keeps a change of many accounts from being worked off all at once.
+#[derive(Clone)]
+struct Turns {
+    find: Semaphore,
+    fetch: Semaphore,
 }
 
 /// A move to or from a volume of this core.
@@ -153,7 +165,7 @@ fn begin(record: &Arc<Record>, place: Place) {
         place,
         state: state.clone(),
     };
-    let turns = TURNS.with(Rc::clone);
+    let turns = TURNS.with(Turns::clone);
     let task = pigeon_engine::spawn(async move {
         Box::pin(moving.run(turns)).await;
         // The task's own handle goes with it; it has nothing left to do.

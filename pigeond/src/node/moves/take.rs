@@ -4,12 +4,11 @@
 use super::find::{Found, NO_MOVE};
 use super::source::{Source, Why};
 use super::way::before;
-use super::{State, own, seat_name, unwanted_at, wanted_at};
+use super::{State, Turns, own, seat_name, unwanted_at, wanted_at};
 use crate::node::core::node;
 use crate::status::Counter;
 use pigeon_datatree_cache::Account as Record;
 use pigeon_delivery::Place;
-use pigeon_engine::sync::Semaphore;
 use pigeon_store::{Account, AccountId, Counterpart, Import, MoveId, Standing, Wanted};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,9 +30,6 @@ const TURN_BYTES: u64 = 1 << 20;
 const STAGE_BYTES: u64 = 64 << 20;
 const STAGE_MESSAGES: usize = 4096;
 
-/// What was found is looked for again behind such a wait: the other node does not keep a silent connection for ever.
-const FOUND_LIFE: Duration = Duration::from_secs(30);
-
 /// See the module.
 pub(super) struct Moving {
     pub(super) record: Arc<Record>,
@@ -43,7 +39,7 @@ pub(super) struct Moving {
 
 impl Moving {
     /// Until nothing is to be done here any more.
-    pub(super) async fn run(mut self, turns: Rc<Semaphore>) {
+    pub(super) async fn run(mut self, turns: Turns) {
         let dn = self.record.dn().to_owned();
         let (mut pause, begun) = (PAUSE, pigeon_engine::now());
         loop {
@@ -68,7 +64,7 @@ impl Moving {
         }
     }
 
-    async fn once(&self, turns: &Semaphore) -> Result<(), Why> {
+    async fn once(&self, turns: &Turns) -> Result<(), Why> {
         let volume = pigeon_delivery::volume(self.place.volume).ok_or("its volume is not open")?;
         let account = volume.account(AccountId(self.record.id().0)).await.map_err(text)?;
         loop {
@@ -85,17 +81,7 @@ impl Moving {
                 }
                 Standing::Here if before(&self.record, self.place).is_empty() => return Ok(()),
                 Standing::Here | Standing::Incoming(_) | Standing::Moved(_) | Standing::GivenUp(_) if is_due => {
-                    // Whoever only waits, for a silent node or the next try, keeps nobody from theirs.
-                    let found = Box::pin(self.find(&account)).await?;
-                    let asked = pigeon_engine::now();
-                    let turn = turns.acquire(1).await;
-                    let found = match asked.elapsed() < FOUND_LIFE {
-                        true => found,
-                        false => Box::pin(self.find(&account)).await?,
-                    };
-                    let fetched = Box::pin(self.fetch(&account, found)).await;
-                    drop(turn);
-                    fetched?;
+                    Box::pin(self.find_and_fetch(&account, turns)).await?;
                 }
                 _ => return Ok(()),
             }
@@ -109,16 +95,51 @@ impl Moving {
         format!("{node}/{}", seat_name(self.place).unwrap_or_default())
     }
 
-    async fn fetch(&self, account: &Account, found: Found) -> Result<(), Why> {
-        let (mut source, from, handed_over) = match found {
-            Found::At(source, from, handed_over) => (*source, from, handed_over),
-            Found::Nothing(places) => return self.begin_empty(account, places).await,
+    /// Whoever only waits, for a silent node or the next try, keeps nobody from fetching; whoever waits for a turn at that keeps no
+    /// connection.
+    async fn find_and_fetch(&self, account: &Account, turns: &Turns) -> Result<(), Why> {
+        let looking = turns.find.acquire(1).await;
+        let (source, from) = match Box::pin(self.find(account)).await? {
+            Found::At(source, from, before) => (self.at(account, source, &from, before).await?, from),
+            Found::Nothing(places) => return Box::pin(self.begin_empty(account, places)).await,
         };
-        let mut import = self.begin_import(account, &from).await?;
-        // From here on nothing can arrive by the attempt before. Its end is served there until the last round once more.
+        if let Some(_turn) = turns.fetch.try_acquire(1) {
+            drop(looking);
+            return Box::pin(self.fetch(account, source, from)).await;
+        }
+        drop((source, looking));
+        let _turn = turns.fetch.acquire(1).await;
+        // Much may have changed meanwhile. None of those that look waits for this turn.
+        let looking = turns.find.acquire(1).await;
+        match Box::pin(self.find(account)).await? {
+            Found::At(source, from, before) => {
+                let source = self.at(account, source, &from, before).await?;
+                drop(looking);
+                Box::pin(self.fetch(account, source, from)).await
+            }
+            Found::Nothing(places) => Box::pin(self.begin_empty(account, places)).await,
+        }
+    }
+
+    /// Ends the attempt by which it is handed over to this end, if there is one: until the last round it is served there once more,
+    /// and not by nobody while it waits behind others.
+    async fn at(
+        &self,
+        account: &Account,
+        mut source: Box<Source>,
+        from: &str,
+        handed_over: Option<MoveId>,
+    ) -> Result<Box<Source>, Why> {
         if let Some(before) = handed_over {
+            // From here on nothing can arrive by it.
+            drop(self.begin_import(account, from).await?);
             source.declined(before).await?;
         }
+        Ok(source)
+    }
+
+    async fn fetch(&self, account: &Account, mut source: Box<Source>, from: String) -> Result<(), Why> {
+        let mut import = self.begin_import(account, &from).await?;
         let begun = pigeon_engine::now();
         tracing::info!(dn = self.record.dn(), id = %self.record.id(), from, "an account is being fetched");
         let (rounds, fetched) = self.rounds(&mut source, &mut import).await?;
