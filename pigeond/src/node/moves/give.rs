@@ -222,6 +222,9 @@ pub(super) async fn abandon(account: &Account, place: Place, id: MoveId) -> Resu
 /// How an account stands in this volume, and whether it came by a move.
 pub(super) async fn said(account: &Account, place: Place, about: MoveId) -> Frame {
     let standing = account.standing();
+    if matches!(&standing, Standing::Incoming(from) if from.id == about) {
+        super::asked(AccountUuid(account.id().0), place);
+    }
     let state = match &standing {
         Standing::Here if account.is_unused() => State::Unused,
         Standing::Here => State::Here,

@@ -28,7 +28,7 @@ use give::Giving;
 use pigeon_datatree_cache::{Account as Record, AccountUuid};
 use pigeon_delivery::{Place, VolumeTable};
 use pigeon_engine::stream::Stream;
-use pigeon_engine::sync::Semaphore;
+use pigeon_engine::sync::{Notify, Semaphore};
 use pigeon_engine::{Task, current_core};
 use pigeon_store::{Account, AccountId, Standing};
 use std::cell::{Cell, RefCell};
@@ -77,6 +77,8 @@ struct State {
     is_last: Cell<bool>,
     /// Between two tries.
     is_waiting: Cell<bool>,
+    /// Ends the wait for the next try.
+    asked: Notify,
 }
 
 /// This node's id; `None` for a node alone.
@@ -173,6 +175,15 @@ fn begin(record: &Arc<Record>, place: Place) {
     });
     let record = record.clone();
     MOVES.with_borrow_mut(|moves| moves.insert(key, UnderWay { task, record, state }));
+}
+
+/// The other end of what comes to a volume of this core asks about it: it can be reached again, and the next try is not put off.
+fn asked(account: AccountUuid, place: Place) {
+    MOVES.with_borrow(|moves| {
+        if let Some(under_way) = moves.get(&(account, place.volume)) {
+            under_way.state.asked.notify_all();
+        }
+    });
 }
 
 /// Gives up what is under way in a volume of this core; it may begin anew.

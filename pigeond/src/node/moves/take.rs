@@ -9,6 +9,7 @@ use crate::node::core::node;
 use crate::status::Counter;
 use pigeon_datatree_cache::Account as Record;
 use pigeon_delivery::Place;
+use pigeon_engine::runtime::timeout;
 use pigeon_store::{Account, AccountId, Counterpart, Import, MoveId, Standing, Wanted};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,7 +43,10 @@ impl Moving {
     pub(super) async fn run(mut self, turns: Turns) {
         let dn = self.record.dn().to_owned();
         let (mut pause, begun) = (PAUSE, pigeon_engine::now());
+        let state = self.state.clone();
         loop {
+            // Counts from here on: the other end may come back while it is still looked for in vain.
+            let asked = state.asked.notified();
             let tried = Box::pin(self.once(&turns)).await;
             self.state.is_last.set(false);
             match tried {
@@ -54,9 +58,12 @@ impl Moving {
                 }
             }
             self.state.is_waiting.set(true);
-            pigeon_engine::sleep(super::jittered(pause, begun)).await;
+            let waited = timeout(super::jittered(pause, begun), asked).await;
             self.state.is_waiting.set(false);
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = match waited {
+                Ok(()) => PAUSE,
+                Err(_) => (pause * 2).min(PAUSE_MAX),
+            };
             // A record that another node forwarded may not be in a copy of this one.
             if let Some(current) = own(self.record.id()) {
                 self.record = current;
