@@ -85,6 +85,11 @@ impl Account {
         self.cell.state.borrow().pushed_head == LogPosition::NONE
     }
 
+    /// Nothing of it is durable in this volume, as `standing` says only what is: the first change may be on its way to the disk.
+    pub fn is_unused_durably(&self) -> bool {
+        self.cell.state.borrow().head == LogPosition::NONE
+    }
+
     /// What it holds, durably.
     pub fn usage(&self) -> Usage {
         self.cell.state.borrow().usage

@@ -1,6 +1,8 @@
 //! An account moves from one volume to another: everything comes along, and whatever crashes, at most one of them has it.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -381,6 +383,35 @@ fn whatever_crashes_there_is_one_owner_at_most_and_nothing_is_lost() {
         }
         assert!(crashes > 5, "{crashes} points of crash, old: {crash_the_old}");
     }
+}
+
+#[test]
+fn while_the_first_word_of_a_move_is_written_nothing_is_here_yet() {
+    let executor = Executor::new(1);
+    let disk = SimDisk::new(1);
+    let volume = made(&executor, &disk, small_options());
+    executor
+        .run(async move {
+            let account = volume.account(account_id(ACCOUNT)).await.expect("loads");
+            let from = Counterpart {
+                id: MoveId([1; 16]),
+                place: "n2".to_owned(),
+            };
+            let mut begun = pin!(account.begin_import(from.clone()));
+            let mut looks = 0;
+            let import = poll_fn(|context| {
+                let polled = begun.as_mut().poll(context);
+                // Whatever it stands in, nobody is told that it is here and empty.
+                assert_eq!(account.standing() == Standing::Here, account.is_unused_durably());
+                looks += usize::from(account.is_unused_durably() && !account.is_unused());
+                polled
+            });
+            drop(import.await.expect("nothing is in the way"));
+            assert!(!account.is_unused_durably());
+            assert_eq!(account.standing(), Standing::Incoming(from));
+            assert!(looks > 0, "it was looked at while that was written");
+        })
+        .expect("goes on");
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Moving {
         loop {
             let is_due = wanted_at(&self.record, self.place);
             match account.standing() {
-                Standing::Here if !account.is_unused() => return Ok(()),
+                Standing::Here if !account.is_unused_durably() => return Ok(()),
                 Standing::Arrived(from) if is_due => return self.tell(&account, &from).await,
                 Standing::HandingOver(to) => match self.resolve(&account, &to).await? {
                     true => {}

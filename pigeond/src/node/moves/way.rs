@@ -65,7 +65,8 @@ pub(super) fn step(record: &Arc<Record>, account: &Account, place: Place) -> Ste
     let record = &known(record);
     let is_due = wanted_at(record, place);
     match account.standing() {
-        Standing::Here if account.is_unused() => unused(record, place, is_due),
+        // While the first word of a move hither is being written, it is not here yet.
+        Standing::Here if account.is_unused_durably() => unused(record, place, is_due),
         Standing::Here => Step::Way(Way::Here),
         Standing::Arrived(_) => {
             if is_due {
