@@ -1,6 +1,7 @@
 """An account moves to another node, or to another volume, while it is used: nothing is lost, nothing changes its number."""
 
 import imaplib
+import json
 import poplib
 import re
 import threading
@@ -314,6 +315,35 @@ class Move(unittest.TestCase):
         self.arrived(two)
         self.assertEqual(state(two), before)
 
+    def test_more_at_once_than_have_a_turn(self):
+        """Each second one was handed over before, by an attempt that is over."""
+        cluster = self.cluster(("n1", "n2"))
+        one, two = cluster["n1"], cluster["n2"]
+        users = [f"user{number:02}@example.org" for number in range(24)]
+        entry = next(entry for entry in cluster.tree.split("\n\n") if f"mail: {ALICE}\n" in entry + "\n")
+        # Without its entryUUID, each is known by its DN.
+        entry = re.sub(r"(?m)^entryUUID: .*\n", "", entry.strip("\n"))
+        entries = [entry.replace("alice", user.split("@")[0]) for user in users]
+        cluster.tree = "\n\n".join([cluster.tree.rstrip("\n"), *entries]) + "\n"
+        cluster.owners.update(dict.fromkeys(users, "n1"))
+        cluster.hold()
+        with Smtp(one, LMTP) as session:
+            for user in users:
+                session.deliver(make(f"many-{user}"), [user])
+        before = {user: state(one, user) for user in users}
+        cluster.previous.update(dict.fromkeys(users, "n1"))
+        cluster.owners.update(dict.fromkeys(users, "n2"))
+        cluster.hold(names=["n1"])
+        for number, user in enumerate(users[::2]):
+            mover = Mover(one.offset + BACKEND_IMAP, "n2", cluster.keys["n2"], user, account_id(cluster.tree, user))
+            self.assertEqual(mover.hand_over(bytes([number] * 16), "n2/main"), True)
+            mover.close()
+        cluster.hold(names=["n2"])
+        self.arrived(two, len(users))
+        for user in users:
+            for node in (one, two):
+                self.assertEqual(state(node, user), before[user])
+
     def test_mail_that_waited_comes_behind_the_account(self):
         cluster = self.cluster(("n1", "n2"))
         one, two = cluster["n1"], cluster["n2"]
@@ -444,7 +474,9 @@ class Twice(unittest.TestCase):
         before = state(self.one)
         for owner, previous in [("n2", "n1"), ("n3", ["n2", "n1"]), ("n1", ["n3", "n2"]), ("n2", "n1"), ("n1", "n2"), ("n3", "n1")]:
             self.say(owner, previous)
-        # The last word counts, however far each of the others came.
+        # The last word counts, however far each of the others came. n3 may have had it before, and nobody be at it for a moment.
+        there = lambda: json.loads(self.three.status(f"/account.json?account={ALICE}")[1])["places"]  # noqa: E731
+        wait_until(lambda: [place["standing"] for place in there()] == ["here"], PATIENCE, "n3 has it and has said so")
         wait_until(lambda: sum(node.metric("pigeon_moves_under_way") for node in (self.one, self.two, self.three)) == 0,
                    PATIENCE, "all are settled")
         self.arrived(self.three)
