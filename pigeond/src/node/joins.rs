@@ -96,8 +96,14 @@ impl MailStore for IntoVolumes {
 async fn recipients_of(targets: Vec<Target>) -> (Vec<Recipient>, Vec<Option<TransferError>>) {
     let mut recipients = Vec::with_capacity(targets.len());
     let mut refused = Vec::with_capacity(targets.len());
+    // Nearly always nobody has moved.
+    let mut located = Vec::new();
+    if targets.iter().any(|target| target.account.was_elsewhere()) {
+        located = moves::at_once(targets.iter().map(|target| moves::locate(&target.account))).await;
+    }
+    let mut located = located.into_iter();
     for target in targets {
-        let place = match moves::locate(&target.account).await {
+        let place = match located.next().flatten() {
             None => None,
             Some(Located::Volume(place)) => Some(place),
             // Whoever routes mail asks before; between that and now it has begun to move.

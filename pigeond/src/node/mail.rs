@@ -128,20 +128,21 @@ impl Routes {
         if !recipients.iter().any(moved) {
             return Vec::new();
         }
-        let mut ways = Vec::with_capacity(recipients.len());
-        for target in recipients {
+        let located = recipients.iter().map(|target| {
             let record = self.newest(&target.account);
-            let located = match self.owns(&record) {
-                true => moves::locate(&record).await,
-                false => None,
-            };
-            ways.push(match located {
-                Some(Located::Node(server)) => Some(server),
-                // What is not known now is asked again where it is stored.
-                Some(Located::Volume(_) | Located::Nowhere(_)) | None => None,
-            });
-        }
-        ways
+            async move {
+                let located = match self.owns(&record) {
+                    true => moves::locate(&record).await,
+                    false => None,
+                };
+                match located {
+                    Some(Located::Node(server)) => Some(server),
+                    // What is not known now is asked again where it is stored.
+                    Some(Located::Volume(_) | Located::Nowhere(_)) | None => None,
+                }
+            }
+        });
+        moves::at_once(located).await
     }
 
     /// Whether they came from clients, and not from another node.

@@ -84,19 +84,20 @@ impl Routes {
 
     /// With the newest records, and where a volume of this node says that they are: see `Routes::split`.
     async fn located_anew(&self, mut targets: Vec<Target>) -> (Vec<Target>, Vec<Option<Arc<Server>>>) {
-        let mut still_at = Vec::with_capacity(targets.len());
-        for target in &mut targets {
-            let record = self.newest(&target.account);
-            let is_here = !self.is_from_clients() || self.owns(&record);
-            still_at.push(match is_here {
-                true => match moves::locate_anew(&record).await {
-                    Located::Node(server) => Some(server),
-                    // What is not known now is asked again where it is stored.
-                    Located::Volume(_) | Located::Nowhere(_) => None,
-                },
-                false => None,
-            });
-            if self.is_from_clients() {
+        let records: Vec<_> = targets.iter().map(|target| self.newest(&target.account)).collect();
+        let located = records.iter().map(|record| async move {
+            if self.is_from_clients() && !self.owns(record) {
+                return None;
+            }
+            match moves::locate_anew(record).await {
+                Located::Node(server) => Some(server),
+                // What is not known now is asked again where it is stored.
+                Located::Volume(_) | Located::Nowhere(_) => None,
+            }
+        });
+        let still_at = moves::at_once(located).await;
+        if self.is_from_clients() {
+            for (target, record) in targets.iter_mut().zip(records) {
                 target.account = record;
             }
         }

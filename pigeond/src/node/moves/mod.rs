@@ -21,7 +21,7 @@ mod take;
 mod way;
 
 pub(super) use report::report;
-pub(super) use way::{Located, Way, locate, locate_anew, volume_of, way};
+pub(super) use way::{Located, Way, at_once, locate, locate_anew, volume_of, way};
 
 use super::core::node;
 use give::Giving;

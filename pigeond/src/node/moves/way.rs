@@ -3,10 +3,12 @@
 
 use super::{begin, is_last, is_owner, is_this, known, node_of, place_on, seat_name, seat_of, wanted_at};
 use crate::node::core::node;
+use futures_util::future::join_all;
 use pigeon_datatree_cache::Account as Record;
 use pigeon_datatree_cache::record::Server;
 use pigeon_delivery::Place;
 use pigeon_store::{Account, AccountId, Standing};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,6 +195,19 @@ pub(crate) async fn locate(record: &Arc<Record>) -> Option<Located> {
         return None;
     }
     Some(locate_anew(record).await)
+}
+
+/// Accounts that are asked for at once.
+const ASKED_AT_ONCE: usize = 64;
+
+/// Asks for several accounts at once: each may be waited for, and together they are not to take as long as one after the other.
+pub(crate) async fn at_once<F: Future>(asked: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut asked = asked.peekable();
+    let mut answers = Vec::with_capacity(asked.size_hint().0);
+    while asked.peek().is_some() {
+        answers.extend(join_all(asked.by_ref().take(ASKED_AT_ONCE)).await);
+    }
+    answers
 }
 
 /// The same, whatever control data says: a volume was asked and does not have it.
