@@ -75,7 +75,7 @@ class Mover:
         """How it stands, whether it came by the move asked about, and the other end."""
         kind, said = self.frame(1, about)
         assert kind == 16, (kind, said)
-        return STATES[said[0]], {0: False, 1: True, 2: None}[said[1]], said[19:].decode()
+        return STATES[said[0]], {0: False, 1: True, 2: None}[said[1]], said[18:].decode()
 
     def image(self):
         """Why it is refused; None when it is not."""
@@ -93,6 +93,9 @@ class Mover:
 
     def abandon(self, number):
         return self.order(7, number)
+
+    def stand_aside(self, before, number, place):
+        return self.order(8, before + number + place.encode())
 
     def close(self):
         self.file.close()

@@ -79,14 +79,22 @@ pub enum Frame {
     Declined([u8; 16]),
     /// Whoever hands over, of that move: you will not have the account by it. Done: durably so. Refused: you have it.
     Abandon([u8; 16]),
+    /// Taker: you have nothing of the account, as you said; do not begin it. Whoever asks you for it is sent to me. Done: durably so.
+    /// Refused: you have it, or something has changed since.
+    StandAside {
+        /// The move that was named when the taker asked, zero where none was.
+        before: [u8; 16],
+        /// The move.
+        id: [u8; 16],
+        /// Where it begins, as control data names it.
+        place: String,
+    },
     /// The answer to `Ask`.
     Standing {
         /// Which way.
         state: State,
         /// Whether it came by the move that was asked about, wherever it is now; `None`: that is not known any more.
         taken: Option<bool>,
-        /// Nothing is in it that a client or a message has put there.
-        untouched: bool,
         /// The move, zero without.
         id: [u8; 16],
         /// The other end of it, empty without.
@@ -130,6 +138,7 @@ impl Frame {
             Frame::Taken(_) => 5,
             Frame::Declined(_) => 6,
             Frame::Abandon(_) => 7,
+            Frame::StandAside { .. } => 8,
             Frame::Standing { .. } => 16,
             Frame::Image(_) => 17,
             Frame::ImageEnd => 18,
@@ -152,11 +161,15 @@ impl Frame {
                 out.extend_from_slice(id);
                 out.extend_from_slice(bounded(place).as_bytes());
             }
+            Frame::StandAside { before, id, place } => {
+                out.extend_from_slice(before);
+                out.extend_from_slice(id);
+                out.extend_from_slice(bounded(place).as_bytes());
+            }
             Frame::Ask(id) | Frame::Taken(id) | Frame::Declined(id) | Frame::Abandon(id) => out.extend_from_slice(id),
             Frame::Standing {
                 state,
                 taken,
-                untouched,
                 id,
                 place,
             } => {
@@ -167,7 +180,6 @@ impl Frame {
                     Some(true) => 1,
                     None => 2,
                 });
-                out.push(u8::from(*untouched));
                 out.extend_from_slice(id);
                 out.extend_from_slice(bounded(place).as_bytes());
             }
@@ -204,8 +216,13 @@ impl Frame {
             5 => Frame::Taken(fields.array()?),
             6 => Frame::Declined(fields.array()?),
             7 => Frame::Abandon(fields.array()?),
+            8 => Frame::StandAside {
+                before: fields.array()?,
+                id: fields.array()?,
+                place: fields.text()?,
+            },
             16 => {
-                let [number, taken, untouched] = fields.array()?;
+                let [number, taken] = fields.array()?;
                 let state = State::ALL.get(usize::from(number)).ok_or(Malformed("state"))?;
                 Frame::Standing {
                     state: *state,
@@ -213,11 +230,6 @@ impl Frame {
                         0 => Some(false),
                         1 => Some(true),
                         2 => None,
-                        _ => return Err(Malformed("state")),
-                    },
-                    untouched: match untouched {
-                        0 => false,
-                        1 => true,
                         _ => return Err(Malformed("state")),
                     },
                     id: fields.array()?,
@@ -336,10 +348,14 @@ mod tests {
             Frame::Taken([5; 16]),
             Frame::Declined([8; 16]),
             Frame::Abandon([9; 16]),
+            Frame::StandAside {
+                before: [0; 16],
+                id: [7; 16],
+                place: "n2/v1".to_owned(),
+            },
             Frame::Standing {
                 state: State::GivenUp,
                 taken: None,
-                untouched: true,
                 id: [6; 16],
                 place: "n3".to_owned(),
             },
@@ -399,17 +415,17 @@ mod tests {
         let long = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_le_bytes();
         let cases: [(&[u8], &str); 12] = [
             (&[0, 0, 0, 0, 0], "kind"),
-            (&[8, 0, 0, 0, 0], "kind"),
+            (&[9, 0, 0, 0, 0], "kind"),
+            (&[8, 0, 0, 0, 0], "length"),
             (&[99, 1, 0, 0, 0, 1], "kind"),
             (&[1, 1, 0, 0, 0, 0], "length"),
             (&[2, 1, 0, 0, 0, 0], "length"),
-            (&[16, 3, 0, 0, 0, 0, 3, 0], "state"),
-            (&[16, 3, 0, 0, 0, 0, 0, 2], "state"),
+            (&[16, 2, 0, 0, 0, 0, 3], "state"),
             (&[3, 1, 0, 0, 0, 0], "length"),
             (&[5, 1, 0, 0, 0, 0], "length"),
             (&[17, long[0], long[1], long[2], long[3]], "length"),
             (&[23, 1, 0, 0, 0, 10], "text"),
-            (&[16, 3, 0, 0, 0, 7, 0, 0], "state"),
+            (&[16, 2, 0, 0, 0, 7, 0], "state"),
         ];
         for (bytes, why) in cases {
             assert_eq!(read(bytes, 1).0, [Err(Malformed(why))], "{bytes:?}");

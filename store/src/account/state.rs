@@ -381,12 +381,6 @@ impl AccountState {
         }
     }
 
-    /// Whether nothing is in it that a client or a message has put there.
-    pub(crate) fn is_untouched(&self) -> bool {
-        let is_new = |cell: &Rc<MailboxCell>| cell.id == INBOX_ID && cell.state.borrow().pushed_uid_next == Uid(1);
-        self.mailboxes.values().all(is_new) && self.subscriptions.is_empty() && self.pushed_head == self.head
-    }
-
     fn note_taken(&mut self, id: MoveId) {
         if self.taken.len() >= TAKEN_MAX {
             self.taken.remove(0);

@@ -451,6 +451,73 @@ fn steps_out_of_order_are_refused() {
         .expect("goes on");
 }
 
+#[test]
+fn what_stands_aside_has_nothing_and_begins_nothing_until_it_is_fetched_from_there() {
+    let executor = Executor::new(1);
+    let disks = [SimDisk::new(1), SimDisk::new(2)];
+    let [one, two] = [0, 1].map(|index| made(&executor, &disks[index], small_options()));
+    let other = |number: u8, place: &str| Counterpart {
+        id: MoveId([number; 16]),
+        place: place.to_owned(),
+    };
+    let (volume, used) = (one.clone(), two.clone());
+    executor
+        .run(async move {
+            let none = MoveId::default();
+            let account = volume.account(account_id(ACCOUNT)).await.expect("loads");
+            assert!(account.stand_aside(MoveId([1; 16]), &other(2, "n2")).await.is_err());
+            account
+                .stand_aside(none, &other(1, "n2"))
+                .await
+                .expect("nothing is here");
+            account
+                .stand_aside(none, &other(1, "n2"))
+                .await
+                .expect("the same once more");
+            let refused = account.stand_aside(none, &other(2, "n3")).await;
+            assert!(refused.is_err(), "it stands aside for n2 since");
+            let delivered = deliver_one(&volume, account_id(ACCOUNT), b"Subject: x\r\n\r\n").await;
+            assert!(delivered.is_err(), "it is not here");
+            // Who has asked since may change that, also while it is fetched: then it does not begin.
+            let import = account.begin_import(other(3, "n2")).await.expect("begins");
+            assert!(account.stand_aside(MoveId([1; 16]), &other(4, "n4")).await.is_err());
+            account
+                .stand_aside(MoveId([3; 16]), &other(4, "n4"))
+                .await
+                .expect("asked since");
+            assert!(import.begin_anew().await.is_err(), "it stands aside for n4");
+            assert_eq!(account.standing(), Standing::GivenUp(other(4, "n4")));
+            // What is here does not go.
+            deliver_one(&used, account_id(ACCOUNT), b"Subject: x\r\n\r\n")
+                .await
+                .expect("it is here");
+            let here = used.account(account_id(ACCOUNT)).await.expect("loads");
+            assert!(here.stand_aside(none, &other(5, "n1")).await.is_err(), "it is here");
+            here.hand_over(&other(6, "n1")).await.expect("it is here");
+            assert!(here.stand_aside(MoveId([6; 16]), &other(7, "n1")).await.is_err());
+            here.take_back(MoveId([6; 16])).await.expect("n1 does not have it");
+        })
+        .expect("goes on");
+    executor.run_until_stalled();
+    let one = opened(&executor, &disks[0].restarted(7), small_options());
+    let account = account_of(&executor, &one);
+    assert_eq!(
+        account.standing(),
+        Standing::GivenUp(other(4, "n4")),
+        "after a crash too"
+    );
+    executor
+        .run(async move {
+            let account = one.account(account_id(ACCOUNT)).await.expect("loads");
+            let import = account.begin_import(other(8, "n4")).await.expect("begins");
+            import.begin_anew().await.expect("nobody has it");
+            deliver_one(&one, account_id(ACCOUNT), b"Subject: x\r\n\r\n")
+                .await
+                .expect("it is here");
+        })
+        .expect("goes on");
+}
+
 /// Moves an account with nothing in it.
 async fn pass_on(from: &Account, to: &Account, number: u8) {
     let id = MoveId([number; 16]);
@@ -539,7 +606,12 @@ fn what_was_fetched_of_a_lost_account_is_there_under_another_uid_validity() {
             }
             import.stage().await.expect("stages");
             drop(import);
-            there.begin_anew().await.expect("begins");
+            let again = Counterpart {
+                id: MoveId([2; 16]),
+                place: "old".to_owned(),
+            };
+            let import = there.begin_import(again).await.expect("begins");
+            import.begin_anew().await.expect("begins");
             let before = here.mailbox("INBOX").expect("always there").uid_validity();
             let inbox = there.mailbox("INBOX").expect("always there");
             assert_ne!(inbox.uid_validity(), before);
@@ -554,9 +626,14 @@ fn what_was_fetched_of_a_lost_account_is_there_under_another_uid_validity() {
             })
             .await
             .expect("it is here");
-            assert!(here.begin_anew().await.is_err(), "it may be there");
+            let again = |number| Counterpart {
+                id: MoveId([number; 16]),
+                place: "lost".to_owned(),
+            };
+            assert!(here.begin_import(again(10)).await.is_err(), "it may be there");
             here.let_go(MoveId([9; 16])).await.expect("it is there");
-            here.begin_anew().await.expect("begins");
+            let import = here.begin_import(again(11)).await.expect("begins");
+            import.begin_anew().await.expect("begins");
             assert_eq!(here.mailboxes().len(), 1);
             deliver_one(&old, account_id(ACCOUNT), b"Subject: x\r\n\r\n")
                 .await

@@ -1,44 +1,31 @@
-//! An account whose mail is lost with the place that had it: here it begins, with what was fetched of it.
+//! An account that nobody has, or whose mail is lost with the place that had it: here it begins, with what was fetched of it.
 
-use pigeon_store_format::{AccountImage, LogPosition, MailboxImage, Standing, Uid, UidValidity};
+use pigeon_store_format::{AccountImage, MailboxImage, Standing, Uid, UidValidity};
 
 use super::NOT_NOW;
-use super::import::replace;
+use super::import::{Import, replace};
+use crate::StoreError;
 use crate::account::state::{AccountState, INBOX_ID};
 use crate::journal::Purpose;
-use crate::{Account, StoreError};
 
-/// See `Account::begin_anew`.
-pub(super) async fn begin(account: &Account) -> Result<(), StoreError> {
-    if account.standing() == Standing::Here {
-        // So far it may only be here because nothing else was said.
-        let said = account.step(|state| match &state.standing {
-            Standing::Here if state.pushed_head == LogPosition::NONE => Ok(Some(Standing::Here)),
-            Standing::Here => Ok(None),
-            _ => Err(NOT_NOW),
-        });
-        return said.await;
-    }
+/// See `Import::begin_anew`.
+pub(super) async fn begin(import: &Import) -> Result<(), StoreError> {
+    let account = &import.account;
     let (cell, volume) = (account.cell.clone(), account.volume.clone());
     let turn = cell.snapshotting.acquire(1).await;
     let pass = cell.pass_alone().await;
     volume.journal.check(Purpose::Change)?;
-    let state = {
-        let there = cell.state.borrow();
-        if !there.standing.is_gone() && !matches!(there.standing, Standing::Incoming(_)) {
-            return Err(NOT_NOW);
-        }
-        renumbered(&there)?
-    };
+    import.goes_on()?;
+    let state = renumbered(&cell.state.borrow())?;
     replace(&cell, &volume, state);
     drop(pass);
     // The link comes behind the image: before it, nobody sees anything of this.
     volume.push_snapshot_in_turn(&cell, Purpose::Change).await?;
     drop(turn);
+    let id = import.id();
     account
         .step(|state| match &state.standing {
-            standing if standing.is_gone() => Ok(Some(Standing::Here)),
-            Standing::Incoming(_) => Ok(Some(Standing::Here)),
+            Standing::Incoming(now) if now.id == id => Ok(Some(Standing::Here)),
             _ => Err(NOT_NOW),
         })
         .await

@@ -17,7 +17,7 @@ use pigeon_store_format::{
     StreamedStart, Uid,
 };
 
-use super::{NOT_NOW, all_bytes, check_place};
+use super::{NOT_NOW, all_bytes, anew, check_place};
 use crate::account::names::{INBOX, checked};
 use crate::account::state::{AccountCell, AccountState, INBOX_ID};
 use crate::body::PlacedBody;
@@ -221,6 +221,12 @@ impl Import {
             })
             .await?;
         Ok(self.looked_at)
+    }
+
+    /// Nobody has the account: it begins here, with what was fetched of it so far, if anything; durable when this returns. Its
+    /// mailboxes get another UIDVALIDITY, because more may have been there than is known.
+    pub async fn begin_anew(self) -> Result<(), StoreError> {
+        anew::begin(&self).await
     }
 
     /// Whether the account still comes by this move.

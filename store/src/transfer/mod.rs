@@ -13,7 +13,9 @@ mod import;
 mod staging;
 
 use bytes::Bytes;
-use pigeon_store_format::{Change, Counterpart, MailboxId, MoveId, PLACE_BYTES_MAX, SegmentBytes, Standing, Uid};
+use pigeon_store_format::{
+    Change, Counterpart, LogPosition, MailboxId, MoveId, PLACE_BYTES_MAX, SegmentBytes, Standing, Uid,
+};
 
 pub use self::import::{Import, Wanted};
 use crate::account::state::AccountState;
@@ -85,15 +87,22 @@ impl Account {
         self.cell.state.borrow().has_taken(id)
     }
 
-    /// Whether nothing is in it that a client or a message has put there.
-    pub fn is_untouched(&self) -> bool {
-        self.cell.state.borrow().is_untouched()
-    }
-
-    /// A person has said that the place that it would come from is lost for good: the account is here from now on, with what was
-    /// fetched of it so far, if anything. Its mailboxes get another UIDVALIDITY, because more was there than is known.
-    pub async fn begin_anew(&self) -> Result<(), StoreError> {
-        anew::begin(self).await
+    /// Nothing of the account is here, and it does not begin here: durably, whoever asks for it is sent to that place. What was
+    /// being fetched goes. `before` is the number of the move that it stood in when it was asked (zero: none): refused when
+    /// it stands otherwise by now, or is here.
+    pub async fn stand_aside(&self, before: MoveId, to: &Counterpart) -> Result<(), StoreError> {
+        check_place(to)?;
+        self.step(|state| match &state.standing {
+            Standing::GivenUp(now) if now == to => Ok(None),
+            Standing::Here if state.pushed_head == LogPosition::NONE && before == MoveId::default() => {
+                Ok(Some(Standing::GivenUp(to.clone())))
+            }
+            Standing::Incoming(now) | Standing::GivenUp(now) if now.id == before => {
+                Ok(Some(Standing::GivenUp(to.clone())))
+            }
+            _ => Err(NOT_NOW),
+        })
+        .await
     }
 
     async fn step(

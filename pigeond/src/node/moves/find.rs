@@ -12,7 +12,7 @@ use crate::node::core::node;
 use pigeon_datatree_cache::record::{BackendProtocol, Role};
 use pigeon_proto::transfer::State;
 use pigeon_store::{Account, MoveId, Standing};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Places that are asked, at most: more than a cluster has nodes. Where there are more, nothing is concluded.
 const ASKED_MAX: usize = 1024;
@@ -23,8 +23,15 @@ pub(super) const NO_MOVE: MoveId = MoveId([0; 16]);
 pub(super) enum Found {
     /// This one has it, or hands it over to this node by an attempt that is over.
     At(Box<Source>, String, Option<MoveId>),
-    /// Nowhere is anything of it. These could still begin it; with the attempt by which one hands it over here.
-    Nothing(Vec<(String, Option<MoveId>)>),
+    /// Nowhere is anything of it. These could still begin it.
+    Nothing(Vec<Idle>),
+}
+
+/// A place where nothing of the account is, and where it could begin.
+pub(super) struct Idle {
+    pub(super) place: String,
+    /// The move that it stands in, zero for none: whether anything has changed there since.
+    pub(super) before: MoveId,
 }
 
 /// Places on the way to the account.
@@ -34,12 +41,18 @@ struct Search {
     here: String,
     queue: VecDeque<String>,
     asked: HashSet<String>,
+    /// Those that control data names have been asked, and those that they point to.
+    is_beyond: bool,
     /// Where nothing is.
-    nothing: Vec<(String, Option<MoveId>)>,
+    nothing: Vec<Idle>,
     /// Where nothing ever was.
     never: HashSet<String>,
     /// Where others say that they have given it, with who says so.
     given: Vec<(String, String)>,
+    /// Where places point to that do not have it.
+    ways: HashMap<String, String>,
+    /// Those that have been asked twice.
+    again: HashSet<String>,
     /// Those that others point to.
     pointed: HashSet<String>,
     /// Those that do not answer.
@@ -63,12 +76,28 @@ impl Search {
             true => why.clone(),
             false => format!("{place}: {why}"),
         }));
-        let never = self.given.iter().filter(|(to, _)| self.never.contains(to));
-        failed.extend(never.map(|(to, by)| format!("{by} gave it to {to}, which does not have it")));
+        failed.extend(self.given.iter().filter_map(|(to, by)| {
+            let end = self.end(to);
+            self.never
+                .contains(end)
+                .then(|| format!("{by} gave it to {to}, and {end} does not have it"))
+        }));
         match failed.is_empty() {
             true => Ok(()),
             false => Err(failed.join("; ")),
         }
+    }
+
+    /// Where one comes to who goes where places point to.
+    fn end<'s>(&'s self, from: &'s str) -> &'s str {
+        let mut end = from;
+        for _ in 0..self.ways.len() {
+            match self.ways.get(end) {
+                Some(next) => end = next,
+                None => break,
+            }
+        }
+        end
     }
 }
 
@@ -96,7 +125,7 @@ impl Moving {
         }
         search.check(&HashSet::new())?;
         // Control data may have been changed twice, and name less than all. Whoever is silent of these is not waited for.
-        let named = search.nothing.len();
+        search.is_beyond = true;
         let others = others();
         search.queue.extend(others.iter().cloned());
         while let Some(place) = self.next(&mut search) {
@@ -105,7 +134,6 @@ impl Moving {
             }
         }
         search.check(&others)?;
-        search.nothing.truncate(named);
         Ok(Found::Nothing(search.nothing))
     }
 
@@ -155,12 +183,14 @@ impl Moving {
         match there.state {
             State::Unused => {
                 search.never.insert(place.clone());
-                search.nothing.push((place, None));
+                // One that control data does not name, nor any other place, does not begin it by itself.
+                if !search.is_beyond || search.pointed.contains(&place) {
+                    let before = NO_MOVE;
+                    search.nothing.push(Idle { place, before });
+                }
             }
-            State::Here | State::Arrived if there.untouched => search.nothing.push((place, None)),
             State::Here | State::Arrived => return Next::Done(Found::At(Box::new(source), place, None)),
             State::HandingOver if is_here => match account.has_taken(there.id) {
-                Some(false) if there.untouched => search.nothing.push((place, Some(there.id))),
                 Some(false) => return Next::Done(Found::At(Box::new(source), place, Some(there.id))),
                 // It was here, and has gone on since: where to, this end's own standing says.
                 Some(true) => {
@@ -176,10 +206,13 @@ impl Moving {
                 // To another volume of this node, which control data does not want it in any more.
                 match self.decline_for(&other, there.id, &mut source).await {
                     Ok(true) => search.queue.push_front(other),
-                    Ok(false) => {
+                    Ok(false) if search.again.insert(place.clone()) => {
                         search.asked.remove(&place);
                         search.queue.push_front(place);
                     }
+                    Ok(false) => search
+                        .failed
+                        .push(format!("{place} goes on handing it over to {other}")),
                     Err(why) => search.failed.push(format!("{place} hands it over to {other}: {why}")),
                 }
             }
@@ -191,7 +224,13 @@ impl Moving {
             State::Incoming | State::GivenUp => {
                 if !is_here {
                     search.pointed.insert(other.clone());
+                    search.ways.insert(place.clone(), other.clone());
                     search.queue.push_back(other);
+                }
+                // What stands aside for this end already begins nothing.
+                if !is_here || there.state == State::Incoming {
+                    let before = there.id;
+                    search.nothing.push(Idle { place, before });
                 }
             }
             State::Moved if is_here => {
@@ -203,6 +242,7 @@ impl Moving {
                 }
             }
             State::Moved => {
+                search.ways.insert(place.clone(), other.clone());
                 search.given.push((other.clone(), place));
                 search.point(other);
             }
@@ -275,7 +315,25 @@ mod tests {
             never: set(&["n2"]),
             ..Search::default()
         };
-        let why = "n1 gave it to n2, which does not have it".to_owned();
+        let why = "n1 gave it to n2, and n2 does not have it".to_owned();
         assert_eq!(given.check(&set(&["n1", "n2"])), Err(why));
+    }
+
+    #[test]
+    fn whoever_it_was_given_to_may_have_passed_it_on_but_not_to_one_that_never_had_it() {
+        let mut search = Search {
+            given: vec![("n2".to_owned(), "n1".to_owned())],
+            ways: [("n1", "n2"), ("n2", "n3")]
+                .map(|(from, to)| (from.to_owned(), to.to_owned()))
+                .into(),
+            ..Search::default()
+        };
+        assert_eq!(search.check(&HashSet::new()), Ok(()));
+        search.never.insert("n3".to_owned());
+        let why = "n1 gave it to n2, and n3 does not have it".to_owned();
+        assert_eq!(search.check(&HashSet::new()), Err(why));
+        // In a circle nobody is the last.
+        search.ways.insert("n3".to_owned(), "n1".to_owned());
+        assert!(search.end("n1").starts_with('n'));
     }
 }

@@ -101,6 +101,7 @@ impl Giving {
                     }
                 }
             }
+            Frame::StandAside { before, id, place } => self.stand_aside(MoveId(before), MoveId(id), place).await,
             Frame::Taken(_) | Frame::Declined(_) => self.refuse(NOT_YOURS).await,
             Frame::Standing { .. }
             | Frame::Image(_)
@@ -168,6 +169,17 @@ impl Giving {
         self.done(result).await
     }
 
+    async fn stand_aside(&mut self, before: MoveId, id: MoveId, place: String) -> io::Result<()> {
+        if node_of(&place) != self.taker {
+            return self.refuse("a node takes for itself alone").await;
+        }
+        if !self.is_wanted_there() {
+            return self.refuse(NOT_YOURS).await;
+        }
+        let result = stand_aside(&self.account, self.place, before, &Counterpart { id, place }).await;
+        self.done(result).await
+    }
+
     async fn image(&mut self) -> io::Result<()> {
         let standing = self.account.standing();
         if !standing.is_here() && !matches!(standing, Standing::HandingOver(_)) {
@@ -219,6 +231,31 @@ pub(super) async fn abandon(account: &Account, place: Place, id: MoveId) -> Resu
     result
 }
 
+/// Nothing of the account is here, and nothing begins here: what is under way of it here ends.
+pub(super) async fn stand_aside(
+    account: &Account,
+    place: Place,
+    before: MoveId,
+    to: &Counterpart,
+) -> Result<(), StoreError> {
+    let uuid = AccountUuid(account.id().0);
+    if matches!(account.standing(), Standing::Incoming(from) if from.id == before) {
+        super::stop(uuid, place.volume);
+    }
+    let result = account.stand_aside(before, to).await;
+    match result {
+        // They come again, and are sent to where it begins.
+        Ok(()) => drop(end_sessions(uuid)),
+        // What was stopped goes on.
+        Err(_) => {
+            if let Some(record) = own(uuid) {
+                super::act(&record, account, place);
+            }
+        }
+    }
+    result
+}
+
 /// How an account stands in this volume, and whether it came by a move.
 pub(super) async fn said(account: &Account, place: Place, about: MoveId) -> Frame {
     let standing = account.standing();
@@ -245,7 +282,6 @@ pub(super) async fn said(account: &Account, place: Place, about: MoveId) -> Fram
     Frame::Standing {
         state,
         taken: account.has_taken(about),
-        untouched: account.is_untouched(),
         id: other.id.0,
         place: place_said,
     }

@@ -35,7 +35,6 @@ pub(super) struct There {
     pub(super) state: State,
     /// Whether it came there by the move that was asked about; `None`: not known any more.
     pub(super) taken: Option<bool>,
-    pub(super) untouched: bool,
     /// The other end, as it stands there.
     pub(super) id: MoveId,
     pub(super) place: String,
@@ -99,13 +98,11 @@ impl Source {
             Frame::Standing {
                 state,
                 taken,
-                untouched,
                 id,
                 place,
             } => Ok(There {
                 state,
                 taken,
-                untouched,
                 id: MoveId(id),
                 place,
             }),
@@ -165,6 +162,21 @@ impl Source {
                 volume
                     .with(move |account| async move { account.take_back(id).await })
                     .await
+            }
+        }
+    }
+
+    /// It has nothing of the account, as it said; from here on it begins nothing either. Fails where that is not so any more.
+    pub(super) async fn stand_aside(&mut self, before: MoveId, to: Counterpart) -> Result<(), Why> {
+        match self {
+            Source::Node(node) => {
+                let (before, id, place) = (before.0, to.id.0, to.place);
+                node.order(&Frame::StandAside { before, id, place }).await
+            }
+            Source::Volume(volume) => {
+                let place = volume.place;
+                let aside = move |account| async move { super::give::stand_aside(&account, place, before, &to).await };
+                volume.with(aside).await
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What is done about one account in one volume of this core, until its move is over there: fetching it, in rounds while the old
 //! owner serves, then the rest at once; and what `settle` does.
 
-use super::find::{Found, NO_MOVE};
+use super::find::{Found, Idle};
 use super::source::{Source, Why};
 use super::way::before;
 use super::{State, Turns, own, seat_name, unwanted_at, wanted_at};
@@ -108,7 +108,7 @@ impl Moving {
         let looking = turns.find.acquire(1).await;
         let (source, from) = match Box::pin(self.find(account)).await? {
             Found::At(source, from, before) => (self.at(account, source, &from, before).await?, from),
-            Found::Nothing(places) => return Box::pin(self.begin_empty(account, places)).await,
+            Found::Nothing(idle) => return Box::pin(self.begin_anew(account, idle)).await,
         };
         if let Some(_turn) = turns.fetch.try_acquire(1) {
             drop(looking);
@@ -124,7 +124,7 @@ impl Moving {
                 drop(looking);
                 Box::pin(self.fetch(account, source, from)).await
             }
-            Found::Nothing(places) => Box::pin(self.begin_empty(account, places)).await,
+            Found::Nothing(idle) => Box::pin(self.begin_anew(account, idle)).await,
         }
     }
 
@@ -247,81 +247,48 @@ impl Moving {
         Ok(wanted.len())
     }
 
-    /// No place has anything of the account. Those that could still begin it hand it over first, so that none of them does.
-    async fn begin_empty(&self, account: &Account, places: Vec<(String, Option<MoveId>)>) -> Result<(), Why> {
+    /// No place has anything of the account: it begins here, once all that could begin it themselves stand aside for this end.
+    async fn begin_anew(&self, account: &Account, idle: Vec<Idle>) -> Result<(), Why> {
         let (dn, id) = (self.record.dn(), self.record.id());
-        let Some((first, _)) = places.first().cloned() else {
-            account.begin_anew().await.map_err(text)?;
-            count(Counter::MovesDone, 1);
-            tracing::error!(
-                dn, %id, messages = account.usage().messages,
-                "an account begins anew: control data says that the nodes which had it are lost"
-            );
-            return Ok(());
-        };
-        let mut import = self.begin_import(account, &first).await?;
+        let import = self.begin_import(account, &self.first(account, &idle)).await?;
+        self.still_wanted()?;
         let to = self.to(&import);
-        let mut sources = Vec::with_capacity(places.len());
-        let mut done = self.seal(&to, places, &mut sources).await;
-        if done.is_ok() {
-            done = self.take_over(&mut sources, &mut import).await;
+        // The one that sessions and mail are sent to until then is the last.
+        for (index, Idle { place, before }) in idle.into_iter().enumerate().rev() {
+            let mut source = Source::open(&self.record, &place).await?;
+            self.state.is_last.set(index == 0);
+            let stands_aside = source.stand_aside(before, to.clone()).await;
+            stands_aside.map_err(|why| format!("{place} may begin it: {why}"))?;
         }
-        if let Err(why) = done {
-            drop(import);
-            for source in &mut sources {
-                // One that does not hear it asks.
-                let _ = source.declined(to.id).await;
-            }
-            return Err(why);
-        }
-        import.finish().await.map_err(text)?;
+        self.state.is_last.set(true);
+        import.begin_anew().await.map_err(text)?;
         self.state.is_last.set(false);
         count(Counter::MovesDone, 1);
-        tracing::info!(dn, %id, first, "an account is here, of which nothing was there");
-        let mut all_told = true;
-        for source in &mut sources {
-            all_told &= source.taken(to.id).await.is_ok();
-        }
-        match all_told {
-            true => account.settle().await.map_err(text),
-            false => Ok(()),
-        }
-    }
-
-    async fn seal(
-        &self,
-        to: &Counterpart,
-        places: Vec<(String, Option<MoveId>)>,
-        sources: &mut Vec<Source>,
-    ) -> Result<(), Why> {
-        self.still_wanted()?;
-        self.state.is_last.set(true);
-        for (place, handed_over) in places {
-            let mut source = Source::open(&self.record, &place).await?;
-            if let Some(before) = handed_over {
-                source.declined(before).await?;
-            }
-            let sealed = source.hand_over(to.clone()).await;
-            sources.push(source);
-            sealed.map_err(|why| format!("{place}: {why}"))?;
+        match self
+            .record
+            .previous()
+            .any(|previous| self.record.is_lost_on(previous.node))
+        {
+            true => tracing::error!(
+                dn, %id, messages = account.usage().messages,
+                "an account begins anew: control data says that a node which had it is lost, and no other has it"
+            ),
+            false => tracing::info!(dn, %id, "an account is here, of which nothing was anywhere"),
         }
         Ok(())
     }
 
-    /// All of them are as they will stay. Mail may have come to one before it was.
-    async fn take_over(&self, sources: &mut [Source], import: &mut Import) -> Result<(), Why> {
-        let mut touched = Vec::new();
-        for (index, source) in sources.iter_mut().enumerate() {
-            if !source.ask(NO_MOVE).await?.untouched {
-                touched.push(index);
-            }
+    /// Where it would come from, if anything came. The place that this end's own standing names was the first to be asked: whom it
+    /// stood aside for, it asks again as long as the account has not begun here.
+    fn first(&self, account: &Account, idle: &[Idle]) -> String {
+        if let Some(first) = idle.first() {
+            return first.place.clone();
         }
-        let source = match touched[..] {
-            [] => sources.first_mut(),
-            [one] => sources.get_mut(one),
-            _ => return Err("several places have begun it".to_owned()),
-        };
-        self.rest(source.ok_or("nobody is there")?, import).await.map(drop)
+        let standing = account.standing();
+        let known = standing.counterpart().map(|other| other.place.clone());
+        known
+            .or_else(|| before(&self.record, self.place).into_iter().next())
+            .unwrap_or_else(|| self.here())
     }
 }
 
