@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::command_line::{TlsMode, TlsOptions};
+use crate::content::mixed;
 use crate::failure::Failure;
 use pigeon_engine::tls::TlsConnector;
 use std::net::SocketAddr;
@@ -31,10 +32,11 @@ impl Door {
         }
     }
 
-    /// A connection of session `index` of all, under TLS where that comes first.
-    pub(crate) async fn connect(&self, index: u64, timeout: Duration) -> Result<Client, Failure> {
-        let place = index % self.targets.len() as u64;
-        let target = self.targets[usize::try_from(place).expect("below a length")];
+    /// Connection `number`, under TLS where that comes first. As many numbers in a row as there are servers go to each of them
+    /// once, in an order without a period: accounts go round by the same numbers, and are not to come to the same server
+    /// always.
+    pub(crate) async fn connect(&self, number: u64, timeout: Duration) -> Result<Client, Failure> {
+        let target = self.targets[place(number, self.targets.len())];
         let client = Client::connect(target, pigeon_engine::now() + timeout).await?;
         match &self.tls {
             Some((TlsMode::Implicit, connector)) => client.secure(connector).await,
@@ -48,5 +50,34 @@ impl Door {
             Some((TlsMode::Starttls, connector)) => Some(connector),
             _ => None,
         }
+    }
+}
+
+fn place(number: u64, servers: usize) -> usize {
+    let servers = servers as u64;
+    let round = mixed(number / servers) % servers;
+    usize::try_from((number % servers + round) % servers).expect("below a length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn each_server_is_met_as_often_and_by_each_account() {
+        for servers in 1..=4 {
+            for accounts in [1, 2, 3, 4, 16, 100] {
+                let mut met = vec![vec![0; servers]; accounts];
+                for number in 0..60_000 {
+                    met[number % accounts][place(number as u64, servers)] += 1;
+                }
+                let of_all = |server: usize| met.iter().map(|account| account[server]).sum::<usize>();
+                assert!((0..servers).all(|server| of_all(server) == 60_000 / servers));
+                let even = 60_000 / accounts / servers;
+                let far = met.iter().flatten().find(|&&count| count.abs_diff(even) > even / 2);
+                assert_eq!(far, None, "{accounts} accounts, {servers} servers");
+            }
+        }
+        assert!(place(u64::MAX, 3) < 3);
     }
 }

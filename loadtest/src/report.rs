@@ -7,6 +7,7 @@ use crate::processes::Usage;
 use crate::tally::Tally;
 use crate::work::verify::Findings;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -204,7 +205,7 @@ impl Report<'_> {
                 "doubled": findings.doubled,
                 "changed": findings.changed,
                 "unasked": findings.unasked,
-                "unread": findings.unread.keys().collect::<Vec<_>>(),
+                "unread": findings.unread.iter().map(|(user, failure)| (user, failure.name())).collect::<BTreeMap<_, _>>(),
             })),
         })
     }

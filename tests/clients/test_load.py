@@ -1,7 +1,5 @@
 """The load generator: what it sends arrives, what it cannot do it counts, and what a server loses or doubles it finds."""
 
-import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -10,24 +8,9 @@ import threading
 import unittest
 
 from harness import PASSWORD, Node
+from harness.load import load, pigeon_load
 from harness.mail import ALICE, BOB, Smtp
-from harness.node import IMAP, IMAPS, LMTP, POP3, POP3S, SMTP, free_port, pigeond, wait_until
-
-
-def program():
-    path = os.environ.get("PIGEON_LOAD") or pathlib.Path(pigeond()).with_name("pigeon-load")
-    if not pathlib.Path(path).exists():
-        raise AssertionError(f"{path} is not there: cargo build --release --bin pigeon-load")
-    return str(path)
-
-
-def load(*words, code=0):
-    """Its summary."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as summary:
-        done = subprocess.run([program(), "--quiet", "--json", summary.name, *map(str, words)], capture_output=True,
-                              text=True, timeout=300)
-        assert done.returncode == code, f"ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        return json.loads(summary.read() or "null")
+from harness.node import IMAP, IMAPS, LMTP, POP3, POP3S, SMTP, free_port, wait_until
 
 
 class FaultySink:
@@ -49,6 +32,8 @@ class FaultySink:
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection):
+        # Answers are small and one after the other: each would wait for the last one's acknowledgement.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with connection, connection.makefile("rb") as lines, Smtp(self.node, LMTP) as onward:
             say = lambda text: connection.sendall(text.encode() + b"\r\n")  # noqa: E731
             say("220 sink.invalid")
@@ -126,12 +111,12 @@ class Mix(OneNode):
             self.assertEqual(sum(counts.values()), 400)
             self.assertGreater(counts["smtp"], 2 * counts["imap-sync"])
             profile.write_text("[shares]\nsmtp = 3\nimap-sinc = 1\n")
-            refused = subprocess.run([program(), "mix", "--smtp", "127.0.0.1:1", "--user", "u", "--password", "x", "--profile",
+            refused = subprocess.run([pigeon_load(), "mix", "--smtp", "127.0.0.1:1", "--user", "u", "--password", "x", "--profile",
                                       profile], capture_output=True, text=True, timeout=60)
             self.assertEqual(refused.returncode, 2)
             self.assertIn(f"{profile}:3:1: unknown kind", refused.stderr)
             profile.write_text("[shares]\nsmtp = 3\nlmtp = 1\n")
-            refused = subprocess.run([program(), "mix", "--smtp", "127.0.0.1:1", "--user", "u", "--password", "x", "--profile",
+            refused = subprocess.run([pigeon_load(), "mix", "--smtp", "127.0.0.1:1", "--user", "u", "--password", "x", "--profile",
                                       profile], capture_output=True, text=True, timeout=60)
             self.assertIn("expected --lmtp", refused.stderr)
 
@@ -205,7 +190,8 @@ class LoadTest(OneNode):
     def test_the_page_shows_the_run(self):
         with tempfile.TemporaryDirectory() as directory:
             page = pathlib.Path(directory) / "page.html"
-            load("smtp", "--target", self.at(SMTP), *self.users(), "--duration", "2s", "--html", page,
+            # Few messages: what is verified on this node reads all that is in its mailboxes.
+            load("smtp", "--target", self.at(SMTP), *self.users(), "--duration", "2s", "--rate", 100, "--html", page,
                  "--server-pid", self.node.process.pid)
             text = page.read_text()
         self.assertEqual(text.count("<svg"), 4, "units, latencies, CPU time, memory")
@@ -230,7 +216,7 @@ class LoadTest(OneNode):
     def test_the_null_server(self):
         for protocol, work in [("smtp", "smtp"), ("lmtp", "lmtp"), ("imap", "imap"), ("pop3", "pop3")]:
             address = f"127.0.0.1:{free_port()}"
-            server = subprocess.Popen([program(), "null-server", "--protocol", protocol, "--listen", address],
+            server = subprocess.Popen([pigeon_load(), "null-server", "--protocol", protocol, "--listen", address],
                                       stdout=subprocess.DEVNULL)
             try:
                 wait_until(lambda: self.answers(address), 30, "the null server listens")

@@ -1,5 +1,5 @@
-"""A real Dovecot in a temporary directory: as a backend that nodes redirect to and bring mail, and as a proxy in front of nodes
-(docs/operating.md has the configuration of both)."""
+"""A real Dovecot in a temporary directory: as a backend that nodes redirect to and bring mail, as a proxy in front of nodes
+(docs/operating.md has the configuration of both), and as a server of its own."""
 
 import pathlib
 import shutil
@@ -112,6 +112,55 @@ service pop3-login {{
 }}
 """
 
+ALONE = """
+protocols = imap pop3 lmtp
+listen = 127.0.0.1
+base_dir = {directory}/run
+log_path = {directory}/log
+ssl = no
+disable_plaintext_auth = no
+mail_location = maildir:{directory}/mail/%u
+first_valid_uid = 1
+# All clients come from one address.
+mail_max_userip_connections = 1000
+passdb {{
+  driver = passwd-file
+  args = {directory}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = {directory}/users
+  default_fields = uid=mail gid=mail home={directory}/home/%u
+}}
+namespace inbox {{
+  inbox = yes
+}}
+service imap-login {{
+  # One process for many logins: without, most of the time goes into making processes.
+  service_count = 0
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service pop3-login {{
+  service_count = 0
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+}}
+"""
+
 
 class Master:
     """Its process and its directory."""
@@ -201,3 +250,22 @@ class DovecotProxy(Master):
         """Of a user's record: the proxy comes as this node with this key, and says this of the record."""
         return {"proxy": "y", "host": "localhost", "hostip": "127.0.0.1", "ssl": "yes", "proxy_mech": "PLAIN",
                 "master": node, "pass": key, **{f"forward_{name}": value for name, value in forwarded.items()}}
+
+
+class DovecotAlone(Master):
+    """With Maildirs, for these addresses, which log in with the tests' password. Starts at once."""
+
+    def __init__(self, users):
+        if not pathlib.Path("/usr/lib/dovecot/lmtp").exists():
+            missing("Dovecot's lmtp")
+        super().__init__()
+        try:
+            for name in ["mail", "home"]:
+                (self.directory / name).mkdir()
+                shutil.chown(self.directory / name, "mail", "mail")
+            (self.directory / "users").write_text("".join(f"{user}:{{PLAIN}}{PASSWORD}::::::\n" for user in users))
+            self.imap, self.pop3, self.lmtp = free_port(), free_port(), free_port()
+            self.start(ALONE.format(directory=self.directory, imap=self.imap, pop3=self.pop3, lmtp=self.lmtp))
+        except BaseException:
+            self.remove()
+            raise

@@ -48,6 +48,16 @@ fn uid_next(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
 
+/// Of a line that ends a command before it could begin.
+fn refusal(line: &[u8]) -> Failure {
+    let status = line.splitn(2, |&byte| byte == b' ').nth(1).unwrap_or_default();
+    match status {
+        _ if status.starts_with(b"NO [UNAVAILABLE]") => Failure::Temporary,
+        _ if status.starts_with(b"NO") || status.starts_with(b"BAD") => Failure::Refused,
+        _ => Failure::Garbage,
+    }
+}
+
 /// In a quoted string (RFC 3501 section 4.3).
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -65,12 +75,12 @@ impl Session {
     /// Connects and logs in.
     pub(crate) async fn open(
         door: &Door,
-        index: u64,
+        number: u64,
         user: &str,
         password: &str,
         timeout: Duration,
     ) -> Result<Session, Failure> {
-        let mut client = door.connect(index, timeout).await?;
+        let mut client = door.connect(number, timeout).await?;
         let greeting = client.line().await?;
         if greeting.starts_with(b"* BYE") {
             return Err(Failure::Temporary);
@@ -151,7 +161,7 @@ impl Session {
                 return Ok(());
             }
             if !line.starts_with(b"* ") {
-                return Err(Failure::Refused);
+                return Err(refusal(line));
             }
         }
     }
@@ -166,7 +176,7 @@ impl Session {
                 break;
             }
             if !line.starts_with(b"* ") {
-                return Err(Failure::Refused);
+                return Err(refusal(line));
             }
         }
         let mut message = message;
@@ -190,7 +200,8 @@ pub(crate) struct Imap {
     work: ImapWork,
     password: String,
     content: Content,
-    index: u64,
+    /// The next connection's number.
+    connections: u64,
     next: u64,
     kept: Option<(Session, u64)>,
     /// Of `sync`: the first UID that its copies do not have, by account.
@@ -208,18 +219,20 @@ impl Imap {
             work,
             password: password.to_owned(),
             content: plan.content(),
-            index,
+            connections: index,
             next: index,
             kept: None,
             synced: HashMap::new(),
         }
     }
 
-    async fn open(&self) -> Result<Session, Failure> {
+    async fn open(&mut self) -> Result<Session, Failure> {
+        let number = self.connections;
+        self.connections += 1;
         let user = self.plan.user(self.next);
         let timeout = self.plan.amount().timeout;
         let door = &self.plan.jobs[self.place].door;
-        Session::open(door, self.index, user, &self.password, timeout).await
+        Session::open(door, number, user, &self.password, timeout).await
     }
 
     pub(crate) async fn unit(&mut self) -> Result<u64, Failure> {
@@ -233,7 +246,7 @@ impl Imap {
         result
     }
 
-    async fn fetch(&self) -> Result<u64, Failure> {
+    async fn fetch(&mut self) -> Result<u64, Failure> {
         let mut session = self.open().await?;
         let selected = session.command("SELECT INBOX", |_| {}).await?;
         if selected.exists.unwrap_or(0) == 0 {

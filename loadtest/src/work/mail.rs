@@ -18,7 +18,8 @@ pub(crate) struct Mail {
     lmtp: bool,
     /// Of its job in the plan.
     place: usize,
-    index: u64,
+    /// The next connection's number.
+    connections: u64,
     /// The message's number: those of a session are apart from those of all others.
     next: u64,
     connection: Option<Client>,
@@ -62,7 +63,7 @@ impl Mail {
             content: plan.content(),
             lmtp,
             place,
-            index,
+            connections: index,
             next: index,
             connection: None,
             sent: 0,
@@ -93,7 +94,9 @@ impl Mail {
 
     async fn open(&mut self) -> Result<Client, Failure> {
         let door = &self.plan.jobs[self.place].door;
-        let mut client = door.connect(self.index, self.plan.amount().timeout).await?;
+        let number = self.connections;
+        self.connections += 1;
+        let mut client = door.connect(number, self.plan.amount().timeout).await?;
         expect(reply(&mut client).await?, 220)?;
         self.sent = 0;
         self.hello(&mut client).await?;

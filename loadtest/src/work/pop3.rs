@@ -11,7 +11,8 @@ pub(crate) struct Pop3 {
     password: String,
     /// Of its job in the plan.
     place: usize,
-    index: u64,
+    /// The next connection's number.
+    connections: u64,
     next: u64,
 }
 
@@ -51,7 +52,7 @@ impl Pop3 {
             plan: plan.clone(),
             password: password.to_owned(),
             place,
-            index,
+            connections: index,
             next: index,
         }
     }
@@ -60,7 +61,9 @@ impl Pop3 {
         let user = self.plan.user(self.next).to_owned();
         self.next += u64::from(self.plan.amount().sessions);
         let door = &self.plan.jobs[self.place].door;
-        let mut client = door.connect(self.index, self.plan.amount().timeout).await?;
+        let number = self.connections;
+        self.connections += 1;
+        let mut client = door.connect(number, self.plan.amount().timeout).await?;
         status(&mut client).await?;
         if let Some(connector) = door.starttls() {
             command(&mut client, "STLS\r\n".to_owned()).await?;

@@ -63,8 +63,11 @@ pub(crate) async fn read_back(
 ) -> Findings {
     let user = &plan.users[account];
     let mut settled = false;
+    // Another one each time, so that all servers are looked at.
+    let mut number = account as u64;
     loop {
-        let read = read(&plan, &options, account, user).await;
+        let read = read(&plan, &options, number, user).await;
+        number += 1;
         let patient = pigeon_engine::now() < until;
         match read {
             Ok(found) if patient && acknowledged.iter().any(|number| !found.contains_key(number)) => {}
@@ -111,10 +114,10 @@ fn judge(found: Found, acknowledged: &BTreeSet<u64>) -> Findings {
     findings
 }
 
-async fn read(plan: &Plan, options: &VerifyOptions, account: usize, user: &str) -> Result<Found, Failure> {
+async fn read(plan: &Plan, options: &VerifyOptions, number: u64, user: &str) -> Result<Found, Failure> {
     let timeout = plan.amount().timeout;
     let door = plan.read.as_ref().expect("a plan to verify has one");
-    let mut session = Session::open(door, account as u64, user, &options.password, timeout).await?;
+    let mut session = Session::open(door, number, user, &options.password, timeout).await?;
     let exists = session.command("SELECT INBOX", |_| {}).await?.exists.unwrap_or(0);
     let content = plan.content();
     let mut found = Found::new();
