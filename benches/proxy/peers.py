@@ -3,76 +3,18 @@ TLS towards the client; and a real Dovecot as backend."""
 
 import pathlib
 import shutil
-import signal
 import subprocess
 import tempfile
 
+from beside import Peer
 from harness import leftovers, scram
 from harness.needs import needs
-from harness.node import IMAP, IMAPS, Node, free_port, wait_until
+from harness.node import IMAP, IMAPS, Node, free_port
 
 NODE, KEY = "n1", "the-key-of-the-node-that-redirects"
 DOMAIN, PASSWORD, USERS = "example.org", "pigeon", 100
 # More than any of the measurements opens.
 CONNECTIONS_MAX = 8_500
-
-
-def listens(port):
-    """Whether somebody listens on a port of loopback, without a connection that a proxy would have to serve."""
-    wanted = f":{port:04X}"
-    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1].endswith(wanted) and fields[3] == "0A":
-            return True
-    return False
-
-
-class Peer:
-    """A process in a directory of its own."""
-
-    # The port for messages in the clear, where it is not the one for everything.
-    bulk = None
-
-    def __init__(self):
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pigeonair-bench-"))
-        self.directory.chmod(0o755)
-        self.processes = []
-        leftovers.remember(self)
-
-    def spawn(self, *command, port):
-        log = open(self.directory / "log", "ab")
-        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   process_group=0)
-        log.close()
-        self.processes.append(process)
-
-        def is_there():
-            if process.poll() is not None:
-                raise AssertionError(f"{command[0]} ended:\n{(self.directory / 'log').read_text()[-2000:]}")
-            return listens(port)
-
-        wait_until(is_there, 60, f"{command[0]} listens on port {port}")
-        return process
-
-    def write(self, name, text):
-        path = self.directory / name
-        path.write_text(text)
-        return path
-
-    def pids(self):
-        return [process.pid for process in self.processes]
-
-    def remove(self):
-        leftovers.forget(self)
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait(20)
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class HAProxy(Peer):
@@ -250,6 +192,9 @@ class PigeonAir:
                            f"entryUUID: 00000000-0000-4000-8000-{number:012}\nuid: user{number}\ncn: User\nsn: User\n"
                            f"mail: user{number}@{DOMAIN}\nmailHost: backend\n{secret}\n")
         ldif.write_text(tree + "\n\n" + "\n".join(entries))
+
+    def log(self):
+        return self.node.log()
 
     def pids(self):
         return [self.node.process.pid]

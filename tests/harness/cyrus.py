@@ -82,6 +82,8 @@ EVENTS {{
 class Cyrus:
     """Starts at once; `keys`: of each node that may redirect."""
 
+    imapd, services = IMAPD, SERVICES
+
     def __init__(self, keys):
         self.hasher = needs("saslpasswd2")
         self.master, _, *servers = [find(name) for name in ["master", "lmtpd", "imapd", "pop3d"]]
@@ -99,16 +101,18 @@ class Cyrus:
                 shutil.copy(program, self.directory / "bin")
             for node, key in keys.items():
                 self.set_key(node, key)
-            words = {"directory": self.directory, "nodes": " ".join(keys),
-                     "imap": self.imap, "pop3": self.pop3, "lmtp": self.lmtp}
-            (self.directory / "imapd.conf").write_text(IMAPD.format(**words))
-            (self.directory / "cyrus.conf").write_text(SERVICES.format(**words))
+            (self.directory / "imapd.conf").write_text(self.imapd.format(**self.words()))
+            (self.directory / "cyrus.conf").write_text(self.services.format(**self.words()))
             for path in [self.directory, *self.directory.rglob("*")]:
                 shutil.chown(path, USER, "mail")
             self.start()
         except BaseException:
             self.remove()
             raise
+
+    def words(self):
+        """What stands in the configuration."""
+        return {"directory": self.directory, "nodes": " ".join(self.keys), "imap": self.imap, "pop3": self.pop3, "lmtp": self.lmtp}
 
     def set_key(self, node, key):
         subprocess.run([self.hasher, "-p", "-c", "-f", self.directory / "nodes", "-u", "cyrus.test", node],

@@ -1,0 +1,230 @@
+"""The measurements: the same load on each server in turn, and what the server's processes used meanwhile."""
+
+import json
+import os
+import pathlib
+import resource
+import smtplib
+import statistics
+import subprocess
+import tempfile
+import time
+
+from beside import cpu_seconds, memory, say, tree
+from harness.needs import program
+from harness.node import wait_until
+from servers import ADDRESSES, BULK, PASSWORD, READ, WRITERS, WRITTEN
+
+# What may happen to a server that is never ready.
+LOAD_SECONDS = 300
+ARRIVAL_SECONDS = 120
+# It rests when it uses less than so much of one CPU for so long; and it is not waited for longer.
+REST_SHARE, REST_SECONDS, REST_SECONDS_MAX = 0.04, 0.5, 20
+SESSIONS = 50
+MESSAGE_BYTES = 4096
+READER_MESSAGES = 10
+LINE = "A line of a message that is fetched, of sixty-four bytes in all.\r\n"
+GIB, MIB = 1 << 30, 1 << 20
+# Calls that wait for a disk.
+SYNCS = "fsync,fdatasync,sync,syncfs,sync_file_range,msync,pwritev2"
+
+# By the name of each row: its title, and the protocols that a server must speak.
+ROWS = {
+    "smtp": ("4-KiB messages by SMTP, 50 sessions", "smtp"),
+    "lmtp": ("4-KiB messages by LMTP, 50 sessions", "lmtp"),
+    "imap": ("IMAP login, SELECT, FETCH of 4 KiB, LOGOUT, 50 sessions", "imap"),
+    "pop3": ("POP3 login, LIST, RETR of 4 KiB, QUIT, 50 sessions", "pop3"),
+    "bulk-16": ("IMAP FETCH of all of 16-KiB messages", "imap"),
+    "bulk-16-tls": ("IMAP FETCH of all of 16-KiB messages over TLS", "imaps"),
+    "bulk-1024": ("IMAP FETCH of all of 1-MiB messages", "imap"),
+    "bulk-1024-tls": ("IMAP FETCH of all of 1-MiB messages over TLS", "imaps"),
+    "idle": ("IMAP sessions that have logged in and wait in IDLE", "imap"),
+}
+
+
+def takes(server, row):
+    """Whether this is measured of it."""
+    return ROWS[row][1] in server.speaks and not (server.is_limit and row not in ("smtp", "lmtp", "imap", "pop3"))
+
+
+def busy_seconds():
+    """Of all CPUs, in user code and system calls; interrupts are nobody's."""
+    fields = pathlib.Path("/proc/stat").read_text().split()
+    return sum(int(field) for field in fields[1:4]) / os.sysconf("SC_CLK_TCK")
+
+
+class Usage:
+    """What a server, the generator and everybody else on the machine use of the CPUs."""
+
+    def __init__(self, server):
+        self.server = server
+        self.began, self.before = time.monotonic(), self.now()
+
+    def now(self):
+        children, own = (resource.getrusage(who) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
+        return (cpu_seconds(self.server.pids()), children.ru_utime + children.ru_stime, own.ru_utime + own.ru_stime, busy_seconds())
+
+    def end(self):
+        server, generator, own, busy = (after - before for before, after in zip(self.before, self.now()))
+        took = time.monotonic() - self.began
+        return {"server_cpu_s": server, "generator_cpu_s": generator, "seconds": took,
+                # Of one CPU.
+                "others": max(0.0, busy - server - generator - own) / took}
+
+
+class Bench:
+    """`results`: by row and server, the measurements of all rounds."""
+
+    def __init__(self, program, quick, failures):
+        self.program, self.quick, self.failures = program, quick, failures
+        self.results = {}
+
+    # The generator
+
+    def load(self, *words, tries=LOAD_SECONDS):
+        with tempfile.NamedTemporaryFile(suffix=".json") as summary:
+            words = [self.program, "--quiet", "--json", summary.name, *map(str, words)]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=tries)
+            try:
+                return json.load(open(summary.name))
+            except ValueError:
+                raise AssertionError(f"{' '.join(words)}: {done.stderr or done.stdout}") from None
+
+    def send(self, server, protocol, users, count, size, sessions=SESSIONS):
+        """All of them, and only then it returns."""
+        summary = self.load(protocol, "--target", f"127.0.0.1:{server.ports[protocol]}", "--user", users, "--count", count,
+                            "--sessions", sessions, "--duration", "10m", "--size", size)
+        assert summary["failed"] == 0 and summary["done"] == count, f"{summary['done']} of {count} done: {summary['failures']}"
+        wait_until(server.arrived, ARRIVAL_SECONDS, "all that was acknowledged is delivered")
+
+    def rest(self, server):
+        """What a server does later belongs to what caused it, and not into another's turn."""
+        until = time.monotonic() + REST_SECONDS_MAX
+        used = cpu_seconds(server.pids())
+        while time.monotonic() < until:
+            time.sleep(REST_SECONDS)
+            before, used = used, cpu_seconds(server.pids())
+            if used - before < REST_SHARE * REST_SECONDS:
+                return
+
+    # What is measured
+
+    def fill(self, server, rows):
+        """What these rows read later; it warms up, too. One message after the other, because several at once make some servers
+        refuse an account's first."""
+        protocol = "lmtp" if "lmtp" in server.speaks else "smtp"
+        with (smtplib.LMTP if protocol == "lmtp" else smtplib.SMTP)("127.0.0.1", server.ports[protocol], timeout=60) as client:
+            for address in ADDRESSES if "imap" in server.speaks else ADDRESSES[:WRITERS]:
+                for number in range(READER_MESSAGES if address.startswith("reader") else 1):
+                    header = f"From: a@sender.example\r\nTo: {address}\r\nSubject: {number}\r\n\r\n"
+                    client.sendmail("a@sender.example", [address], header + LINE * ((MESSAGE_BYTES - len(header)) // len(LINE)))
+        wait_until(server.arrived, ARRIVAL_SECONDS, "all that was acknowledged is delivered")
+        self.send(server, protocol, WRITTEN, 500, MESSAGE_BYTES)
+        for size, user in BULK.items():
+            if any(takes(server, row) and row.startswith(f"bulk-{size >> 10}") for row in rows):
+                self.send(server, protocol, user, (8 if self.quick else 64) * MIB // size, size, sessions=1)
+
+    def mail(self, server, protocol):
+        count = (1_000 if self.quick else 3_000) if server.is_peer else (10_000 if self.quick else 60_000)
+        usage = Usage(server)
+        self.send(server, protocol, WRITTEN, count, MESSAGE_BYTES)
+        took = time.monotonic() - usage.began
+        self.rest(server)
+        used = usage.end()
+        return {"per_second": count / took, "cpu_ms": 1000 * used["server_cpu_s"] / count, **used}
+
+    def sessions(self, server, protocol):
+        words = ["imap", "--work", "fetch"] if protocol == "imap" else ["pop3"]
+        usage = Usage(server)
+        summary = self.load(*words, "--target", f"127.0.0.1:{server.ports[protocol]}", "--user", READ, "--password", PASSWORD,
+                            "--sessions", SESSIONS, "--duration", "2s" if self.quick else "6s")
+        self.rest(server)
+        used = usage.end()
+        tried = summary["done"] + summary["failed"]
+        # A few may find their mailbox still locked by the session before.
+        assert summary["failed"] * 100 <= tried and summary["done"], f"{summary['failed']} of {tried} failed: {summary['failures']}"
+        return {"per_second": summary["per_second"], "cpu_ms": 1000 * used["server_cpu_s"] / tried, "failed": summary["failed"],
+                **used}
+
+    def bulk(self, server, size, protocol):
+        words = ["--tls", "implicit"] if protocol == "imaps" else []
+        usage = Usage(server)
+        summary = self.load("imap", "--work", "bulk", "--target", f"127.0.0.1:{server.ports[protocol]}", "--user", BULK[size],
+                            "--password", PASSWORD, "--sessions", 1, "--duration", "2s" if self.quick else "5s", *words)
+        self.rest(server)
+        used = usage.end()
+        assert summary["failed"] == 0 and summary["message_bytes"], f"failed: {summary['failures']}"
+        gib = summary["message_bytes"] / GIB
+        return {"cpu_s_per_gib": used["server_cpu_s"] / gib, "mib_per_second": gib * 1024 / summary["seconds"], **used}
+
+    def idle(self, server):
+        """What the sessions add to the memory of the server's processes, what is shared by several counted once."""
+        sessions = server.idle_sessions // (5 if server.is_peer else 2) if self.quick else server.idle_sessions
+        words = [self.program, "--quiet", "idle", "--target", f"127.0.0.1:{server.ports['imap']}", "--user", READ,
+                 "--password", PASSWORD]
+        # Once before, for what is made at the first use.
+        self.load(*words[2:], "--sessions", 20, "--duration", "100ms")
+        self.rest(server)
+        before, usage, seconds = memory(server.pids()), Usage(server), 6 if self.quick else 10
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen([*words, "--sessions", str(sessions), "--duration", f"{seconds}s"], stdout=output,
+                                       stderr=output, text=True)
+            samples = []
+            try:
+                until = time.monotonic() + LOAD_SECONDS
+                while process.poll() is None:
+                    assert time.monotonic() < until, "the sessions do not end"
+                    samples.append((time.monotonic(), memory(server.pids())))
+                    time.sleep(0.3)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            ended = time.monotonic()
+            output.seek(0)
+            said = output.read()
+        assert f"{sessions} done" in said, said
+        # While all of them wait: from half of that time on, until shortly before its end.
+        held = [size for moment, size in samples if ended - seconds / 2 < moment < ended - 0.8]
+        return {"kib_a_session": (statistics.median(held) - before) / sessions / 1024, "sessions": sessions, **usage.end()}
+
+    def row(self, name, server):
+        if name in ("smtp", "lmtp"):
+            return self.mail(server, name)
+        if name in ("imap", "pop3"):
+            return self.sessions(server, name)
+        if name == "idle":
+            return self.idle(server)
+        return self.bulk(server, int(name.split("-")[1]) << 10, ROWS[name][1])
+
+    def measure(self, name, server):
+        """One row of one server, once."""
+        values = self.failures.attempt(ROWS[name][0], server, lambda: self.row(name, server))
+        if values is None:
+            return
+        self.results.setdefault(name, {}).setdefault(server.name, []).append(values)
+        shown = ", ".join(f"{key} {value:,.4g}" for key, value in values.items())
+        say(f"  {ROWS[name][0]}: {server.name}: {shown}")
+
+    def syncs(self, server):
+        """Calls a message that wait for the disk, one session with one message after the other; `None`: nobody can tell."""
+        strace = program("strace")
+        if not strace or not server.is_peer:
+            return None
+        count = 20
+        with tempfile.NamedTemporaryFile("r", suffix=".strace") as found:
+            processes = [word for pid in tree(server.pids()) for word in ("-p", str(pid))]
+            tracer = subprocess.Popen([strace, "-f", "-qq", "-o", found.name, "-e", f"trace={SYNCS}", *processes],
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                wait_until(lambda: traced(server.pids(), tracer), 20, "strace has attached")
+                self.send(server, "lmtp" if "lmtp" in server.speaks else "smtp", WRITTEN, count, MESSAGE_BYTES, sessions=1)
+            finally:
+                tracer.terminate()
+                tracer.wait(30)
+            return sum("(" in line for line in found.read().splitlines()) / count
+
+
+def traced(pids, tracer):
+    assert tracer.poll() is None, "strace cannot attach"
+    return all(f"TracerPid:\t{tracer.pid}" in pathlib.Path(f"/proc/{pid}/status").read_text() for pid in pids)

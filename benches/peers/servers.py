@@ -1,0 +1,293 @@
+"""The mail servers that are compared, each in a temporary directory on loopback, with the durability that it has by default:
+the node, and those that read mail to users. Postfix is in postfix.py."""
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+
+from beside import Peer
+from harness import cyrus
+from harness.needs import needs
+from harness.node import IMAP, IMAPS, LMTP, POP3, SMTP, Node, free_port
+
+DOMAIN, PASSWORD = "example.org", "secret"
+# Mail is brought to some accounts and read from others, so that what is read is the same for everybody.
+WRITERS, READERS = 100, 100
+WRITTEN = f"user{{1..{WRITERS}}}@{DOMAIN}"
+READ = f"reader{{1..{READERS}}}@{DOMAIN}"
+# By the octets of a message, the account that holds many of them.
+BULK = {16 << 10: f"bulk16@{DOMAIN}", 1 << 20: f"bulk1024@{DOMAIN}"}
+ADDRESSES = [*(f"user{number}@{DOMAIN}" for number in range(1, WRITERS + 1)),
+             *(f"reader{number}@{DOMAIN}" for number in range(1, READERS + 1)), *BULK.values()]
+# Nobody of them keeps more files open.
+OPEN_FILES = 15_000
+
+
+def hashed():
+    """The password, as all that can keep it so do."""
+    salt = b"saltsalt"
+    return "{SSHA512}" + base64.b64encode(hashlib.sha512(PASSWORD.encode() + salt).digest() + salt).decode()
+
+
+class Server(Peer):
+    """`speaks`: protocols, each at its own of `ports`."""
+
+    speaks = frozenset()
+    ports = {}
+    is_peer, is_limit = True, False
+    # What a positive answer to a message means.
+    durability = ""
+    # The sessions that wait when its memory is measured.
+    idle_sessions = 300
+
+    def arrived(self):
+        """Whether all that was acknowledged is where its readers find it; raises when that will never be."""
+        return True
+
+
+class PigeonAir(Server):
+    """One node, as quickstart makes it."""
+
+    name, is_peer = "PigeonAir", False
+    speaks = frozenset({"smtp", "lmtp", "imap", "imaps", "pop3"})
+    durability = "written with O_DSYNC before the answer, in batches"
+    idle_sessions = 10_000
+
+    def __init__(self, _certificate):
+        super().__init__()
+        self.node = Node(directory=self.directory / "node", configure=self.configure)
+        self.ports = {"smtp": self.node.port(SMTP), "lmtp": self.node.port(LMTP), "imap": self.node.port(IMAP),
+                      "imaps": self.node.port(IMAPS), "pop3": self.node.port(POP3)}
+
+    def configure(self, node):
+        ldif = node.directory / "users.ldif"
+        entries = [ldif.read_text().rstrip("\n")]
+        for address in ADDRESSES:
+            name = address.split("@")[0]
+            entries.append(f"dn: uid={name},ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\n"
+                           f"sn: {name}\nmail: {address}\nuserPassword: {hashed()}")
+        ldif.write_text("\n\n".join(entries) + "\n")
+
+    def log(self):
+        return self.node.log()
+
+    def pids(self):
+        return [self.node.process.pid]
+
+    def remove(self):
+        self.node.remove()
+        super().remove()
+
+
+DOVECOT = """
+protocols = imap pop3 lmtp
+listen = 127.0.0.1
+base_dir = {directory}/run
+log_path = {directory}/log
+ssl = yes
+ssl_cert = <{certificate.chain}
+ssl_key = <{certificate.key}
+disable_plaintext_auth = no
+mail_location = {location}:{directory}/mail/%u
+mail_max_userip_connections = 0
+first_valid_uid = 1
+auth_mechanisms = plain
+passdb {{
+  driver = passwd-file
+  args = {directory}/users
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home={directory}/home/%u
+}}
+namespace inbox {{
+  inbox = yes
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = {imaps}
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+}}
+{more}
+"""
+
+# https://doc.dovecot.org/2.3/admin_manual/login_processes/ (high-performance mode), .../performance_tuning/, and the
+# documentation of mdbox.
+TUNED = """
+auth_cache_size = 10M
+service imap-login {
+  service_count = 0
+  process_min_avail = 2
+  client_limit = 10000
+  vsz_limit = 0
+}
+service pop3-login {
+  service_count = 0
+  process_min_avail = 2
+  client_limit = 10000
+  vsz_limit = 0
+}
+service imap {
+  service_count = 1000
+  process_min_avail = 2
+}
+service pop3 {
+  service_count = 1000
+  process_min_avail = 2
+}
+service lmtp {
+  process_min_avail = 2
+}
+service anvil {
+  client_limit = 25000
+}
+service auth {
+  client_limit = 25000
+}
+"""
+
+# https://doc.dovecot.org/2.3/configuration_manual/hibernation/
+HIBERNATION = """
+imap_hibernate_timeout = 1s
+service imap {
+  service_count = 1
+  process_min_avail = 0
+  extra_groups = $default_internal_group
+  unix_listener imap-master {
+    user = $default_internal_user
+  }
+}
+service imap-hibernate {
+  client_limit = 10000
+  unix_listener imap-hibernate {
+    mode = 0660
+    group = $default_internal_group
+  }
+}
+"""
+
+SHARED_PROCESSES = """
+service imap {
+  client_limit = 100
+  service_count = 0
+}
+"""
+
+
+class Dovecot(Server):
+    """As it comes: a process for each login and one for each session, mail in Maildirs."""
+
+    name, more, location = "Dovecot", "", "maildir"
+    speaks = frozenset({"lmtp", "imap", "imaps", "pop3"})
+    durability = "each message synced before the answer (mail_fsync = optimized)"
+
+    def __init__(self, certificate):
+        super().__init__()
+        for name in ["mail", "home"]:
+            (self.directory / name).mkdir()
+            shutil.chown(self.directory / name, "mail", "mail")
+        self.write("users", "".join(f"{address}:{hashed()}\n" for address in ADDRESSES))
+        self.ports = {name: free_port() for name in sorted(self.speaks)}
+        configuration = self.write("dovecot.conf", DOVECOT.format(
+            directory=self.directory, certificate=certificate, more=self.more, location=self.location, **self.ports))
+        self.spawn(needs("dovecot"), "-F", "-c", configuration, port=self.ports["imap"])
+
+
+class TunedDovecot(Dovecot):
+    """As its documentation says for speed: login processes that serve many, session processes that are used again, a cache of
+    logins, and its own format. No sync is left out."""
+
+    name, more, location = "Dovecot, tuned", TUNED, "mdbox"
+
+
+class HibernatingDovecot(Dovecot):
+    """Tuned, and sessions in IDLE give up their process."""
+
+    name, more, location = "Dovecot, hibernating", TUNED + HIBERNATION, "mdbox"
+    idle_sessions = 1_000
+
+
+class SharingDovecot(Dovecot):
+    """Tuned, and a hundred sessions in a process, which its documentation advises against: one that waits for a disk or a lock
+    makes all wait."""
+
+    name, more, location = "Dovecot, 100 sessions a process", TUNED + SHARED_PROCESSES, "mdbox"
+    idle_sessions = 1_000
+
+
+class Cyrus(cyrus.Cyrus):
+    """As the harness configures it, with users that have passwords; its processes serve one session after the other. It logs to
+    syslog alone, which a machine of tests does not have: what it says is lost, and costs it nothing."""
+
+    name, speaks, is_peer, is_limit, idle_sessions = "Cyrus", Dovecot.speaks, True, False, 300
+    durability = "its databases and index synced before the answer"
+    arrived = Server.arrived
+    # Nobody logs in for others.
+    imapd = re.sub("proxyservers: .*\nallowplaintext: no\nsasl_mech_list: .*\n", "allowplaintext: yes\nsasl_mech_list: PLAIN\n",
+                   cyrus.IMAPD) + """
+tls_server_cert: {directory}/chain.pem
+tls_server_key: {directory}/key.pem
+"""
+    services = cyrus.SERVICES.replace("maxchild=20", "maxchild=-1").replace("  pop3 cmd=", """\
+  imaps cmd="{directory}/bin/imapd -s -C {directory}/imapd.conf" listen="127.0.0.1:{imaps}" proto="tcp4" prefork=0 maxchild=-1
+  pop3 cmd=""")
+
+    def __init__(self, certificate):
+        self.certificate, self.imaps = certificate, free_port()
+        super().__init__(dict.fromkeys(ADDRESSES, PASSWORD))
+        self.ports = {"imap": self.imap, "imaps": self.imaps, "pop3": self.pop3, "lmtp": self.lmtp}
+
+    def words(self):
+        for name in ["chain", "key"]:
+            shutil.copy(getattr(self.certificate, name), self.directory / f"{name}.pem")
+        return {**super().words(), "imaps": self.imaps}
+
+    def set_key(self, node, key):
+        user, domain = node.split("@")
+        subprocess.run([self.hasher, "-p", "-c", "-f", self.directory / "nodes", "-u", domain, user], input=key.encode(),
+                       capture_output=True, check=True, timeout=60)
+
+    def log(self):
+        return (self.directory / "log").read_text(errors="replace")
+
+    def pids(self):
+        return [self.process.pid]
+
+
+class NullServer(Server):
+    """What only answers, of the generator's own program: no store, no accounts. What this costs, the kernel's TCP and the
+    engine's ring cost."""
+
+    name = "limit: a server that only answers"
+    # Not of bulk: it has one message, and what counts there is what sending costs.
+    speaks = frozenset({"smtp", "lmtp", "imap", "pop3"})
+    is_peer, is_limit = False, True
+
+    def __init__(self, program):
+        super().__init__()
+        self.ports = {name: free_port() for name in sorted(self.speaks)}
+        for protocol, port in self.ports.items():
+            self.spawn(program, "null-server", "--protocol", protocol, "--listen", f"127.0.0.1:{port}", port=port)
+
+
+# What a table names beside these servers.
+PACKAGES = ["dovecot-core", "dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd", "postfix", "cyrus-common", "sasl2-bin",
+            "libsasl2-modules", "openssl"]

@@ -1,0 +1,165 @@
+"""The measurements of proxies: the same connections through each of them in turn, and what its processes used meanwhile."""
+
+import subprocess
+import threading
+
+from beside import build, cpu_seconds, memory, say
+from proxy.peers import (DOMAIN, PASSWORD, Certificate, CheapBackend, DovecotBackend, DovecotProxy, HAProxy, Nginx, Perdition,
+                         PigeonAir)
+
+PACKAGES = ["haproxy", "nginx-light", "libnginx-mod-mail", "dovecot-imapd", "perdition", "openssl"]
+PROXIES = [PigeonAir, HAProxy, Nginx, DovecotProxy, Perdition]
+MESSAGE_MIB = 32
+IDLE = (2_000, 8_000)
+OPEN_FILES = 20_000
+# The longest of the measurements takes some tens of seconds.
+CLIENT_SECONDS = 300
+
+
+class Bench:
+    def __init__(self, program, quick, failures):
+        self.program, self.failures = program, failures
+        self.rounds = 1 if quick else 3
+        self.login_count = 2_000 if quick else 6_000
+        self.fetch_mib = 1_024 if quick else 2_048
+
+    def target(self, proxy, tls, bulk=False):
+        port = proxy.tls if tls else bulk and proxy.bulk or proxy.plain
+        target = f"127.0.0.1:{port},user%@{DOMAIN},{PASSWORD}"
+        return target + (f",{self.certificate.chain},localhost" if tls else "")
+
+    def client(self, *words):
+        done = subprocess.run([self.program, *map(str, words)], capture_output=True, text=True, timeout=CLIENT_SECONDS)
+        if done.returncode:
+            raise AssertionError(f"{words}: {done.stderr}")
+        return done.stdout
+
+    def logins(self, proxy, count=None):
+        """CPU milliseconds a login and logout."""
+        count = count or self.login_count
+        # A process a connection takes its time, and shows the same with fewer.
+        count = count // 10 if isinstance(proxy, Perdition) else count
+        before = cpu_seconds(proxy.pids())
+        self.client("logins", self.target(proxy, False), count, 16)
+        return (cpu_seconds(proxy.pids()) - before) * 1000 / count
+
+    def fetch(self, proxy, tls):
+        """CPU seconds a GiB."""
+        before = cpu_seconds(proxy.pids())
+        fetched = int(self.client("fetch", self.target(proxy, tls, bulk=True), self.fetch_mib // MESSAGE_MIB, 4))
+        return (cpu_seconds(proxy.pids()) - before) * (1 << 30) / fetched
+
+    def idle(self, kind, backend, tls):
+        """Bytes a connection, of a proxy that has just been started: for each step."""
+        proxy = kind(backend, self.certificate, self.program)
+        try:
+            # What is made once, and memory that is used again, is no connection's.
+            self.client("idle", self.target(proxy, tls), 64)
+            self.client("logins", self.target(proxy, tls), 500, 16)
+            before = memory(proxy.pids())
+            client = subprocess.Popen([self.program, "idle", self.target(proxy, tls), *map(str, IDLE)],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            # One that hears nothing for so long is ended, and its line with it.
+            watch = threading.Timer(CLIENT_SECONDS, client.kill)
+            watch.start()
+            found = {}
+            try:
+                for count in IDLE:
+                    line = client.stdout.readline().strip()
+                    assert line == str(count), f"opened {line or 'less'} of {count} connections"
+                    found[count] = (memory(proxy.pids()) - before) / count
+                    client.stdin.write("\n")
+                    client.stdin.flush()
+                client.stdin.close()
+                client.wait()
+            finally:
+                watch.cancel()
+                if client.poll() is None:
+                    client.kill()
+                    client.wait()
+            return found
+        finally:
+            proxy.remove()
+
+    def turns(self, backend, kinds, measures):
+        """Each measure of each proxy, in every round."""
+        found = {kind.name: {} for kind in kinds}
+        proxies = []
+        try:
+            for kind in kinds:
+                proxy = self.failures.attempt("start", kind, lambda kind=kind: kind(backend, self.certificate, self.program))
+                if proxy:
+                    proxies.append(proxy)
+                    self.failures.attempt("first logins", proxy, lambda proxy=proxy: self.logins(proxy, 500))
+            for number in range(self.rounds):
+                for name, measure in measures.items():
+                    for proxy in proxies if number % 2 == 0 else reversed(proxies):
+                        value = self.failures.attempt(name, proxy, lambda measure=measure, proxy=proxy: measure(proxy))
+                        if value is not None:
+                            found[proxy.name].setdefault(name, []).append(value)
+                            say(f"  {proxy.name}, {name}: {value:.3f}")
+        finally:
+            for proxy in proxies:
+                proxy.remove()
+        return found
+
+    def run(self, kinds, skip):
+        self.certificate = Certificate()
+        try:
+            return self.backends(kinds, skip)
+        finally:
+            self.certificate.remove()
+
+    def backends(self, kinds, skip):
+        results = {}
+        measures = {
+            "login and logout, ms": self.logins,
+            "FETCH, s/GiB": lambda proxy: None if isinstance(proxy, Perdition) else self.fetch(proxy, False),
+            "FETCH by TLS, s/GiB": lambda proxy: self.fetch(proxy, True) if proxy.tls else None,
+        }
+        measures = {name: measure for name, measure in measures.items() if not any(word in name for word in skip)}
+        for make in (CheapBackend, DovecotBackend):
+            if make.name in skip:
+                continue
+            say(f"backend: {make.name}")
+            backend = make(self.program, MESSAGE_MIB)
+            try:
+                of_backend = {name: measure for name, measure in measures.items()
+                              if make is CheapBackend or "TLS" not in name}
+                results[make.name] = self.turns(backend, kinds, of_backend)
+                if make is CheapBackend and "idle" not in skip:
+                    for kind in kinds:
+                        for tls in (False, True):
+                            if kind is Perdition:
+                                continue
+                            held = self.failures.attempt("idle", kind, lambda kind=kind, tls=tls: self.idle(kind, backend, tls))
+                            for count, each in (held or {}).items():
+                                name = f"idle{' by TLS' if tls else ''}, {count}, KiB"
+                                results[make.name][kind.name][name] = [each / 1024]
+                                say(f"  {kind.name}, {name}: {each / 1024:.2f}")
+            finally:
+                backend.remove()
+        return results
+
+
+def measure_all(failures, quick=False, only=(), skip=(), program=None):
+    """By backend and proxy, the figures of all rounds. `program`: the bench's own, built before."""
+    program = program or build("proxy")[1]
+    kinds = [kind for kind in PROXIES if not only or kind.name in only]
+    return Bench(program, quick, failures).run(kinds, skip)
+
+
+def table(results):
+    """Lowest to highest of the rounds."""
+    lines = []
+    for backend, found in results.items():
+        names = list(dict.fromkeys(name for values in found.values() for name in values))
+        lines.append(f"\nBackend: {backend}\n\n| | {' | '.join(found)} |\n| --- |{' --- |' * len(found)}")
+        for name in names:
+            cells = []
+            for values in found.values():
+                values = values.get(name, [])
+                ends = [f"{value:.2f}" for value in (min(values), max(values))] if values else ["-"]
+                cells.append("-".join(dict.fromkeys(ends)) if values else "")
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
