@@ -76,7 +76,7 @@ impl Client {
     pub(crate) async fn line(&mut self) -> Result<&[u8], Failure> {
         let mut searched = self.at;
         loop {
-            if let Some(found) = self.buffer[searched..].iter().position(|&byte| byte == b'\n') {
+            if let Some(found) = memchr::memchr(b'\n', &self.buffer[searched..]) {
                 let (start, end) = (self.at, searched + found);
                 self.at = end + 1;
                 let line = &self.buffer[start..end];

@@ -1,9 +1,13 @@
 //! Messages of known content: made again from their number when they are read back.
 
 use crate::command_line::Sizes;
+use std::sync::OnceLock;
 
 /// Of a text line without its CRLF.
 const LINE_BYTES: usize = 76;
+
+/// What lines are pieces of.
+const TEXT_BYTES: usize = 64 * 1024;
 
 /// The field that names a message stands within so many octets.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -38,6 +42,18 @@ pub(crate) fn noise(state: &mut u64, count: usize) -> Vec<u8> {
     let mut noise: Vec<u8> = (0..count).map(|_| next(state) as u8).collect();
     noise.extend_from_slice(b"\r\n");
     noise
+}
+
+/// Letters in no order, the same in every run: a message is lines from anywhere in it, which costs less than making each letter.
+fn text() -> &'static [u8] {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .";
+    static TEXT: OnceLock<Vec<u8>> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let mut state = 1;
+        (0..TEXT_BYTES)
+            .map(|_| LETTERS[next(&mut state) as usize & 63])
+            .collect()
+    })
 }
 
 /// From 0 to below 1.
@@ -88,15 +104,11 @@ impl Content {
         )
         .into_bytes();
         message.reserve(size.saturating_sub(message.len()) + LINE_BYTES);
-        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .";
+        let text = text();
         while message.len() < size {
             let room = (size - message.len()).saturating_sub(2).clamp(1, LINE_BYTES);
-            let start = message.len();
-            while message.len() < start + room {
-                let bits = next(&mut state);
-                let letters = (0..8).map(|place| LETTERS[(bits >> (8 * place)) as usize & 63]);
-                message.extend(letters.take(start + room - message.len()));
-            }
+            let start = next(&mut state) as usize % (TEXT_BYTES - LINE_BYTES);
+            message.extend_from_slice(&text[start..start + room]);
             message.extend_from_slice(b"\r\n");
         }
         message
@@ -120,12 +132,16 @@ impl Content {
 /// With its leading dots doubled, as DATA wants it (RFC 5321 section 4.5.2), and its end.
 pub(crate) fn stuffed(message: &[u8]) -> Vec<u8> {
     let mut stuffed = Vec::with_capacity(message.len() + message.len() / 32 + 8);
-    for line in message.split_inclusive(|&byte| byte == b'\n') {
-        if line.first() == Some(&b'.') {
-            stuffed.push(b'.');
-        }
-        stuffed.extend_from_slice(line);
+    if message.first() == Some(&b'.') {
+        stuffed.push(b'.');
     }
+    let mut taken = 0;
+    for end in memchr::memmem::find_iter(message, b"\n.") {
+        stuffed.extend_from_slice(&message[taken..=end]);
+        stuffed.push(b'.');
+        taken = end + 1;
+    }
+    stuffed.extend_from_slice(&message[taken..]);
     stuffed.extend_from_slice(b".\r\n");
     stuffed
 }

@@ -137,7 +137,7 @@ impl Session {
                 }
                 continue;
             }
-            let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
+            let Some(end) = memchr::memchr(b'\n', rest) else {
                 break;
             };
             let (line, behind) = rest.split_at(end + 1);
