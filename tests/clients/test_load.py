@@ -129,12 +129,8 @@ class Mix(OneNode):
         self.assertEqual({kind: job["failed"] for kind, job in mixed["jobs"].items() if kind != "pop3" and job["failed"]}, {})
 
 
-class LoadTest(OneNode):
-    def test_verify(self):
-        for target, more in [(SMTP, []), (SMTP, ["--bdat", "--no-pipelining"]), (LMTP, ["--lmtp", "--messages-per-session", 3])]:
-            summary = self.verify(self.at(target), 2_000, "--size", "400-40000", *more)
-            self.assertEqual(summary["failed"], 0, summary)
-            self.assertEqual(summary["verify"]["right"], 2_000, summary)
+class Verify(OneNode):
+    """On a node of its own, because all that is in the mailboxes is read, again and again."""
 
     def test_what_a_server_loses_or_doubles_is_found(self):
         sink = FaultySink(self.node, lost=6_789, doubled=3_210)
@@ -143,6 +139,14 @@ class LoadTest(OneNode):
         found = summary["verify"]
         self.assertEqual((len(found["lost"]), len(found["doubled"]), len(found["changed"])), (1, 1, 0), summary)
         self.assertEqual((found["acknowledged"], found["right"]), (10_000, 9_998))
+
+
+class LoadTest(OneNode):
+    def test_verify(self):
+        for target, more in [(SMTP, []), (SMTP, ["--bdat", "--no-pipelining"]), (LMTP, ["--lmtp", "--messages-per-session", 3])]:
+            summary = self.verify(self.at(target), 2_000, "--size", "400-40000", *more)
+            self.assertEqual(summary["failed"], 0, summary)
+            self.assertEqual(summary["verify"]["right"], 2_000, summary)
 
     def test_every_work_is_done(self):
         users = self.users()
