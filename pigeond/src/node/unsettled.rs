@@ -19,7 +19,7 @@ use std::time::Duration;
 /// about to arrive is waited for where it is looked for.
 const PAUSES: [u64; 5] = [50, 200, 400, 800, 1000];
 
-/// Whether it may be otherwise in a moment.
+/// Whether it may be otherwise in a moment. A message that went in circles is not asked about again: each time it would go around.
 fn may_pass(error: &TransferError) -> bool {
     let astray = RecipientRefusal::Astray.reply();
     match error {
@@ -102,5 +102,19 @@ impl Routes {
             }
         }
         (targets, still_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pigeon_proto::smtp::NODE_CIRCLE;
+
+    #[test]
+    fn nodes_that_differ_are_asked_again_and_a_circle_is_not() {
+        assert!(may_pass(&TransferError::Elsewhere));
+        assert!(may_pass(&TransferError::Answered(RecipientRefusal::Astray.reply())));
+        assert!(!may_pass(&TransferError::Answered(NODE_CIRCLE)));
+        assert!(!may_pass(&TransferError::Answered(RecipientRefusal::NoOwner.reply())));
     }
 }

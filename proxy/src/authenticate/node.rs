@@ -10,6 +10,7 @@ use super::scram::{ProofAttempt, random_nonce, verifier_of};
 use super::{Attempt, CheckCredentials, Outcome};
 use crate::backend::Place;
 use crate::login::driver::is_transfer;
+use crate::mail_store::MessageId;
 use crate::session_id::SessionId;
 use futures_util::future::LocalBoxFuture;
 use pigeon_datatree_cache::password::scram_verifier;
@@ -36,7 +37,7 @@ pub enum Redirected {
     Malformed,
     /// To the node that has the account, as this node sees it.
     Referred,
-    /// Of an account that is another node's, as this node sees it, and with no hop left.
+    /// Of an account that is another node's, as this node sees it, or with no hop left.
     Astray,
 }
 
@@ -192,6 +193,15 @@ impl NodeAuthenticator {
 }
 
 impl NodeAuthenticator {
+    /// A message that nodes brought each other until no hop was left.
+    pub(crate) fn went_in_circles(&self, message_id: &MessageId, hops: u32) {
+        (self.count)(Redirected::Astray);
+        tracing::error!(
+            %message_id, hops,
+            "mail went in circles: the nodes do not agree whose an account is; the Received lines name them"
+        );
+    }
+
     /// A node that asks for an account, or fetches it: what it may do, the account's standing and control data say, question by
     /// question.
     fn transfer(&self, session: SessionId, node: &str, account: Account) -> Outcome {

@@ -11,7 +11,7 @@ use super::trace::{self, Hop, Received};
 use crate::mail_store::{EnvelopeInfo, Transfer, TransferError};
 use bytes::Bytes;
 use pigeon_datatree_cache::Current;
-use pigeon_proto::smtp::{BodySummary, Enhanced, HeaderScan, Mode, Reply};
+use pigeon_proto::smtp::{BodySummary, Enhanced, HeaderScan, Mode, NODE_CIRCLE, Reply};
 use std::rc::Rc;
 
 /// Received lines that nodes may add beyond what a client may come with.
@@ -155,16 +155,14 @@ impl Transaction {
     /// Looks for loops, and completes the header of a submission while it is still here.
     fn check_header(&mut self, header: &HeaderScan, context: &SmtpContext) -> Result<(), Refusal> {
         // What nodes pass to each other in circles is to be mended by nodes, and is no fault of the sender's: it waits.
-        let between_nodes = context.nodes.is_some();
-        let hops_max = match between_nodes {
-            true => context.policy.received_max.saturating_add(NODE_HOPS_MAX),
-            false => context.policy.received_max,
-        };
-        if header.received_count() > hops_max && between_nodes {
-            let reply = Reply::new(451, Enhanced(4, 4, 6), "too many hops between nodes, try again later");
-            return Err(Refusal::from(reply));
+        let hops = header.received_count();
+        if let Some(nodes) = &context.nodes
+            && hops > context.policy.received_max.saturating_add(NODE_HOPS_MAX)
+        {
+            nodes.went_in_circles(&self.envelope.id(), hops);
+            return Err(Refusal::from(NODE_CIRCLE));
         }
-        if header.received_count() > hops_max {
+        if context.nodes.is_none() && hops > context.policy.received_max {
             let reply = Reply::new(554, Enhanced(5, 4, 6), "too many hops, this looks like a mail loop");
             return Err(Refusal::from(reply));
         }

@@ -21,7 +21,7 @@ pub use event::{Abandoned, AuthenticationAnswer, BodySummary, Event, Piece, Step
 pub use header::HeaderScan;
 pub use options::{Authentication, BareLineEnds, Limits, Mode, Options, TimeOuts};
 pub use parameters::{BodyType, MailParameters, Notify, OriginalRecipient, RecipientParameters, Return};
-pub use reply::{Enhanced, RecipientRefusal, Reply};
+pub use reply::{Enhanced, NODE_CIRCLE, RecipientRefusal, Reply};
 pub use session::{Peer, Session};
 
 #[cfg(test)]

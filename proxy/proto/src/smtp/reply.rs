@@ -183,7 +183,8 @@ pub enum RecipientRefusal {
     OwnerAway,
     /// It did not, and as much mail waits for other nodes as may.
     QueueFull,
-    /// Another node brought it here, and this one thinks that it belongs elsewhere.
+    /// Another node brought it here, and this one thinks that it belongs elsewhere: to be asked again in a moment, since a change
+    /// may be on its way to one of them. "Unable to route" (RFC 3463, 3.5); a circle is another thing: [`NODE_CIRCLE`].
     Astray,
     /// What another node said of the account is not understood.
     BadRecord,
@@ -224,7 +225,7 @@ impl RecipientRefusal {
                 Enhanced(4, 3, 1),
                 "too much mail waits for the server of this mailbox, try again later",
             ),
-            RecipientRefusal::Astray => Reply::fixed(451, Enhanced(4, 4, 6), "this mailbox is not on this node"),
+            RecipientRefusal::Astray => Reply::fixed(451, Enhanced(4, 4, 4), "this mailbox is not on this node"),
             RecipientRefusal::BadRecord => {
                 Reply::fixed(451, Enhanced(4, 3, 5), "the record of this mailbox is not understood")
             }
@@ -238,6 +239,10 @@ const OWNER_AWAY: Reply = Reply::fixed(
     Enhanced(4, 4, 1),
     "the server of this mailbox is out of reach, try again later",
 );
+
+/// To a message that nodes pass to each other in circles, each taking another for the one that keeps the mailbox. "Routing loop
+/// detected" (RFC 3463, 3.5): nobody asks again at once, for each time it would go around.
+pub const NODE_CIRCLE: Reply = Reply::fixed(451, Enhanced(4, 4, 6), "too many hops between nodes, try again later");
 
 pub(super) const TOO_MANY_RECIPIENTS: Reply = Reply::fixed(
     452,

@@ -7,7 +7,7 @@ use pigeon_proto::address::Address;
 use pigeon_proto::lmtp_client::{Delivery, Envelope, Event, Failure, Greeting, LmtpClient, NodeLogin, Recipient};
 use pigeon_proto::sasl::Mechanisms;
 use pigeon_proto::sasl::scram::client::ClientKeys;
-use pigeon_proto::smtp::{Authentication, BodyType, record};
+use pigeon_proto::smtp::{Authentication, BodyType, NODE_CIRCLE, RecipientRefusal, record};
 use std::cell::RefCell;
 
 const KEY: &str = "the key of n1";
@@ -94,6 +94,11 @@ impl Bench {
 
     /// A message to these, each with what is forwarded of the record.
     fn deliver(&mut self, recipients: &[(&str, &[(&str, &str)])]) -> Vec<Delivery> {
+        self.deliver_with(b"Subject: h\xc3\xa9\r\n", recipients)
+    }
+
+    /// With this header section.
+    fn deliver_with(&mut self, header: &[u8], recipients: &[(&str, &[(&str, &str)])]) -> Vec<Delivery> {
         let recipients: Vec<(Address, Option<String>)> = recipients
             .iter()
             .map(|(address, pairs)| {
@@ -121,7 +126,7 @@ impl Bench {
         };
         let mut out = Vec::new();
         self.client.begin(&envelope, &recipients, &mut out).expect("it fits");
-        self.client.piece(b"Subject: h\xc3\xa9\r\n", &mut out);
+        self.client.piece(header, &mut out);
         self.client.last_piece(b"\r\n.\r\nbody\r\n", &mut out);
         self.dialogue.send(&out);
         assert_eq!(self.event(), Event::Answered);
@@ -180,6 +185,28 @@ fn an_account_that_is_full_is_the_nodes_answer() {
         .fail("alice@example.org", crate::mail_store::TransferError::OverQuota);
     let deliveries = bench.deliver(&[("alice@example.org", &[])]);
     assert!(matches!(&deliveries[0], Delivery::Refused(_, reply) if reply.to_string().starts_with("552 5.2.2")));
+}
+
+#[test]
+fn what_nodes_pass_in_circles_ends_as_a_circle_and_is_counted() {
+    // The policy's, and what nodes may add.
+    for (hops, ends) in [(58, false), (59, true)] {
+        let mut bench = Bench::new("n1", KEY);
+        assert_eq!(bench.event(), Event::Ready);
+        let header = b"Received: from n1 by n2; now\r\n".repeat(hops);
+        let deliveries = bench.deliver_with(&header, &[("alice@example.org", &[])]);
+        let counted = bench.counted.borrow();
+        match ends {
+            false => assert_eq!(deliveries, [Delivery::Delivered]),
+            // Not the answer at which a node asks again at once.
+            true => assert!(
+                matches!(&deliveries[..], [Delivery::Deferred(_, reply)] if *reply == NODE_CIRCLE
+                    && reply.enhanced() != RecipientRefusal::Astray.reply().enhanced()),
+                "{deliveries:?}"
+            ),
+        }
+        assert_eq!(counted.contains(&Redirected::Astray), ends, "{counted:?}");
+    }
 }
 
 #[test]
