@@ -12,8 +12,9 @@ pub struct Queue {
     /// How long a message waits before it is given up, and its sender is told. From 1s to 30d; default 5d (RFC 5321 section
     /// 4.5.4.1 has 4 to 5 days).
     pub life: Period,
-    /// How long another node may take to answer before a message goes into the queue instead; an answer that comes later does
-    /// no harm. From 1s to 10m; default 20s.
+    /// How long another node may take to answer before a message goes into the queue instead. An answer that comes later does no
+    /// harm between nodes with a `pigeonKey`, which store a message once however often it is brought; a server without one
+    /// (Dovecot, Cyrus) may have it twice then. From 1s to 10m; default 20s.
     pub answer_time: Period,
     /// The most that may wait on this node, in all its volumes together; what comes beyond is told to come later (452 4.3.1).
     /// Not set: what `share_max` allows.
