@@ -139,3 +139,32 @@ fn a_node_with_another_key_is_not_believed_and_then_left_alone() {
         assert_eq!((there.seen.connections.get(), there.taken()), (3, 0));
     });
 }
+
+#[test]
+fn a_node_that_is_away_is_not_sought_when_it_is_none_any_more() {
+    run(|| async {
+        let there = there(KEY);
+        there.seen.away.set(true);
+        while !there.peers.is_away(&there.server) {
+            there.deliver(&["alice"], "A: b\r\n\r\n").await;
+        }
+        let state = || there.peers.states().pop().expect("it is known");
+        let until = async |what: &str, condition: &dyn Fn() -> bool| {
+            let deadline = now() + std::time::Duration::from_secs(60);
+            while !condition() {
+                assert!(now() < deadline, "{what}");
+                pigeon_engine::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        // As long as it is one, it is looked for.
+        let before = there.seen.connections.get();
+        until("it is looked for", &|| there.seen.connections.get() > before).await;
+        assert!(state().is_away);
+        there.seen.removed.set(true);
+        until("nobody looks for it", &|| !state().is_away).await;
+        // And one of its name that is added later is asked at once.
+        there.seen.removed.set(false);
+        there.seen.away.set(false);
+        assert_eq!(there.deliver(&["alice"], "A: b\r\n\r\n").await, [Ok(())]);
+    });
+}

@@ -7,10 +7,11 @@ import unittest
 
 from harness import machines
 from harness.machines import BACKENDS, CONFIGURATION, DOMAIN, LISTENERS
+from harness.mail import BOB, Smtp, digest, make, stuffed
 from harness.needs import needs
 from harness.network import PRIVATE, PUBLIC, needs_namespaces
 from harness.node import IMAP, STATUS, pigeond, wait_until
-from harness.reading import imap
+from harness.reading import compare, imap
 
 PATIENCE = 20
 # Local ports of the node that redirects; and a limit of open files that these sessions are beyond.
@@ -75,6 +76,46 @@ class RedirectLimits(unittest.TestCase):
                 self.assertEqual(sessions[user][0].noop()[0], "OK")
                 sessions[user].pop().logout()
                 wait_until(lambda user=user: self.is_let_in(n1, user), PATIENCE, "a port that is free again is used")
+
+    def test_mail_waits_for_a_port_and_its_node_is_not_blamed(self):
+        user = f"user@{DOMAIN}"
+        with machines.Machines(["n1", "n2"], {user: ("secret", "n2")}, machine=Machine) as cluster:
+            n1, n2 = cluster["n1"], cluster["n2"]
+
+            def ports(first, count):
+                done = n1.machine.run("sh", "-c", f"echo {first} {first + count - 1} > /proc/sys/net/ipv4/ip_local_port_range")
+                self.assertEqual(done.returncode, 0, done.stderr)
+
+            ports(40000, PORTS)
+            # Each is a message that goes on while it comes in, over a connection of its own.
+            sent, slow = {}, []
+            for number in range(PORTS):
+                message = make(f"slow.{number}", 400_000)
+                session = Smtp(n1, timeout=120)
+                self.addCleanup(session.socket.close)
+                session.begin([user], BOB)
+                lines = stuffed(message) + b".\r\n"
+                session.send(lines[:300_000])
+                slow.append((session, lines[300_000:]))
+                opened = number + 1
+                wait_until(lambda opened=opened: n1.metric("pigeon_mail_connections_total") >= opened, PATIENCE, "it goes on")
+                sent[f"slow.{number}"] = digest(message)
+            with Smtp(n1, timeout=120) as session:
+                message = make("waits")
+                session.deliver(message, [user], BOB)
+                sent["waits"] = digest(message)
+            self.assertGreater(n1.metric("pigeon_backend_ports_exhausted_total"), 0)
+            self.assertEqual(n1.metric("pigeon_mail_connections_failed_total"), 0)
+            wait_until(lambda: n1.queued("n2") == 1, PATIENCE, "it waits")
+            log = n1.log_path.read_text()
+            self.assertIn("all local ports are in use for mail", log)
+            self.assertNotIn("does not take mail now", log)
+            ports(41000, 1000)
+            wait_until(lambda: n1.queued("n2") == 0, PATIENCE, "it has found a port")
+            for session, rest in slow:
+                session.send(rest)
+                session.expect(250, "the end of the message")
+            self.assertEqual(compare(sent, n2, user, "secret"), [])
 
     def is_let_in(self, node, user):
         try:

@@ -24,6 +24,7 @@ use pigeon_store::MessageKey;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,9 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Derives the node's keys for a salt and a count, or finds them; off the core. `None`: not now.
 pub type KeysFor = Rc<dyn Fn(Vec<u8>, u32) -> LocalBoxFuture<'static, Option<ClientKeys>>>;
 
+/// The record of a node as control data has it now; `None`: it is not in the server_map.
+pub type ServerOf = Rc<dyn Fn(&str) -> Option<Arc<Server>>>;
+
 /// As whom this node speaks.
 #[derive(Clone)]
 pub struct NodeIdentity {
@@ -53,6 +57,10 @@ pub struct NodeIdentity {
     pub keys: KeysFor,
     /// How it finds the others, with all that is known of them on this core.
     pub reach: Reach,
+    /// Where its connections come from; `None`: the kernel's choice.
+    pub source: Option<IpAddr>,
+    /// Asked for a node that does not answer, which may be none any more.
+    pub servers: ServerOf,
     /// For a peer to take a piece of a message, and to answer at its end.
     pub answer_time: Duration,
 }
@@ -126,6 +134,8 @@ pub enum RemoteEvent {
     Connected,
     /// A connection or an attempt at one failed.
     Failed,
+    /// An attempt at one for which this node had no local port left.
+    NoPort,
 }
 
 /// Told of everything that happens.

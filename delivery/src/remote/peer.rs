@@ -11,6 +11,7 @@ use pigeon_engine::stream::Stream;
 use pigeon_engine::sync::{Permit, Semaphore};
 use pigeon_proto::lmtp_client::{Failure, Greeting, NodeLogin};
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 /// Between two attempts at a peer that does not answer, with a random quarter more or less, so that cores and nodes do not come
 /// at once.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Between two words about ports.
+const NO_PORT_PAUSE: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(super) struct Peer {
@@ -29,7 +32,18 @@ pub(super) struct Peer {
     idle: RefCell<Vec<Idle>>,
     /// A task looks after `idle`.
     tended: Cell<bool>,
+    /// A task looks whether it is back.
+    sought: Cell<bool>,
+    said_no_port: Cell<Option<Instant>>,
     itself: Weak<Peer>,
+}
+
+/// Why there is no connection.
+enum Unconnected {
+    /// It does not answer, or not as it should.
+    Failed(Failure),
+    /// This node lacks something, of which the peer is not to be blamed.
+    Lacking(String),
 }
 
 struct Idle {
@@ -53,6 +67,8 @@ impl Peer {
             permits: Semaphore::new(CONNECTIONS_MAX),
             idle: RefCell::default(),
             tended: Cell::new(false),
+            sought: Cell::new(false),
+            said_no_port: Cell::new(None),
             itself: itself.clone(),
         })
     }
@@ -107,10 +123,11 @@ impl Peer {
                     _permit: permit,
                 })
             }
-            Err(failure) => {
+            Err(Unconnected::Failed(failure)) => {
                 self.failed(&failure, false);
                 Err(RemoteError::OutOfReach(failure.to_string()))
             }
+            Err(Unconnected::Lacking(why)) => Err(RemoteError::OutOfReach(why)),
         }
     }
 
@@ -170,12 +187,35 @@ impl Peer {
         self.idle.borrow_mut().clear();
         let now = self.identity.reach.now();
         let has_opened = self.breaker.borrow_mut().failed(now, hung);
-        if has_opened {
+        if has_opened && !self.sought.replace(true) {
             pigeon_engine::spawn(find_again(self.itself.clone()));
         }
     }
 
-    async fn connect(&self) -> Result<Connection<Stream>, Failure> {
+    /// What this node lacks for a connection. A word for each message would be too many.
+    fn lacks(&self, host: &str, port: u16, error: &io::Error) -> String {
+        let peer = self.name();
+        if error.kind() != io::ErrorKind::AddrNotAvailable {
+            (self.count)(RemoteEvent::Failed);
+            tracing::warn!(peer, host, port, %error, "this node lacks what a connection to another takes");
+            return format!("{host} port {port}: {error}");
+        }
+        (self.count)(RemoteEvent::NoPort);
+        let now = pigeon_engine::now();
+        let said = self.said_no_port.get();
+        if said.is_none_or(|said| now.saturating_duration_since(said) >= NO_PORT_PAUSE) {
+            self.said_no_port.set(Some(now));
+            tracing::error!(
+                peer,
+                host,
+                port,
+                "all local ports are in use for mail to another node: see net.ipv4.ip_local_port_range"
+            );
+        }
+        format!("no local port is left for {host} port {port}")
+    }
+
+    async fn connect(&self) -> Result<Connection<Stream>, Unconnected> {
         let server = self.server.borrow().clone();
         let greeting = || Greeting {
             host_name: self.identity.host_name.clone(),
@@ -185,41 +225,63 @@ impl Peer {
                 nonce: uuid::Uuid::new_v4().simple().to_string(),
             }),
         };
-        let mut last = Failure::Unavailable("control data has no private address for LMTP of it".to_owned());
+        let none = "control data has no private address for LMTP of it".to_owned();
+        let mut last = Unconnected::Failed(Failure::Unavailable(none));
         for (host, port) in server.backends(BackendProtocol::Lmtp) {
             let deadline = pigeon_engine::now() + CONNECT_TIME;
             let connected = self
                 .identity
                 .reach
-                .connect(server.name(), (host, port), None, deadline)
+                .connect(server.name(), (host, port), self.identity.source, deadline)
                 .await;
-            let connected = match connected {
-                Ok(connection) => {
-                    let patience = deadline.saturating_duration_since(pigeon_engine::now());
-                    let stream = Stream::plain(connection);
-                    Connection::open(stream, greeting(), &self.identity.keys, patience).await
+            let connection = match connected {
+                Ok(connection) => connection,
+                // As `Reach::connect` has them.
+                Err(error) if matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Other) => {
+                    last = Unconnected::Lacking(self.lacks(host, port, &error));
+                    continue;
                 }
-                Err(error) => Err(Failure::Unavailable(format!("{host} port {port}: {error}"))),
+                Err(error) => {
+                    last = Unconnected::Failed(Failure::Unavailable(format!("{host} port {port}: {error}")));
+                    continue;
+                }
             };
-            match connected {
+            let patience = deadline.saturating_duration_since(pigeon_engine::now());
+            let stream = Stream::plain(connection);
+            match Connection::open(stream, greeting(), &self.identity.keys, patience).await {
                 Ok(connection) => {
                     (self.count)(RemoteEvent::Connected);
                     return Ok(connection);
                 }
-                Err(failure) => last = failure,
+                Err(failure) => last = Unconnected::Failed(failure),
             }
         }
         Err(last)
     }
 }
 
-/// Tries a peer that does not answer until it does, or until control data has another of its name.
+/// Tries a peer that does not answer until it does, or until control data has another of its name, or none.
 async fn find_again(peer: Weak<Peer>) {
     loop {
         pigeon_engine::sleep(PAUSE.mul_f64(0.75 + 0.5 * f64::from(chance()) / 255.0)).await;
-        let Some(peer) = peer.upgrade().filter(|peer| peer.is_away()) else {
+        let Some(peer) = peer.upgrade() else { return };
+        match (peer.identity.servers)(&peer.name()) {
+            Some(server) => peer.set_server(&server),
+            None if peer.is_away() => {
+                tracing::info!(
+                    peer = peer.name(),
+                    "a node that is away is not in the server_map any more"
+                );
+                peer.idle.borrow_mut().clear();
+                // If it comes back it is another one.
+                peer.breaker.borrow_mut().succeeded();
+            }
+            None => {}
+        }
+        if !peer.is_away() {
+            peer.sought.set(false);
             return;
-        };
+        }
         let generation = peer.server.borrow().generation();
         let Ok(connection) = peer.connect().await else { continue };
         if peer.server.borrow().generation() == generation {

@@ -69,10 +69,14 @@ pub(crate) struct Seen {
     pub(crate) closes: Cell<bool>,
     /// It takes so many recipients with one message.
     pub(crate) recipients_max: Cell<Option<usize>>,
+    /// It ends the connection within messages that have `break` in them.
+    pub(crate) breaks: Cell<bool>,
     /// It takes messages and ends the connection without a word.
     pub(crate) mute: Cell<bool>,
     /// Of these it has ended its side.
     pub(crate) shut: Cell<u32>,
+    /// It is not in the server_map any more.
+    pub(crate) removed: Cell<bool>,
     /// It ends every connection at once.
     pub(crate) away: Cell<bool>,
     /// Of all recipients that were brought.
@@ -131,6 +135,11 @@ pub(crate) fn there(key_of_this: &str) -> There {
         host_name: "n1.example.org".to_owned(),
         keys: keys_of(key_of_this.as_bytes().into(), BlockingPool::new("keys", 1, 8, None)),
         reach: Reach::new(Names::new(BlockingPool::new("names", 1, 8, None))),
+        source: None,
+        servers: {
+            let (gone, server) = (seen.clone(), snapshot.server("n2").expect("it is there").clone());
+            Rc::new(move |name| (name == server.name() && !gone.removed.get()).then(|| server.clone()))
+        },
         answer_time: Duration::from_secs(20),
     };
     There {
@@ -222,7 +231,12 @@ async fn serve(connection: Connection, seen: Rc<Seen>) {
                     };
                     core.answer_authentication(answer, now());
                 }
-                Some(Event::Body(piece)) => message.extend_from_slice(piece.bytes(rest)),
+                Some(Event::Body(piece)) => {
+                    message.extend_from_slice(piece.bytes(rest));
+                    if seen.breaks.get() && message.windows(5).any(|window| window == b"break") {
+                        return;
+                    }
+                }
                 Some(Event::BodyEnd(_)) => {
                     let refused = message.windows(6).any(|window| window == b"refuse");
                     let reply = match refused {

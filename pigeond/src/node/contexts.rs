@@ -80,7 +80,7 @@ impl Contexts {
             redirector: others
                 .clone()
                 .and_then(|(keys, reach)| redirector(&shared, &copy, keys, reach)),
-            peers: others.and_then(|(keys, reach)| mail::peers(&shared, keys, reach)),
+            peers: others.and_then(|(keys, reach)| mail::peers(&shared, &copy, keys, reach)),
             shared,
             copy,
             drain,

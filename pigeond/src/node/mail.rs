@@ -51,7 +51,7 @@ pub(super) struct Elsewhere {
 }
 
 /// The other nodes, for mail from one core; of a node in a cluster.
-pub(super) fn peers(shared: &Arc<Shared>, keys: KeysFor, reach: Reach) -> Option<Peers> {
+pub(super) fn peers(shared: &Arc<Shared>, copy: &Rc<CoreCopy>, keys: KeysFor, reach: Reach) -> Option<Peers> {
     let cluster = shared.cluster.as_ref()?;
     let counted = shared.clone();
     let count = move |event| {
@@ -62,13 +62,21 @@ pub(super) fn peers(shared: &Arc<Shared>, keys: KeysFor, reach: Reach) -> Option
             RemoteEvent::Unknown => Counter::CopiesElsewhereUnknown,
             RemoteEvent::Connected => Counter::MailConnections,
             RemoteEvent::Failed => Counter::MailConnectionsFailed,
+            RemoteEvent::NoPort => Counter::BackendPortsExhausted,
         });
     };
+    let copy = copy.clone();
     let identity = NodeIdentity {
         node: cluster.node.clone(),
         host_name: shared.config.hostname.clone(),
         keys,
         reach,
+        source: shared
+            .config
+            .cluster
+            .as_ref()
+            .and_then(|cluster| cluster.private_address),
+        servers: Rc::new(move |name| copy.snapshot().server(name).cloned()),
         answer_time: shared.config.queue.answer_time.duration(),
     };
     Some(Peers::new(identity, count))

@@ -40,7 +40,7 @@ counters! {
     LoginFailures = "login_failures", "Logins that failed";
     SessionsRedirected = "sessions_redirected", "Sessions that were redirected to the node that has the mail";
     BackendsUnavailable = "backends_unavailable", "Attempts to redirect that found nobody, or were asked to come again";
-    BackendPortsExhausted = "backend_ports_exhausted", "Attempts to redirect for which no local port was left";
+    BackendPortsExhausted = "backend_ports_exhausted", "Attempts to redirect, or to bring mail to another node, for which no local port was left";
     ReferralsFollowed = "referrals_followed", "Redirects that a backend referred to another node, which was asked next";
     ReferralsAstray = "referrals_astray", "Redirects that a backend referred to where no node is, or once too often";
     BackendsMisconfigured = "backends_misconfigured", "Attempts to redirect where the backend refused this node, or was not the right one";
