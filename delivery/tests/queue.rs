@@ -36,6 +36,8 @@ struct Here {
     room: Rc<Cell<Room>>,
     /// Writes to the disk fail.
     broken: Rc<Cell<bool>>,
+    /// Reads from it do.
+    unreadable: Rc<Cell<bool>>,
     volume: Volume,
     table: Arc<VolumeTable>,
     stop: Rc<Stop>,
@@ -46,6 +48,8 @@ fn options() -> VolumeOptions {
     VolumeOptions {
         segment_bytes: 4 << 20,
         uid_validity_base: 1,
+        // What is read is read from the disk.
+        body_cache_bytes: 0,
         ..VolumeOptions::default()
     }
 }
@@ -54,10 +58,11 @@ impl Here {
     async fn new(name: &str, life: Duration) -> Here {
         let directory = std::env::temp_dir().join(format!("pigeon-queue-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
-        let broken: Rc<Cell<bool>> = Rc::default();
+        let (broken, unreadable): (Rc<Cell<bool>>, Rc<Cell<bool>>) = Default::default();
         let disk = Rc::new(Breakable {
             disk: EngineDisk::new(&directory),
             broken: broken.clone(),
+            unreadable: unreadable.clone(),
         });
         Volume::create(disk.clone(), VOLUME, &options()).await.expect("made");
         let volume = Volume::open(disk, VOLUME, options()).await.expect("opens");
@@ -97,6 +102,7 @@ impl Here {
             events,
             room,
             broken,
+            unreadable,
             volume,
             table,
             stop: Rc::default(),
@@ -578,6 +584,130 @@ fn what_cannot_be_read_is_put_aside_and_named() {
 }
 
 #[test]
+fn a_message_that_cannot_be_read_does_not_hold_its_sender_for_ever() {
+    run(|| async {
+        let here = Here::new("lost-sender", DAY).await;
+        let bob = "bob@example.org";
+        let holds_up = || here.parts.queues.holds_up("n2", Some(&bob.parse().unwrap()));
+        here.there.seen.away.set(true);
+        here.unreadable.set(true);
+        assert_eq!(here.send(bob, &["alice"], 1, "1\r\n").await, [Ok(())]);
+        here.until("it is tried, and read in vain", async || {
+            here.count(QueueEvent::Tried) == 1
+        })
+        .await;
+        here.unreadable.set(false);
+        here.until("its sender goes on", async || !holds_up()).await;
+        here.there.seen.away.set(false);
+        assert_eq!(here.waiting().await, 1);
+        here.until("the node is there", async || {
+            !here.parts.peers.is_away(&here.there.server)
+        })
+        .await;
+        assert_eq!(here.send(bob, &["alice"], 2, "2\r\n").await, [Ok(())]);
+        assert_eq!((here.taken(), here.waiting().await), (vec!["2\r\n".to_owned()], 1));
+        here.end().await;
+    });
+}
+
+#[test]
+fn kept_mail_that_cannot_be_read_is_not_read_at_each_change() {
+    run(|| async {
+        let mut here = Here::new("unread", DAY).await;
+        here.there.seen.away.set(true);
+        let text = "Subject: refuse 1\r\n\r\n";
+        assert_eq!(here.send("x@example.net", &["alice"], 1, text).await, [Ok(())]);
+        here.there.seen.away.set(false);
+        here.until("it is kept", async || here.kept().await == 1).await;
+        // Another life, in which it cannot be read at first.
+        here.stop.set();
+        here.new_life();
+        here.unreadable.set(true);
+        here.start().await;
+        let named = || here.index.gauges().iter().find_map(|(.., gauge)| gauge.held.clone());
+        here.until("it is named", async || named().is_some()).await;
+        here.unreadable.set(false);
+        here.there.seen.words.set(Some(0));
+        let text = "Subject: refuse 2\r\n\r\n";
+        assert_eq!(here.send("x@example.net", &["alice"], 2, text).await, [Ok(())]);
+        here.there.seen.words.set(None);
+        here.until("another is kept", async || here.kept().await == 2).await;
+        let postmaster = format!("{}pigeonPostmaster: bob@example.org\n", here.there.tree_head());
+        here.publish(&here.there.tree.replace(here.there.tree_head(), &postmaster));
+        here.until("the postmaster has one", async || !here.stored(BOB).await.is_empty())
+            .await;
+        let stored = here.stored(BOB).await;
+        assert!(stored[0].contains("Subject: refuse 2\r\n"), "{stored:?}");
+        assert_eq!((stored.len(), here.kept().await), (1, 1));
+        here.end().await;
+    });
+}
+
+#[test]
+fn a_postmaster_on_another_node_who_does_not_take_kept_mail_is_not_asked_at_each_change() {
+    run(|| async {
+        let here = Here::new("postmaster", DAY).await;
+        let eve = "\ndn: uid=eve,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: eve\nmail: postmaster@example.org\n\
+                   mailHost: n2\nentryUUID: 33333333-3333-4333-8333-333333333333\n";
+        let tree = format!("{}{eve}", here.there.tree);
+        here.publish(&tree);
+        here.there.seen.away.set(true);
+        // Nor does she take a report of it.
+        let text = "Subject: refuse\r\n\r\n";
+        assert_eq!(here.send("x@example.net", &["alice"], 1, text).await, [Ok(())]);
+        here.there.seen.away.set(false);
+        here.until("it is kept", async || here.kept().await == 1).await;
+        here.drained().await;
+        let tried = here.count(QueueEvent::Tried);
+        // Somebody else is, when there is one.
+        let other = "\ndn: dc=example,dc=com\nobjectClass: pigeonDomain\nassociatedDomain: example.com\n\
+                     pigeonPostmaster: bob@example.org\n";
+        here.publish(&format!("{tree}{other}"));
+        here.until("he has it", async || here.kept().await == 0).await;
+        assert_eq!((here.stored(BOB).await.len(), here.waiting().await), (1, 0));
+        assert_eq!(here.count(QueueEvent::Tried), tried);
+        here.end().await;
+    });
+}
+
+#[test]
+fn a_node_that_breaks_off_within_messages_gets_the_others() {
+    run(|| async {
+        let here = Here::new("breaks", DAY).await;
+        let (bob, carol) = ("bob@example.org", "carol@example.net");
+        here.there.seen.away.set(true);
+        assert_eq!(here.send(bob, &["alice"], 1, "break\r\n").await, [Ok(())]);
+        // In the middle of a longer one.
+        let mut forward = here.begin(carol, &["alice"], 2).await;
+        forward.write(&Bytes::from_static(b"break\r\n")).await;
+        for _ in 0..20 {
+            forward.write(&Bytes::from(vec![b'x'; 60_000])).await;
+        }
+        assert_eq!(forward.commit_with(Bytes::from_static(b"\r\n"), false).await, [Ok(())]);
+        for (key, sender, text) in [
+            (3, bob, "of bob\r\n"),
+            (4, carol, "of carol\r\n"),
+            (5, "", "of nobody\r\n"),
+        ] {
+            assert_eq!(here.send(sender, &["alice"], key, text).await, [Ok(())]);
+        }
+        here.there.seen.breaks.set(true);
+        here.there.seen.away.set(false);
+        // After a few tries even what is behind those.
+        here.until("the others are there", async || here.waiting().await == 2)
+            .await;
+        let mut taken = here.taken();
+        taken.sort();
+        assert_eq!(taken, ["of bob\r\n", "of carol\r\n", "of nobody\r\n"]);
+        // And they, when it takes them.
+        here.there.seen.breaks.set(false);
+        here.drained().await;
+        assert_eq!(here.there.taken(), 5);
+        here.end().await;
+    });
+}
+
+#[test]
 fn a_server_that_takes_few_recipients_at_a_time_gets_the_rest_in_other_transactions() {
     run(|| async {
         let here = Here::new("few", DAY).await;
@@ -658,6 +788,12 @@ fn a_queue_that_is_full_says_so() {
         let mut forward = here.begin("", &["alice"], 4).await;
         forward.write(&Bytes::from_static(b"A: b\r\n")).await;
         assert!(forward.is_in_vain(false));
+        assert_eq!(forward.give_up(), [Err(RemoteError::NoRoom)]);
+        // The same of a message that is whole, before anybody else has it.
+        let mut forward = here.begin("", &["alice"], 5).await;
+        assert!(!forward.is_in_vain(true));
+        forward.prepare().await;
+        assert!(forward.is_in_vain(true));
         assert_eq!(forward.give_up(), [Err(RemoteError::NoRoom)]);
         assert_eq!(here.waiting().await, 0);
         here.end().await;

@@ -31,7 +31,13 @@ pub struct QueueIndex {
 
 #[derive(Debug, Default)]
 struct Destination {
-    senders: HashMap<Sender, u32>,
+    /// Messages of this life by their senders, as long as newer mail goes behind them; those of the null sender until they were
+    /// looked at.
+    senders: HashMap<Option<Sender>, u32>,
+    /// Sum of these.
+    entered: u64,
+    /// So many of them cannot be read: nobody can tell any more of whom they are.
+    lost: u64,
     /// By volume: messages of an earlier life that nobody has looked at yet. Any sender may be among theirs.
     unread: BTreeMap<usize, u64>,
     gauges: BTreeMap<usize, QueueGauge>,
@@ -58,29 +64,51 @@ impl QueueIndex {
             return false;
         }
         let all = self.all();
-        all.get(destination)
-            .is_some_and(|there| there.senders.contains_key(&sender) || there.unread.values().any(|count| *count > 0))
+        all.get(destination).is_some_and(|there| {
+            there.senders.contains_key(&Some(sender)) || there.unread.values().any(|count| *count > 0)
+        })
     }
 
     /// A message of `sender` waits from now on.
     pub(super) fn enter(&self, destination: &str, sender: Option<Sender>) {
-        let Some(sender) = sender else { return };
         let mut all = self.all();
-        *of(&mut all, destination).senders.entry(sender).or_insert(0) += 1;
+        let there = of(&mut all, destination);
+        *there.senders.entry(sender).or_insert(0) += 1;
+        there.entered += 1;
         self.holding.fetch_add(1, Ordering::Release);
     }
 
     /// It does not any more, or holds nobody up any more.
     pub(super) fn leave(&self, destination: &str, sender: Option<Sender>) {
-        let Some(sender) = sender else { return };
         let mut all = self.all();
-        let senders = &mut of(&mut all, destination).senders;
-        let Some(count) = senders.get_mut(&sender) else { return };
+        let there = of(&mut all, destination);
+        let Some(count) = there.senders.get_mut(&sender) else {
+            return;
+        };
         *count -= 1;
         if *count == 0 {
-            senders.remove(&sender);
+            there.senders.remove(&sender);
         }
+        there.entered -= 1;
         self.holding.fetch_sub(1, Ordering::Release);
+        self.forget_lost(there);
+    }
+
+    /// A message that was entered cannot be read, so that nobody can say of which sender it is. That sender's newer mail goes on
+    /// going behind, until all others have left: what is left then is what was lost.
+    pub(super) fn lose(&self, destination: &str) {
+        let mut all = self.all();
+        let there = of(&mut all, destination);
+        there.lost += 1;
+        self.forget_lost(there);
+    }
+
+    fn forget_lost(&self, there: &mut Destination) {
+        if there.lost > 0 && there.entered <= there.lost {
+            self.holding.fetch_sub(there.entered, Ordering::Release);
+            there.senders.clear();
+            (there.entered, there.lost) = (0, 0);
+        }
     }
 
     /// So many messages of an earlier life are still to be looked at.
@@ -151,6 +179,29 @@ mod tests {
         index.enter("n2", sender(""));
         index.leave("n2", eve);
         assert!(!index.waits("n2", sender("")) && !index.waits("n2", eve));
+    }
+
+    #[test]
+    fn what_cannot_be_read_holds_its_sender_until_all_others_have_left() {
+        let index = QueueIndex::default();
+        let (bob, eve) = (sender("bob@example.org"), sender("eve@example.org"));
+        for of in [bob, eve, None] {
+            index.enter("n2", of);
+        }
+        index.enter("n3", bob);
+        // Bob's, but nobody can tell.
+        index.lose("n2");
+        index.leave("n2", eve);
+        assert!(index.waits("n2", bob), "the one of nobody may be the one that is lost");
+        index.leave("n2", None);
+        assert!(!index.waits("n2", bob) && index.waits("n3", bob));
+        index.leave("n3", bob);
+        assert_eq!(index.holding.load(Ordering::Relaxed), 0);
+        // It counts from the beginning.
+        index.enter("n2", bob);
+        assert!(index.waits("n2", bob));
+        index.leave("n2", bob);
+        assert!(!index.waits("n2", bob));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The mailbox `undeliverable` of one volume: what could neither be delivered nor reported. As soon as there is a postmaster who
 //! takes it, the message itself goes to him, with a line in front of its header that says whom it was for.
 //!
-//! What cannot be read stays, is named, and is looked at again: another version of this program may understand it.
+//! What cannot be read stays, is named, and is looked at again after pauses that grow, and by the next process: another version of
+//! this program may understand it.
 
 use super::attempt::{Route, owner};
 use super::envelope::{QueuedEnvelope, QueuedRecipient};
@@ -18,7 +19,8 @@ use futures_util::future::select;
 use pigeon_datatree_cache::Account;
 use pigeon_datatree_cache::record::Server;
 use pigeon_proto::smtp::MailParameters;
-use pigeon_store::{Mailbox, MessageKey, Uid, Volume, VolumeState};
+use pigeon_store::{Mailbox, MessageKey, StoreError, Uid, Volume, VolumeState};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +30,9 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_secs(5);
 /// So often everything is tried, for a postmaster whose mailbox has room again.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
+/// Between two looks at a message that cannot be read: each of them reads the disk in vain. Doubled each time.
+const UNREADABLE_FIRST: Duration = Duration::from_secs(10 * 60);
+const UNREADABLE_LAST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Behind the id of a message that a postmaster on another node is to get.
 const KEPT_SUFFIX: &str = ".kept";
 /// Recipients that the line in front names.
@@ -42,7 +47,17 @@ pub(super) struct Kept {
     /// What there was at the last pass: generation of control data, the next UID, and when.
     looked: Option<(u64, Uid, Instant)>,
     /// What cannot be read.
+    unread: BTreeMap<Uid, Unread>,
+    /// The same as it was told last.
     unreadable: Option<Arc<str>>,
+}
+
+/// A message that cannot be read.
+struct Unread {
+    why: String,
+    pause: Duration,
+    /// Nobody looks at it before.
+    next: Instant,
 }
 
 /// Why it is time to try.
@@ -68,6 +83,7 @@ impl Kept {
             index,
             parts,
             looked: None,
+            unread: BTreeMap::new(),
             unreadable: None,
         }
     }
@@ -118,24 +134,39 @@ impl Kept {
 
     /// One message after the other.
     async fn pass(&mut self, stop: &Stop, due: Due) {
-        let uids: Vec<Uid> = self
+        let uids: BTreeSet<Uid> = self
             .mailbox
             .with_messages(|messages| messages.iter().map(|message| message.uid).collect());
-        let mut unreadable = Vec::new();
+        self.unread.retain(|uid, _| uids.contains(uid));
         for uid in uids {
             if stop.is_set() {
                 return;
             }
-            match Stored::open(&self.mailbox, uid).await {
-                Ok(stored) => self.try_one(uid, &stored, due).await,
-                Err(Unreadable::Gone) => {}
-                Err(Unreadable::Malformed(what)) => unreadable.push((uid, what.to_owned())),
-                Err(Unreadable::Store(error)) => unreadable.push((uid, error.to_string())),
+            let now = pigeon_engine::now();
+            if self.unread.get(&uid).is_some_and(|unread| now < unread.next) {
+                continue;
             }
+            let why = match Stored::open(&self.mailbox, uid).await {
+                Ok(stored) => {
+                    self.unread.remove(&uid);
+                    self.try_one(uid, &stored, due).await;
+                    continue;
+                }
+                Err(Unreadable::Gone) => continue,
+                Err(Unreadable::Store(StoreError::Closed)) => return,
+                Err(Unreadable::Malformed(what)) => what.to_owned(),
+                Err(Unreadable::Store(error)) => error.to_string(),
+            };
+            let pause = match self.unread.get(&uid) {
+                Some(before) => before.pause.saturating_mul(2).min(UNREADABLE_LAST),
+                None => UNREADABLE_FIRST,
+            };
+            let next = now + pause;
+            self.unread.insert(uid, Unread { why, pause, next });
         }
-        let named = unreadable.first().map(|(uid, what)| {
-            let count = unreadable.len();
-            format!("{count} messages cannot be read, or are of another version: UID {uid}: {what}").into()
+        let named = self.unread.first_key_value().map(|(uid, Unread { why, .. })| {
+            let count = self.unread.len();
+            format!("{count} messages cannot be read, or are of another version: UID {uid}: {why}").into()
         });
         if let (Some(named), true) = (&named, named != self.unreadable) {
             let named: &str = named;

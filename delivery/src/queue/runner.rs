@@ -280,18 +280,26 @@ impl Queue {
                 messages.get(place).map(|message| message.uid)
             });
             let Some(uid) = next else { break };
-            let (of, received_at) = match Stored::open(&self.mailbox, uid).await {
+            let (of, received_at, is_read) = match Stored::open(&self.mailbox, uid).await {
                 Ok(stored) => {
                     let path = text_of(stored.envelope.reverse_path.as_ref());
-                    (sender(&path), stored.envelope.received_at)
+                    (sender(&path), stored.envelope.received_at, true)
                 }
                 Err(Unreadable::Store(StoreError::Closed)) => return Err(StoreError::Closed),
                 // The try tells what is wrong with it.
-                Err(_) => (None, i64::MAX),
+                Err(_) => (None, i64::MAX, false),
             };
             self.read_to = uid;
-            if uid < self.before.below {
-                self.index.enter(&self.destination, of);
+            if uid >= self.before.below {
+                match (of, is_read) {
+                    (Some(_), _) => {}
+                    (None, true) => self.index.leave(&self.destination, None),
+                    (None, false) => self.index.lose(&self.destination),
+                }
+            } else {
+                if of.is_some() {
+                    self.index.enter(&self.destination, of);
+                }
                 self.before.unread = self.before.unread.saturating_sub(1);
                 self.index
                     .set_unread(self.volume, &self.destination, self.before.unread);
@@ -345,7 +353,9 @@ impl Queue {
     }
 
     fn leave(&self, held: Option<Sender>) {
-        self.index.leave(&self.destination, held);
+        if held.is_some() {
+            self.index.leave(&self.destination, held);
+        }
     }
 
     /// How many may be tried now.

@@ -1,4 +1,4 @@
-//! A disk whose writes fail from a moment on.
+//! A disk whose writes fail from a moment on, or its reads for a while.
 
 use futures_util::future::LocalBoxFuture;
 use pigeon_engine::file::AlignedBuffer;
@@ -10,11 +10,13 @@ use std::rc::Rc;
 pub(crate) struct Breakable {
     pub(crate) disk: EngineDisk,
     pub(crate) broken: Rc<Cell<bool>>,
+    pub(crate) unreadable: Rc<Cell<bool>>,
 }
 
 struct File {
     file: Rc<dyn DiskFile>,
     broken: Rc<Cell<bool>>,
+    unreadable: Rc<Cell<bool>>,
 }
 
 fn broken() -> io::Error {
@@ -23,8 +25,12 @@ fn broken() -> io::Error {
 
 impl Breakable {
     fn file(&self, file: Rc<dyn DiskFile>) -> Rc<dyn DiskFile> {
-        let broken = self.broken.clone();
-        Rc::new(File { file, broken })
+        let (broken, unreadable) = (self.broken.clone(), self.unreadable.clone());
+        Rc::new(File {
+            file,
+            broken,
+            unreadable,
+        })
     }
 }
 
@@ -112,6 +118,9 @@ impl DiskFile for File {
         buffer: AlignedBuffer,
         length: usize,
     ) -> LocalBoxFuture<'_, (io::Result<usize>, AlignedBuffer)> {
-        self.file.read(position, buffer, length)
+        match self.unreadable.get() {
+            true => Box::pin(async { (Err(broken()), buffer) }),
+            false => self.file.read(position, buffer, length),
+        }
     }
 }
