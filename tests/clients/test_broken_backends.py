@@ -10,10 +10,12 @@ import unittest
 
 from harness import PASSWORD, Node, scram
 from harness.mail import ALICE, BOB, Refused, Smtp, make
-from harness.node import IMAP, POP3, wait_until
+from harness.node import IMAP, IMAPS, POP3, POP3S, wait_until
 from harness.reading import imap, stored
 from harness.scripted import CLOSES, NONSENSE, SILENT, WHOLE, Scripted
 
+# One for all: each would read the system's certificates.
+TLS = Node.tls()
 # Addresses, not clients: what a user has who is let in by a backend like that.
 WAYS = {CLOSES: "closes", NONSENSE: "nonsense", SILENT: "silent", WHOLE: "whole"}
 
@@ -22,9 +24,15 @@ def user_of(how, count):
     return f"{WAYS[how]}{count}"
 
 
+def connect(node, port):
+    connection = node.connect(port, timeout=120)
+    # An end without close_notify is an error.
+    return TLS.wrap_socket(connection, suppress_ragged_eofs=False) if port in (IMAPS, POP3S) else connection
+
+
 def answer(node, port, lines, is_last):
-    """What a client is told last, and the bytes behind it until the connection ends."""
-    with node.connect(port, timeout=120) as connection, connection.makefile("rb") as file:
+    """What a client is told last."""
+    with connect(node, port) as connection, connection.makefile("rb") as file:
         file.readline()
         for line in lines:
             connection.sendall(line.encode() + b"\r\n")
@@ -33,12 +41,12 @@ def answer(node, port, lines, is_last):
         return said.decode(errors="replace")
 
 
-def imap_answer(node, user):
-    return answer(node, IMAP, [f"x LOGIN {user}@example.org {PASSWORD}"], lambda said: said.startswith(b"x "))
+def imap_answer(node, user, port=IMAP):
+    return answer(node, port, [f"x LOGIN {user}@example.org {PASSWORD}"], lambda said: said.startswith(b"x "))
 
 
-def pop3_answer(node, user):
-    return answer(node, POP3, [f"USER {user}@example.org", f"PASS {PASSWORD}"], lambda said: said[:1] in b"+-" and said)
+def pop3_answer(node, user, port=POP3):
+    return answer(node, port, [f"USER {user}@example.org", f"PASS {PASSWORD}"], lambda said: said[:1] in b"+-" and said)
 
 
 def smtp_answer(node, user):
@@ -56,7 +64,16 @@ ANSWERS = {
 }
 
 
-class BrokenBackends(unittest.TestCase):
+# By what they come from behind: of the same backends, for clients that speak TLS.
+UNDER_TLS = {
+    "imap": (lambda node, user: imap_answer(node, user, IMAPS), *ANSWERS["imap"][1:]),
+    "pop3": (lambda node, user: pop3_answer(node, user, POP3S), *ANSWERS["pop3"][1:]),
+}
+
+
+class Broken:
+    """A node and its backends, for one class of tests: what broke off at one of them is remembered by its name."""
+
     @classmethod
     def setUpClass(cls):
         cls.key = secrets.token_hex(32)
@@ -110,12 +127,12 @@ class BrokenBackends(unittest.TestCase):
         wait_until(lambda: len(self.backend.whole) == 3, 60, "the whole dialogues are over")
         return dict(self.backend.whole)
 
-    def ask_all(self, tries, lengths):
+    def ask_all(self, tries, lengths, answers=ANSWERS):
         """What clients are told of backends that break off: by protocol, how and where."""
         wrong = []
 
         def check(protocol, how, count):
-            ask, good, temporary = ANSWERS[protocol]
+            ask, good, temporary = answers[protocol]
             said = ask(self.node, user_of(how, count))
             # A nonsensical text behind a valid answer is the backend's own; by then it has proven who it is.
             is_in = how == NONSENSE and count > lengths[protocol][1] and said.startswith(good)
@@ -146,6 +163,8 @@ class BrokenBackends(unittest.TestCase):
             session.deliver(make(name), [ALICE, BOB])
         self.assertIn(name, stored(self.node, ALICE)[0])
 
+
+class BrokenBackends(Broken, unittest.TestCase):
     def test_at_every_byte(self):
         lengths = self.lengths()
         longest = max(sent for sent, _ in lengths.values())
@@ -170,3 +189,21 @@ class BrokenBackends(unittest.TestCase):
         self.mend(sorted({(how, count) for _, how, count in tries}), tries, lengths)
         wait_until(lambda: not any(self.backend.kept.values()), 150, "the connections have ended")
         self.assert_well("after-silence")
+
+
+class BrokenBackendsUnderTls(Broken, unittest.TestCase):
+    def test_at_every_byte_of_a_login(self):
+        lengths = self.lengths()
+        longest = max(lengths[protocol][0] for protocol in UNDER_TLS)
+        backends = [(how, count) for how in (CLOSES, NONSENSE) for count in range(longest)]
+        self.in_force([(WHOLE, 0), *backends])
+        before = self.sockets()
+        for protocol, (ask, good, _) in UNDER_TLS.items():
+            self.assertRegex(ask(self.node, user_of(WHOLE, 0)), "^" + re.escape(good))
+        tries = [(protocol, how, count) for how, count in backends for protocol in UNDER_TLS if count < lengths[protocol][0]]
+        self.ask_all(tries, lengths, UNDER_TLS)
+        print(f"# {len(tries)} logins under TLS broken off")
+        wait_until(lambda: not any(self.backend.kept[protocol] for protocol in UNDER_TLS), 150, "the connections have ended")
+        wait_until(lambda: self.sockets() <= before, 60, "the node's connections are closed")
+        self.assertEqual(self.node.metric("pigeon_session_panics_total"), 0)
+        self.assert_well("after-every-byte-under-tls")

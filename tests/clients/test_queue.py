@@ -1,5 +1,6 @@
 """Mail for a node that is away waits at the node that took it: what was acknowledged is delivered once, whoever dies."""
 
+import contextlib
 import json
 import re
 import signal
@@ -269,6 +270,10 @@ class Life(unittest.TestCase):
     def test_no_more_waits_than_may(self):
         with Cluster(["n1", "n2"], {ALICE: "n1", BOB: "n2"}, '[queue]\nbytes_max = "1 MiB"\n') as cluster:
             one, two = cluster["n1"], cluster["n2"]
+            # Taken at RCPT, before anything waits: a message in one piece, and one that is more than is collected.
+            early = [Smtp(one, SMTP, timeout=120) for _ in range(2)]
+            for session in early:
+                session.begin([ALICE, BOB], ALICE)
             two.kill()
             acknowledged, refused = {}, None
             with Smtp(one, SMTP, timeout=120) as session:
@@ -282,6 +287,12 @@ class Life(unittest.TestCase):
                         refused = error
                 self.assertEqual((refused.code, refused.text[:6]), (452, "4.3.1 "), refused)
                 self.assertTrue(8 <= len(acknowledged) <= 40, len(acknowledged))
+                # Nobody gets what cannot wait for all, not even who is here.
+                for one_of_them, size in zip(early, (2_000, 400_000)):
+                    with self.assertRaises(Refused) as both, contextlib.closing(one_of_them):
+                        one_of_them.finish(make(f"both.{size}", size))
+                    self.assertEqual((both.exception.code, both.exception.text[:6]), (452, "4.3.1 "), both.exception)
+                self.assertEqual(stored(one, ALICE)[0], {})
                 # Mail for here is not touched by it.
                 session.command("RSET", 250)
                 session.deliver(make("here"), (ALICE,), ALICE)
