@@ -1,14 +1,19 @@
 """A node in front of a real Dovecot: it logs in there as node, for the user, and says what it knows of the record; and it
 brings mail there by LMTP."""
 
+import base64
+import contextlib
+import random
+import re
 import secrets
 import unittest
+import zlib
 
-from harness import Node
+from harness import PASSWORD, Node
 from harness.dovecot import Dovecot
 from harness.foreign import in_front_of
 from harness.mail import ALICE, BOB, Refused, Smtp, digest, make, stuffed, without_trace
-from harness.node import LMTP, wait_until
+from harness.node import IMAP, IMAPS, LMTP, wait_until
 from harness.reading import compare, imap, messages, pop3
 
 CAROL, DAVE = "carol@example.org", "dave@example.org"
@@ -64,6 +69,53 @@ class DovecotBackend(unittest.TestCase):
             self.assertTrue(line)
             line = watching.readline()
         writing.logout()
+
+    def test_what_is_compressed_passes_through(self):
+        # Next to nothing is left to compress in this, so that it comes in large pieces.
+        message = make("compressed") + base64.encodebytes(random.Random(1).randbytes(2 << 20)).replace(b"\n", b"\r\n")
+        for port in (IMAP, IMAPS):
+            before = self.node.metric("pigeon_sessions_redirected_total")
+            with self.node.connect(port, 60) as plain, contextlib.ExitStack() as stack:
+                connection = stack.enter_context(Node.tls().wrap_socket(plain)) if port == IMAPS else plain
+                file = connection.makefile("rb")
+                # The node has none of its own.
+                self.assertNotIn(b"COMPRESS", file.readline())
+
+                def ask(command, file=file, connection=connection):
+                    connection.sendall(b"a " + command + b"\r\n")
+                    said = b""
+                    while not (line := file.readline()).startswith(b"a "):
+                        self.assertTrue(line, f"closed at {command}")
+                        said += line
+                    return said + line
+
+                self.assertIn(b"COMPRESS=DEFLATE", ask(f"LOGIN {BOB} {PASSWORD}".encode()) + ask(b"CAPABILITY"))
+                self.assertIn(b"a OK", ask(b"COMPRESS DEFLATE"))
+                pack, unpack = zlib.compressobj(wbits=-zlib.MAX_WBITS), zlib.decompressobj(-zlib.MAX_WBITS)
+                received = unpacked = 0
+
+                def say(command, connection=connection, pack=pack):
+                    connection.sendall(pack.compress(command) + pack.flush(zlib.Z_SYNC_FLUSH))
+
+                def hear(end, file=file, unpack=unpack):
+                    nonlocal received, unpacked
+                    said = b""
+                    while not re.search(end, said[-200:]):
+                        data = file.read1(65536)
+                        self.assertTrue(data, "closed")
+                        text = unpack.decompress(data)
+                        received, unpacked = received + len(data), unpacked + len(text)
+                        said += text
+                    return said
+
+                say(b"b APPEND INBOX {%d+}\r\n%s\r\n" % (len(message), message))
+                hear(rb"(?m)^b OK .*\r\n")
+                say(b"c SELECT INBOX\r\nd FETCH * (BODY.PEEK[])\r\n")
+                self.assertIn(message, hear(rb"(?m)^d OK .*\r\n"))
+                self.assertLess(received, unpacked * 9 // 10)
+                say(b"e LOGOUT\r\n")
+                hear(rb"(?m)^e OK .*\r\n")
+            self.assertEqual(self.node.metric("pigeon_sessions_redirected_total"), before + 1)
 
     def test_a_node_that_dovecot_does_not_know_is_told_to_come_later(self):
         path = self.dovecot.directory / "nodes"

@@ -1,7 +1,9 @@
 """Two nodes, one tree: every node serves every user, wherever the mail is."""
 
+import contextlib
 import imaplib
 import poplib
+import select
 import time
 import unittest
 
@@ -13,6 +15,8 @@ from harness.reading import imap, messages, pop3
 
 # What an operator counts on is a second; a clock on a busy machine proves nothing.
 PATIENCE = 20
+# Of one client: below what one may have.
+SESSIONS = 80
 
 
 class Redirects(unittest.TestCase):
@@ -147,6 +151,34 @@ class Redirects(unittest.TestCase):
     def test_a_node_that_dies_takes_only_its_own_users_with_it(self):
         with Cluster(["n1", "n2"], {ALICE: "n1", BOB: "n2"}) as cluster:
             self.check_death(cluster)
+
+    def test_silent_sessions_of_a_node_that_dies_do_not_end_all_at_once(self):
+        with Cluster(["n1", "n2"], {ALICE: "n1", BOB: "n2"}) as cluster:
+            one, two = cluster["n1"], cluster["n2"]
+            sessions = [imap(one, BOB) for _ in range(SESSIONS)]
+            for session in sessions:
+                self.addCleanup(session.sock.close)
+            # Before a second has passed, its end might be the answer to something.
+            silent_since = time.monotonic()
+            wait_until(lambda: time.monotonic() - silent_since > 1.5, PATIENCE, "nothing moves")
+            two.kill()
+
+            def ended(some):
+                return select.select([session.sock for session in some], [], [], 0)[0]
+
+            wait_until(lambda: len(ended(sessions)) >= SESSIONS // 10, 3 * PATIENCE, "the first end")
+            left = [session for session in sessions if session.sock not in ended(sessions)]
+            self.assertGreater(len(left), SESSIONS // 2, "in half a minute, not in a moment")
+            # Who asks for something is let go at once, and nobody else for it.
+            asking, silent = left[::4], [session for session in left if session not in left[::4]]
+            for session in asking:
+                session.sock.sendall(b"x NOOP\r\n")
+            wait_until(lambda: len(ended(asking)) == len(asking), 3 * PATIENCE, "they know it")
+            self.assertLess(len(ended(silent)), len(silent) * 2 // 3)
+            for session in asking:
+                # One may have ended by itself before it asked.
+                with contextlib.suppress(ConnectionResetError):
+                    self.assertEqual(session.sock.recv(100), b"", "nothing is said into a dialogue")
 
     def check_death(self, cluster):
         one, two = cluster["n1"], cluster["n2"]

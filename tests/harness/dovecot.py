@@ -43,7 +43,7 @@ plugin {{
   quota_vsizes = yes
 }}
 protocol imap {{
-  mail_plugins = quota imap_quota
+  mail_plugins = quota imap_quota zlib imap_zlib
 }}
 # Mail comes with an address and nothing else.
 protocol lmtp {{
