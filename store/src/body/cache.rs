@@ -1,4 +1,5 @@
-//! Whole bodies read or delivered not long ago, so that a message fetched soon after it came costs no read.
+//! Bodies read or delivered not long ago, so that a message fetched soon after it came costs no read: whole ones, and the chunks
+//! of those that are streamed once they have been read. A body that would take much of the room is left out.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -6,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use pigeon_store_format::LogPosition;
 
-/// Payloads of body records by position. What was used longest ago goes first.
+/// Payloads of records of bodies by position. What was used longest ago goes first.
 pub(crate) struct BodyCache {
     bytes_max: usize,
     state: RefCell<State>,
@@ -60,6 +61,11 @@ impl BodyCache {
             }
         }
         state.forget_old_uses();
+    }
+
+    /// Whether the chunks of a streamed body of so many bytes are to be kept: several such bodies fit.
+    pub(crate) fn keeps_streamed(&self, size: u64) -> bool {
+        size <= (self.bytes_max / 8) as u64
     }
 
     pub(crate) fn find(&self, position: LogPosition) -> Option<Bytes> {

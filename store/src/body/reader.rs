@@ -34,6 +34,8 @@ enum Content {
 
 struct StreamedContent {
     body: u64,
+    /// Whether its chunks go into the cache of bodies.
+    is_kept: bool,
     /// Offset of the chunk within the shared bytes, and where it is.
     extents: Vec<(u64, Extent)>,
     /// Keeps the files open.
@@ -46,10 +48,11 @@ impl VolumeInner {
     /// Opens a body. `MessageGone` when what was there has moved.
     pub(crate) async fn open_body(&self, reference: BodyReference) -> Result<Rc<OpenedBody>, StoreError> {
         let position = reference.position;
-        if !reference.streamed
-            && let Some(payload) = self.bodies.find(position)
-        {
-            return whole(reference, payload);
+        if let Some(payload) = self.bodies.find(position) {
+            return match reference.streamed {
+                false => whole(reference, payload),
+                true => self.streamed(reference, &payload),
+            };
         }
         let segment = self.segments.at(position).ok_or_else(|| self.no_segment(position))?;
         let (kind, payload) = self.read_record(&segment, position, BODY_CHUNK_BYTES / 8).await?;
@@ -58,7 +61,10 @@ impl VolumeInner {
                 self.bodies.insert_bytes(position, payload.clone());
                 whole(reference, payload)
             }
-            RecordKind::BodyEnd => self.streamed(reference, &payload),
+            RecordKind::BodyEnd => {
+                self.bodies.insert_bytes(position, payload.clone());
+                self.streamed(reference, &payload)
+            }
             _ => Err(damaged_at(position, "not a body")),
         }
     }
@@ -93,6 +99,7 @@ impl VolumeInner {
         let prepend = Bytes::copy_from_slice(entry.prepend);
         let content = Content::Streamed(StreamedContent {
             body: end.body,
+            is_kept: self.bodies.keeps_streamed(end.info.size),
             extents,
             segments,
             last: RefCell::new(None),
@@ -197,17 +204,32 @@ impl BodyReader {
             .iter()
             .find(|segment| segment.number == number)
             .ok_or(StoreError::MessageGone)?;
-        let (kind, payload) = volume
-            .read_record(segment, extent.position, extent.length as usize + 4096)
-            .await?;
-        if kind != RecordKind::BodyChunk {
-            return Err(damaged_at(extent.position, "not a chunk of a body"));
-        }
+        let kept = match streamed.is_kept {
+            true => volume.bodies.find(extent.position),
+            false => None,
+        };
+        let was_kept = kept.is_some();
+        let payload = match kept {
+            Some(payload) => payload,
+            None => {
+                let (kind, payload) = volume
+                    .read_record(segment, extent.position, extent.length as usize + 4096)
+                    .await?;
+                if kind != RecordKind::BodyChunk {
+                    return Err(damaged_at(extent.position, "not a chunk of a body"));
+                }
+                payload
+            }
+        };
         let chunk = BodyChunk::decode(&payload).map_err(|error| damaged_at(extent.position, error.0))?;
         if chunk.body != streamed.body || chunk.offset != offset || chunk.content.len() != extent.length as usize {
             return Err(damaged_at(extent.position, "another body's chunk"));
         }
-        Ok(payload.slice_ref(chunk.content))
+        let content = payload.slice_ref(chunk.content);
+        if streamed.is_kept && !was_kept {
+            volume.bodies.insert_bytes(extent.position, payload);
+        }
+        Ok(content)
     }
 }
 

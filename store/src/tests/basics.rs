@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use super::harness::*;
 use crate::sim::{Executor, SimDisk};
-use crate::{Delivery, FlagChange, FlagOperation, FlagOutcome, Flags, Limits, StoreError, Uid, VolumeState};
+use crate::{
+    Delivery, FlagChange, FlagOperation, FlagOutcome, Flags, Limits, StoreError, Uid, VolumeOptions, VolumeState,
+};
 
 #[test]
 fn a_delivered_message_is_read_and_is_there_after_a_restart() {
@@ -43,6 +45,36 @@ fn a_delivered_message_is_read_and_is_there_after_a_restart() {
             })
             .expect("goes on");
     }
+}
+
+#[test]
+fn a_streamed_body_that_was_read_is_read_again_without_the_disk_unless_it_is_big() {
+    let executor = Executor::new(11);
+    let disk = SimDisk::new(11);
+    let options = VolumeOptions {
+        body_cache_bytes: 256 * 1024,
+        ..small_options()
+    };
+    let volume = made(&executor, &disk, options);
+    executor
+        .run(async move {
+            for (size, is_kept) in [(20_000, true), (60_000, false)] {
+                let text = message_text(size as u64, size);
+                let appended = deliver_one(&volume, account_id(0), &text).await.expect("delivered");
+                let account = volume.account(account_id(0)).await.expect("loads");
+                let inbox = account.mailbox("INBOX").expect("there is an INBOX");
+                let mut reads = Vec::new();
+                for _ in 0..2 {
+                    let before = volume.stats().reads;
+                    assert_eq!(read_message(&inbox, appended.uid).await.expect("readable"), text);
+                    reads.push(volume.stats().reads - before);
+                }
+                assert!(reads[0] > 2, "it is streamed: {reads:?}");
+                assert_eq!(reads[1] == 0, is_kept, "{reads:?}");
+                assert!(volume.stats().cache_bytes <= 256 * 1024);
+            }
+        })
+        .expect("goes on");
 }
 
 #[test]

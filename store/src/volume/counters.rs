@@ -65,9 +65,9 @@ pub struct VolumeStats {
     pub reads: u64,
     /// Bytes of these reads.
     pub read_bytes: u64,
-    /// Bodies found in the cache.
+    /// Bodies and chunks of bodies found in the cache.
     pub cache_hits: u64,
-    /// Bodies that were not there.
+    /// Those that were not there.
     pub cache_misses: u64,
     /// Bytes in the cache.
     pub cache_bytes: u64,
