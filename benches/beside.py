@@ -196,11 +196,10 @@ class Peer:
         self.processes = []
         leftovers.remember(self)
 
-    def spawn(self, *command, port, group=0):
-        """`group`: nothing for one that makes a group of its own and must not lead one before."""
+    def spawn(self, *command, port):
         log = open(self.directory / "log", "ab")
         process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   process_group=group)
+                                   process_group=0)
         log.close()
         self.processes.append(process)
 

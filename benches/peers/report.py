@@ -28,7 +28,10 @@ TARGETS = {
     ("bulk-16-tls", "cpu_s_per_gib"): ("the same over TLS", 1 / 2),
     ("bulk-1024", "cpu_s_per_gib"): ("CPU s for a GiB of 1-MiB messages by IMAP", 1 / 2),
     ("bulk-1024-tls", "cpu_s_per_gib"): ("the same over TLS", 1 / 2),
+    ("bulk-large-16", "cpu_s_per_gib"): ("CPU s for a GiB of 16-KiB messages that the node reads from the disk", 1 / 2),
 }
+# Where the generator uses more of the CPU time, it is what limits the rate.
+GENERATOR_PART_MAX = 0.45
 # Of ours alone.
 IDLE_KIB_MAX = 8
 
@@ -77,6 +80,7 @@ def verdicts(results, limits):
         ratio = max(ours, 1e-9) / value
         met = ratio >= target if more_is_better(column) else ratio <= target
         lines.append({"what": title, "ours": ours, "best": value, "peer": name, "ratio": ratio, "met": met,
+                      "generator": generator_part(found[OURS]) if more_is_better(column) else None,
                       "target": f"{'at least' if more_is_better(column) else 'at most'} {fraction(target)}"})
     idle = medians(results, "idle")
     if OURS in idle:
@@ -88,12 +92,24 @@ def verdicts(results, limits):
     return lines
 
 
+def generator_part(values):
+    """Of the CPU time that the generator and the server used."""
+    return values["generator_cpu_s"] / max(1e-9, values["server_cpu_s"] + values["generator_cpu_s"])
+
+
+def verdict(line):
+    if line["met"]:
+        return "met"
+    limited = (line.get("generator") or 0) > GENERATOR_PART_MAX
+    return "**MISSED**" + (f", the generator took {line['generator']:.0%} of the CPU" if limited else "")
+
+
 def target_table(lines):
     out = ["| | PigeonAir | best peer | | ratio | target | |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for line in lines:
         out.append("| {} | {} | {} | {} | {} | {} | {} |".format(
             line["what"], number(line["ours"]), number(line["best"]) if line["best"] else "", line["peer"] or "",
-            fraction(line["ratio"]) if line["ratio"] else "", line["target"], "met" if line["met"] else "**MISSED**"))
+            fraction(line["ratio"]) if line["ratio"] else "", line["target"], verdict(line)))
     return "\n".join(out)
 
 
@@ -110,8 +126,8 @@ def row_table(results, row, limits, failed):
     found, marked = medians(results, row), False
     for name, runs in results[row].items():
         cells = [spread([run[key] for run in runs]) for key in shown]
-        generator = found[name]["generator_cpu_s"] / max(1e-9, found[name]["server_cpu_s"] + found[name]["generator_cpu_s"])
-        if generator > 0.5 and row != "idle":
+        generator = generator_part(found[name])
+        if generator > GENERATOR_PART_MAX and row != "idle":
             cells[0 if row in ("smtp", "lmtp", "imap", "pop3") else 1] += " *"
             marked = True
         out.append(f"| {name} | {' | '.join(cells)} | {generator:.0%} | {found[name]['others']:.2f} |")
@@ -120,7 +136,7 @@ def row_table(results, row, limits, failed):
     ours = found.get(OURS)
     lines = []
     if marked:
-        lines.append("\\* the generator used more of the CPUs than the server: with another machine beside it, it would be more.")
+        lines.append("\\* the generator used about as much of the CPUs as the server: alone on the machine, this would do more.")
     for name in limits:
         if ours and name in found:
             parts = []

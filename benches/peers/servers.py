@@ -17,10 +17,11 @@ DOMAIN, PASSWORD = "example.org", "secret"
 WRITERS, READERS = 100, 100
 WRITTEN = f"user{{1..{WRITERS}}}@{DOMAIN}"
 READ = f"reader{{1..{READERS}}}@{DOMAIN}"
-# By the octets of a message, the account that holds many of them.
-BULK = {16 << 10: f"bulk16@{DOMAIN}", 1 << 20: f"bulk1024@{DOMAIN}"}
+# By what of a row's name says which: octets of a message, of all of them, and the account that holds them.
+BULK = {"bulk-16": (16 << 10, 16 << 20, f"bulk16@{DOMAIN}"), "bulk-1024": (1 << 20, 16 << 20, f"bulk1024@{DOMAIN}"),
+        "bulk-large-16": (16 << 10, 64 << 20, f"large16@{DOMAIN}")}
 ADDRESSES = [*(f"user{number}@{DOMAIN}" for number in range(1, WRITERS + 1)),
-             *(f"reader{number}@{DOMAIN}" for number in range(1, READERS + 1)), *BULK.values()]
+             *(f"reader{number}@{DOMAIN}" for number in range(1, READERS + 1)), *(address for _, _, address in BULK.values())]
 # Nobody of them keeps more files open.
 OPEN_FILES = 15_000
 
