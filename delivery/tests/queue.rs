@@ -644,6 +644,42 @@ fn kept_mail_that_cannot_be_read_is_not_read_at_each_change() {
 }
 
 #[test]
+fn a_postmaster_without_room_is_not_asked_at_each_change() {
+    run(|| async {
+        let mut here = Here::new("no-room", DAY).await;
+        // Everybody who is about to get mail here is looked for.
+        let asked: Rc<Cell<u32>> = Rc::default();
+        let counted = asked.clone();
+        here.stop.set();
+        here.parts.locate = Rc::new(move |account| {
+            counted.set(counted.get() + u32::from(account.id().0 == BOB.0));
+            Box::pin(async { None })
+        });
+        here.new_life();
+        here.start().await;
+        here.there.seen.away.set(true);
+        let text = "Subject: refuse\r\n\r\n";
+        assert_eq!(here.send("x@example.net", &["alice"], 1, text).await, [Ok(())]);
+        here.there.seen.away.set(false);
+        here.until("it is kept", async || here.kept().await == 1).await;
+        let tree = here.there.tree.replace("uid: bob\n", "uid: bob\nmailQuotaSize: 10\n");
+        let postmaster = format!("{}pigeonPostmaster: bob@example.org\n", here.there.tree_head());
+        let tree = tree.replace(here.there.tree_head(), &postmaster);
+        here.publish(&tree);
+        here.until("he is asked", async || asked.get() > 0).await;
+        // A change that has nothing to do with him; and somebody else to ask.
+        let other = "\ndn: dc=example,dc=com\nobjectClass: pigeonDomain\nassociatedDomain: example.com\n\
+                     pigeonPostmaster: eve@example.org\n\n\
+                     dn: uid=eve,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: eve\nmail: eve@example.org\n\
+                     mailHost: n1\nentryUUID: 33333333-3333-4333-8333-333333333333\n";
+        here.publish(&format!("{tree}{other}"));
+        here.until("the other has it", async || here.kept().await == 0).await;
+        assert_eq!(asked.get(), 1);
+        here.end().await;
+    });
+}
+
+#[test]
 fn a_postmaster_on_another_node_who_does_not_take_kept_mail_is_not_asked_at_each_change() {
     run(|| async {
         let here = Here::new("postmaster", DAY).await;

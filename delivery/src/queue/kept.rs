@@ -16,8 +16,8 @@ use crate::mail_store::{DeliveryError, Recipient};
 use crate::placement::Place;
 use bytes::Bytes;
 use futures_util::future::select;
-use pigeon_datatree_cache::Account;
 use pigeon_datatree_cache::record::Server;
+use pigeon_datatree_cache::{Account, AccountUuid};
 use pigeon_proto::smtp::MailParameters;
 use pigeon_store::{Mailbox, MessageKey, StoreError, Uid, Volume, VolumeState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +48,9 @@ pub(super) struct Kept {
     looked: Option<(u64, Uid, Instant)>,
     /// What cannot be read.
     unread: BTreeMap<Uid, Unread>,
-    /// The same as it was told last.
+    /// Which postmasters have not taken what, by generation of their records: what else changes does not make them.
+    refused: BTreeMap<Uid, Vec<(AccountUuid, u64)>>,
+    /// What of `unread` was told last.
     unreadable: Option<Arc<str>>,
 }
 
@@ -84,6 +86,7 @@ impl Kept {
             parts,
             looked: None,
             unread: BTreeMap::new(),
+            refused: BTreeMap::new(),
             unreadable: None,
         }
     }
@@ -138,6 +141,7 @@ impl Kept {
             .mailbox
             .with_messages(|messages| messages.iter().map(|message| message.uid).collect());
         self.unread.retain(|uid, _| uids.contains(uid));
+        self.refused.retain(|uid, _| uids.contains(uid));
         for uid in uids {
             if stop.is_set() {
                 return;
@@ -175,7 +179,7 @@ impl Kept {
         self.unreadable = named;
     }
 
-    async fn try_one(&self, uid: Uid, stored: &Stored, due: Due) {
+    async fn try_one(&mut self, uid: Uid, stored: &Stored, due: Due) {
         let waiting = stored.waiting();
         let snapshot = self.parts.copy.snapshot();
         let failed = waiting.first().map(|place| &stored.envelope.recipients[*place].address);
@@ -183,9 +187,10 @@ impl Kept {
         for (account, address) in to {
             // A postmaster who did not take it a moment ago is not asked again at once: it would go round and round.
             let failed = |place: &usize| stored.envelope.recipients[*place].account == account.id().0;
-            if due == Due::Changed && waiting.iter().any(failed) {
+            if due == Due::Changed && (waiting.iter().any(failed) || self.has_refused(uid, account.as_ref())) {
                 continue;
             }
+            let asked = (account.id(), account.generation());
             let owner = owner(&snapshot, &self.parts.node, account);
             let to = match owner {
                 Route::Here(account) => match (self.parts.locate)(account.clone()).await {
@@ -209,9 +214,18 @@ impl Kept {
                 }
                 Err(error) => {
                     tracing::warn!(id = stored.envelope.id, %address, ?error, "a postmaster does not take kept mail now");
+                    let refused = self.refused.entry(uid).or_default();
+                    refused.retain(|(id, _)| *id != asked.0);
+                    refused.push(asked);
                 }
             }
         }
+    }
+
+    /// Whether this postmaster did not take it, as he is in control data now.
+    fn has_refused(&self, uid: Uid, account: &Account) -> bool {
+        let refused = self.refused.get(&uid);
+        refused.is_some_and(|refused| refused.contains(&(account.id(), account.generation())))
     }
 
     async fn hand_over(
