@@ -9,7 +9,7 @@ from harness.cluster import BACKEND_IMAP, Cluster
 from harness.mail import ALICE, BOB, Smtp, make
 from harness.mover import Mover, account_id
 from harness.node import LMTP, wait_until
-from harness.reading import messages
+from harness.reading import imap, messages
 
 PATIENCE = 120
 NUMBER, OTHER, NONE = bytes(range(16)), bytes(range(1, 17)), bytes(16)
@@ -93,19 +93,54 @@ class Beginning(unittest.TestCase):
     def test_of_two_that_would_begin_it_one_does(self):
         # Each of them thinks it its own, and that n1 had it; n1 thinks it is still there.
         self.say("n2", "n1", ["n2"])
-        self.say("n3", "n1", ["n3"])
+        self.say("n3", ["n2", "n1"], ["n3"])
         for node in (self.two, self.three):
-            node.wait_log("may begin it: it says: it is not to go there")
+            node.wait_log("may begin it: it is not to come here")
         self.assertEqual([self.standing(node) for node in (self.two, self.three)], [["incoming"], ["incoming"]])
-        # n1 stands aside for n3 now; n2, which does not hear of it, does not.
-        self.say("n3", "n1", ["n1"])
-        for node in (self.two, self.three):
-            failed = node.metric("pigeon_moves_failed_total")
-            wait_until(lambda: node.metric("pigeon_moves_failed_total") > failed + 1, PATIENCE, "it has asked all once more")
+        # n1 would stand aside for n3 now; n2, which does not hear of it, does not, nor does it begin.
+        self.say("n3", ["n2", "n1"], ["n1"])
+        failed = [node.metric("pigeon_moves_failed_total") for node in (self.two, self.three)]
+        for node, before in zip((self.two, self.three), failed):
+            wait_until(lambda: node.metric("pigeon_moves_failed_total") > before + 1, PATIENCE, "all were asked once more")
             self.assertEqual(node.metric("pigeon_moves_done_total"), 0)
+        self.three.wait_log("n2.* may begin it")
+        self.assertEqual(self.standing(self.one), [])
         self.say("n3", ["n2", "n1"], ["n2"])
         self.here(self.three, 1)
         wait_until(lambda: self.standing(self.two) == ["given up"], PATIENCE, "n2 stands aside")
+        self.deliver(self.one, "one")
+        self.everywhere(1)
+
+    def test_it_is_wanted_back_where_it_never_was(self):
+        self.say("n2", "n1", ["n2"])
+        self.two.wait_log("n1 may begin it: it is not to come here")
+        # n2 was told the node alone, and says so.
+        self.say("n1", "n2")
+        self.here(self.one, 1)
+        self.deliver(self.two, "one")
+        self.everywhere(1)
+
+    def test_a_node_that_has_not_heard_of_it_may_still_take_mail(self):
+        # Control data names it no more, but it thinks the account its own.
+        self.say("n2", "n1", ["n2", "n3"])
+        self.two.wait_log("n1 may begin it")
+        self.say("n3", "n2", ["n2", "n3"])
+        self.three.wait_log("n1 may begin it")
+        self.deliver(self.one, "one")
+        self.three.wait_log("cannot be fetched yet.*it says: it is not to go there")
+        self.assertEqual(self.three.metric("pigeon_moves_done_total"), 0)
+        self.say("n3", "n2", ["n1"])
+        self.here(self.three, 1)
+        self.everywhere(1)
+
+    def test_while_nobody_has_begun_it_nobody_is_sent_round(self):
+        # n3 waits for n2, which has not heard of it; n1 has, and serves whoever comes.
+        self.say("n3", ["n2", "n1"], ["n1", "n3"])
+        self.three.wait_log("n2.*may begin it|cannot be fetched yet")
+        imap(self.three).logout()
+        self.assertEqual(self.three.metric("pigeon_moves_done_total"), 0)
+        self.say("n3", ["n2", "n1"], ["n2"])
+        self.here(self.three, 1)
         self.deliver(self.one, "one")
         self.everywhere(1)
 
@@ -121,7 +156,13 @@ class Beginning(unittest.TestCase):
         wait_until(lambda: self.three.metric("pigeon_moves_failed_total") > 0, PATIENCE, "n3 does not begin another")
         self.three.wait_log("n1 gave it to n2.*does not have it")
         self.assertEqual(self.three.metric("pigeon_moves_done_total"), 0)
+        # Nor does the one that passed it on.
+        self.say("n1", ["n2"])
+        self.one.wait_log("it went from here to n2.*does not have it")
+        self.assertEqual(self.one.metric("pigeon_moves_done_total"), 0)
         self.say("n3", ["lost:n2"])
+        self.here(self.three, 1)
+        self.three.wait_log("begins anew.*uid=alice")
         self.deliver(self.three, "two")
         self.everywhere(1)
 

@@ -10,7 +10,7 @@ import uuid
 
 from . import scram
 
-STATES = ["unused", "here", "arrived", "incoming", "handing over", "moved", "given up"]
+STATES = ["unused", "here", "arrived", "incoming", "handing over", "moved", "given up", "awaited"]
 
 
 def account_id(tree, address):
@@ -75,7 +75,7 @@ class Mover:
         """How it stands, whether it came by the move asked about, and the other end."""
         kind, said = self.frame(1, about)
         assert kind == 16, (kind, said)
-        return STATES[said[0]], {0: False, 1: True, 2: None}[said[1]], said[18:].decode()
+        return STATES[said[0]], {0: False, 1: True, 2: None}[said[1]], said[19:].decode()
 
     def image(self):
         """Why it is refused; None when it is not."""

@@ -291,11 +291,14 @@ impl Account {
 
     /// Whether a person has said that what this node has of it is lost for good; never of the node that is to have it.
     pub fn is_lost_on(&self, node: &str) -> bool {
-        let mut lost = self
-            .packed
-            .texts(tag::PREVIOUS)
-            .filter_map(|text| text.strip_prefix(LOST));
-        lost.any(|lost| lost == node) && self.node() != Some(node)
+        self.lost().any(|lost| lost == node)
+    }
+
+    /// The nodes of which a person has said so.
+    pub fn lost(&self) -> impl Iterator<Item = &str> {
+        let all = self.packed.texts(tag::PREVIOUS);
+        let lost = all.filter_map(|text| text.strip_prefix(LOST));
+        lost.filter(|lost| self.node() != Some(*lost))
     }
 
     /// As the entry has them, joined by commas.

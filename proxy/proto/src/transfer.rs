@@ -41,12 +41,14 @@ pub enum State {
     HandingOver,
     /// It was handed over to the one that is named, and that one has it.
     Moved,
-    /// It was being fetched from the one that is named, and will not come by that move.
+    /// Nothing of it is there, nor will it come by the move that is named: that one has it, or begins it.
     GivenUp,
+    /// Nothing of it was ever there, and it is to be there, as that node knows control data.
+    Awaited,
 }
 
 impl State {
-    const ALL: [State; 7] = [
+    const ALL: [State; 8] = [
         State::Unused,
         State::Here,
         State::Arrived,
@@ -54,6 +56,7 @@ impl State {
         State::HandingOver,
         State::Moved,
         State::GivenUp,
+        State::Awaited,
     ];
 }
 
@@ -95,6 +98,8 @@ pub enum Frame {
         state: State,
         /// Whether it came by the move that was asked about, wherever it is now; `None`: that is not known any more.
         taken: Option<bool>,
+        /// Whether control data, as it is known there, wants the account at the node that asks.
+        agrees: bool,
         /// The move, zero without.
         id: [u8; 16],
         /// The other end of it, empty without.
@@ -170,6 +175,7 @@ impl Frame {
             Frame::Standing {
                 state,
                 taken,
+                agrees,
                 id,
                 place,
             } => {
@@ -180,6 +186,7 @@ impl Frame {
                     Some(true) => 1,
                     None => 2,
                 });
+                out.push(u8::from(*agrees));
                 out.extend_from_slice(id);
                 out.extend_from_slice(bounded(place).as_bytes());
             }
@@ -222,7 +229,7 @@ impl Frame {
                 place: fields.text()?,
             },
             16 => {
-                let [number, taken] = fields.array()?;
+                let [number, taken, agrees] = fields.array()?;
                 let state = State::ALL.get(usize::from(number)).ok_or(Malformed("state"))?;
                 Frame::Standing {
                     state: *state,
@@ -230,6 +237,11 @@ impl Frame {
                         0 => Some(false),
                         1 => Some(true),
                         2 => None,
+                        _ => return Err(Malformed("state")),
+                    },
+                    agrees: match agrees {
+                        0 => false,
+                        1 => true,
                         _ => return Err(Malformed("state")),
                     },
                     id: fields.array()?,
@@ -356,6 +368,7 @@ mod tests {
             Frame::Standing {
                 state: State::GivenUp,
                 taken: None,
+                agrees: true,
                 id: [6; 16],
                 place: "n3".to_owned(),
             },
@@ -413,19 +426,20 @@ mod tests {
     #[test]
     fn what_is_not_a_frame_is_refused() {
         let long = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_le_bytes();
-        let cases: [(&[u8], &str); 12] = [
+        let cases: [(&[u8], &str); 13] = [
             (&[0, 0, 0, 0, 0], "kind"),
             (&[9, 0, 0, 0, 0], "kind"),
             (&[8, 0, 0, 0, 0], "length"),
             (&[99, 1, 0, 0, 0, 1], "kind"),
             (&[1, 1, 0, 0, 0, 0], "length"),
             (&[2, 1, 0, 0, 0, 0], "length"),
-            (&[16, 2, 0, 0, 0, 0, 3], "state"),
+            (&[16, 3, 0, 0, 0, 0, 3, 0], "state"),
+            (&[16, 3, 0, 0, 0, 0, 0, 2], "state"),
             (&[3, 1, 0, 0, 0, 0], "length"),
             (&[5, 1, 0, 0, 0, 0], "length"),
             (&[17, long[0], long[1], long[2], long[3]], "length"),
             (&[23, 1, 0, 0, 0, 10], "text"),
-            (&[16, 2, 0, 0, 0, 7, 0], "state"),
+            (&[16, 3, 0, 0, 0, 8, 0, 0], "state"),
         ];
         for (bytes, why) in cases {
             assert_eq!(read(bytes, 1).0, [Err(Malformed(why))], "{bytes:?}");

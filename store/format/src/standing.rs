@@ -38,7 +38,8 @@ pub enum Standing {
     HandingOver(Counterpart),
     /// It was handed over and is there, and nothing of it is here.
     Moved(Counterpart),
-    /// It was being fetched from there, and that was given up: nothing of it is here, nor will it ever be by this move.
+    /// It was being fetched from there, and that was given up, or nothing of it was ever here, and it stands aside for that place, where
+    /// it begins: nothing of it is here, nor will it ever be by this move.
     GivenUp(Counterpart),
 }
 

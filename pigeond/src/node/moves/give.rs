@@ -10,7 +10,7 @@ use pigeon_delivery::Place;
 use pigeon_engine::on_core;
 use pigeon_engine::stream::Stream;
 use pigeon_proto::transfer::{Frame, FrameReader, Item, PIECE_BYTES_MAX, State};
-use pigeon_store::{Account, Counterpart, MailboxId, MoveId, Standing, StoreError, Uid};
+use pigeon_store::{Account, AccountId, Counterpart, MailboxId, MoveId, Standing, StoreError, Uid};
 use std::io;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl Giving {
     async fn answer(&mut self, frame: Frame) -> io::Result<()> {
         match frame {
             Frame::Ask(about) => {
-                let standing = said(&self.account, self.place, MoveId(about)).await;
+                let standing = said(&self.account, self.place, MoveId(about), self.is_wanted_there()).await;
                 self.send(&standing).await
             }
             Frame::SendImage | Frame::SendBody(_) if !self.may_read() => self.refuse(NOT_YOURS).await,
@@ -239,25 +239,22 @@ pub(super) async fn stand_aside(
     to: &Counterpart,
 ) -> Result<(), StoreError> {
     let uuid = AccountUuid(account.id().0);
-    if matches!(account.standing(), Standing::Incoming(from) if from.id == before) {
-        super::stop(uuid, place.volume);
-    }
+    // What it has found out so far does not count any more when the account stands otherwise.
+    super::stop(uuid, place.volume);
     let result = account.stand_aside(before, to).await;
-    match result {
+    if result.is_ok() {
         // They come again, and are sent to where it begins.
-        Ok(()) => drop(end_sessions(uuid)),
-        // What was stopped goes on.
-        Err(_) => {
-            if let Some(record) = own(uuid) {
-                super::act(&record, account, place);
-            }
-        }
+        end_sessions(uuid);
+    }
+    // What was stopped goes on, or it is wanted here by now.
+    if let Some(record) = own(uuid) {
+        super::act(&record, account, place);
     }
     result
 }
 
 /// How an account stands in this volume, and whether it came by a move.
-pub(super) async fn said(account: &Account, place: Place, about: MoveId) -> Frame {
+pub(super) async fn said(account: &Account, place: Place, about: MoveId, agrees: bool) -> Frame {
     let standing = account.standing();
     if matches!(&standing, Standing::Incoming(from) if from.id == about) {
         super::asked(AccountUuid(account.id().0), place);
@@ -274,24 +271,30 @@ pub(super) async fn said(account: &Account, place: Place, about: MoveId) -> Fram
     let other = standing.counterpart().cloned().unwrap_or_default();
     let (mut state, mut place_said) = (state, other.place);
     // Who asks may not know its volume: then it is said which of the others has something of it.
-    if state == State::Unused
-        && let Some(volume) = Box::pin(other_volume(account, place)).await
-    {
-        (state, place_said) = (State::Incoming, volume);
+    if state == State::Unused {
+        let record = own(AccountUuid(account.id().0));
+        if let Some(volume) = Box::pin(other_volumes(account.id(), place)).await.into_iter().next() {
+            (state, place_said) = (State::Incoming, volume);
+        } else if record.is_some_and(|record| super::wanted_at(&record, place)) {
+            state = State::Awaited;
+        }
     }
     Frame::Standing {
         state,
         taken: account.has_taken(about),
+        agrees,
         id: other.id.0,
         place: place_said,
     }
 }
 
-/// Another volume of this node in which something of the account is.
-async fn other_volume(account: &Account, place: Place) -> Option<String> {
-    let (id, this) = (account.id(), super::this_node()?);
-    let node = node()?;
-    let table = node.shared.table.get()?;
+/// Other volumes of this node in which something of the account is, as control data names them.
+pub(super) async fn other_volumes(id: AccountId, place: Place) -> Vec<String> {
+    let mut found = Vec::new();
+    let Some(node) = node() else { return found };
+    let (Some(this), Some(table)) = (super::this_node(), node.shared.table.get()) else {
+        return found;
+    };
     for (index, seat) in table
         .seats()
         .iter()
@@ -302,8 +305,8 @@ async fn other_volume(account: &Account, place: Place) -> Option<String> {
             pigeon_delivery::volume(index).is_some_and(|volume| volume.knows(id))
         });
         if knows.await.unwrap_or(false) {
-            return Some(format!("{this}/{}", seat.name));
+            found.push(format!("{this}/{}", seat.name));
         }
     }
-    None
+    found
 }

@@ -9,7 +9,8 @@
 //! Invariants:
 //! - An account begins empty only when every place that control data names, and every one that those point to, has said that it has
 //!   nothing of it, and has then stood aside for this end, durably (`find`, `take`); never because one is silent. What stands aside
-//!   points here, and has nothing that could come back. Of two that would begin it, one must make the other stand aside.
+//!   points here, and has nothing that could come back. Of two that would begin it, one sees the other, and must make it stand aside:
+//!   what is to begin is durably incoming before the places are asked for the last time.
 //! - What hands an account over finds out by itself who has it when control data wants it elsewhere (`settle`). It takes it back on
 //!   the other end's word alone, that it does not have it by that very move and durably never will; or on a person's.
 

@@ -35,6 +35,8 @@ pub(super) struct There {
     pub(super) state: State,
     /// Whether it came there by the move that was asked about; `None`: not known any more.
     pub(super) taken: Option<bool>,
+    /// Whether it would go here, as control data is known there.
+    pub(super) agrees: bool,
     /// The other end, as it stands there.
     pub(super) id: MoveId,
     pub(super) place: String,
@@ -90,7 +92,7 @@ impl Source {
             Source::Node(node) => node.question(&Frame::Ask(about.0)).await?,
             Source::Volume(volume) => {
                 let place = volume.place;
-                let ask = move |account| async move { Ok(super::give::said(&account, place, about).await) };
+                let ask = move |account| async move { Ok(super::give::said(&account, place, about, true).await) };
                 volume.with(ask).await?
             }
         };
@@ -98,11 +100,13 @@ impl Source {
             Frame::Standing {
                 state,
                 taken,
+                agrees,
                 id,
                 place,
             } => Ok(There {
                 state,
                 taken,
+                agrees,
                 id: MoveId(id),
                 place,
             }),

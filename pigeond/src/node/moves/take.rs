@@ -3,7 +3,7 @@
 
 use super::find::{Found, Idle};
 use super::source::{Source, Why};
-use super::way::before;
+use super::way::{before, may_be_elsewhere};
 use super::{State, Turns, own, seat_name, unwanted_at, wanted_at};
 use crate::node::core::node;
 use crate::status::Counter;
@@ -86,7 +86,7 @@ impl Moving {
                 Standing::Incoming(from) if unwanted_at(&self.record, self.place) => {
                     return self.give_up(&account, &from).await;
                 }
-                Standing::Here if before(&self.record, self.place).is_empty() => return Ok(()),
+                Standing::Here if !may_be_elsewhere(&self.record, self.place) => return Ok(()),
                 Standing::Here | Standing::Incoming(_) | Standing::Moved(_) | Standing::GivenUp(_) if is_due => {
                     Box::pin(self.find_and_fetch(&account, turns)).await?;
                 }
@@ -108,7 +108,7 @@ impl Moving {
         let looking = turns.find.acquire(1).await;
         let (source, from) = match Box::pin(self.find(account)).await? {
             Found::At(source, from, before) => (self.at(account, source, &from, before).await?, from),
-            Found::Nothing(idle) => return Box::pin(self.begin_anew(account, idle)).await,
+            Found::Nothing(idle) => return Box::pin(self.begin_anew(account, &idle)).await,
         };
         if let Some(_turn) = turns.fetch.try_acquire(1) {
             drop(looking);
@@ -124,7 +124,7 @@ impl Moving {
                 drop(looking);
                 Box::pin(self.fetch(account, source, from)).await
             }
-            Found::Nothing(idle) => Box::pin(self.begin_anew(account, idle)).await,
+            Found::Nothing(idle) => Box::pin(self.begin_anew(account, &idle)).await,
         }
     }
 
@@ -248,15 +248,29 @@ impl Moving {
     }
 
     /// No place has anything of the account: it begins here, once all that could begin it themselves stand aside for this end.
-    async fn begin_anew(&self, account: &Account, idle: Vec<Idle>) -> Result<(), Why> {
+    async fn begin_anew(&self, account: &Account, idle: &[Idle]) -> Result<(), Why> {
         let (dn, id) = (self.record.dn(), self.record.id());
-        let import = self.begin_import(account, &self.first(account, &idle)).await?;
+        let import = self.begin_import(account, &self.first(account, idle)).await?;
         self.still_wanted()?;
+        // Once more, now that whoever looks sees that it is to begin here: of two that look at the same time, one sees the other.
+        let idle = match Box::pin(self.find(account)).await? {
+            Found::Nothing(idle) => idle,
+            // It has come to be meanwhile, and is fetched.
+            Found::At(..) => return Ok(()),
+        };
+        self.still_wanted()?;
+        // Nobody stands aside, and sends here, for what cannot begin yet.
+        if let Some(other) = idle.iter().find(|idle| !idle.agrees) {
+            return Err(format!(
+                "{} may begin it: it is not to come here, as that node knows it",
+                other.place
+            ));
+        }
         let to = self.to(&import);
-        // The one that sessions and mail are sent to until then is the last.
-        for (index, Idle { place, before }) in idle.into_iter().enumerate().rev() {
+        // The one that sessions and mail are sent to until then is the last; but those behind it may be where it sends them.
+        for Idle { place, before, .. } in idle.into_iter().rev() {
             let mut source = Source::open(&self.record, &place).await?;
-            self.state.is_last.set(index == 0);
+            self.state.is_last.set(true);
             let stands_aside = source.stand_aside(before, to.clone()).await;
             stands_aside.map_err(|why| format!("{place} may begin it: {why}"))?;
         }
@@ -264,29 +278,23 @@ impl Moving {
         import.begin_anew().await.map_err(text)?;
         self.state.is_last.set(false);
         count(Counter::MovesDone, 1);
-        match self
-            .record
-            .previous()
-            .any(|previous| self.record.is_lost_on(previous.node))
-        {
+        let (messages, lost) = (account.usage().messages, self.record.lost().next());
+        match lost.is_some() || messages > 0 {
             true => tracing::error!(
-                dn, %id, messages = account.usage().messages,
-                "an account begins anew: control data says that a node which had it is lost, and no other has it"
+                dn, %id, messages, lost,
+                "an account begins anew, with what was fetched of it: control data says that a node which had it is lost, and no other has it"
             ),
             false => tracing::info!(dn, %id, "an account is here, of which nothing was anywhere"),
         }
         Ok(())
     }
 
-    /// Where it would come from, if anything came. The place that this end's own standing names was the first to be asked: whom it
-    /// stood aside for, it asks again as long as the account has not begun here.
+    /// Where it would come from, if anything came. Whom this end points to, it asks again as long as the account has not begun here.
     fn first(&self, account: &Account, idle: &[Idle]) -> String {
-        if let Some(first) = idle.first() {
-            return first.place.clone();
-        }
         let standing = account.standing();
         let known = standing.counterpart().map(|other| other.place.clone());
         known
+            .or_else(|| idle.first().map(|idle| idle.place.clone()))
             .or_else(|| before(&self.record, self.place).into_iter().next())
             .unwrap_or_else(|| self.here())
     }

@@ -79,7 +79,8 @@ pub(super) fn step(record: &Arc<Record>, account: &Account, place: Place) -> Ste
         Standing::Incoming(from) => {
             // Not wanted here any more: then it is given up.
             begin(record, place);
-            match is_last(record.id(), place) || record.is_lost_on(node_of(&from.place)) {
+            let is_here = is_seat(&from.place, seat_name(place).as_deref());
+            match is_here || is_last(record.id(), place) || record.is_lost_on(node_of(&from.place)) {
                 true => Step::Wait,
                 false => Step::Way(way_to(&from.place)),
             }
@@ -94,8 +95,10 @@ pub(super) fn step(record: &Arc<Record>, account: &Account, place: Place) -> Ste
             Step::Wait
         }
         Standing::Moved(other) | Standing::GivenUp(other) => {
-            // Which of its own volumes has it is this node's business while control data names none.
-            let may_stay_there = is_this(node_of(&other.place)) && record.volume().is_none();
+            // Which of its own volumes has it is this node's business while control data names none. For one that has given it up or
+            // stands aside, it may be nowhere yet.
+            let has_it = matches!(account.standing(), Standing::Moved(_));
+            let may_stay_there = has_it && is_this(node_of(&other.place)) && record.volume().is_none();
             if is_due && !may_stay_there {
                 begin(record, place);
             }
@@ -109,42 +112,73 @@ pub(super) fn step(record: &Arc<Record>, account: &Account, place: Place) -> Ste
 
 /// Nothing of it was ever here.
 fn unused(record: &Arc<Record>, place: Place, is_due: bool) -> Step {
-    let before = before(record, place);
-    let elsewhere = before.first().map(|first| way_to(first));
-    if is_due && !before.is_empty() {
+    if is_due && may_be_elsewhere(record, place) {
         begin(record, place);
+        return match before(record, place).first() {
+            // The first of those where it may be: who was there knows whether it has gone on.
+            Some(first) => Step::Way(way_to(first)),
+            // All that had it are lost; others may have something yet.
+            None => Step::Wait,
+        };
     }
-    match elsewhere {
-        // The first of those where it may be: who was there knows whether it has gone on.
-        Some(way) => Step::Way(way),
+    // One of those where it may be sends on to the next one, and the last one serves it: so nobody is sent round in a circle.
+    match next(record, place) {
+        Some(next) => Step::Way(way_to(&next)),
         None => Step::Way(Way::Here),
     }
+}
+
+/// Whether something of the account may be in another place than this one, as control data says.
+pub(super) fn may_be_elsewhere(record: &Record, place: Place) -> bool {
+    !before(record, place).is_empty() || record.lost().next().is_some()
 }
 
 /// Where control data says that the account was, as far as that is not this place: nodes, or nodes and volumes.
 pub(super) fn before(record: &Record, place: Place) -> Vec<String> {
     let here = seat_name(place);
+    let mut all = named(record);
+    all.retain(|name| !is_seat(name, here.as_deref()));
+    all
+}
+
+/// Who is asked next for an account of which nothing is in this place: of those where it may be, the one behind this; beside them, the
+/// first, or the owner. `None`: nobody is.
+fn next(record: &Record, place: Place) -> Option<String> {
+    let (all, here) = (named(record), seat_name(place));
+    match all.iter().position(|name| is_seat(name, here.as_deref())) {
+        Some(index) => all.into_iter().nth(index + 1),
+        None => {
+            let owner = record.node().filter(|_| !is_owner(record));
+            all.into_iter().next().or_else(|| owner.map(str::to_owned))
+        }
+    }
+}
+
+/// Whether a place is this seat of this node.
+fn is_seat(name: &str, seat: Option<&str>) -> bool {
+    is_this(node_of(name)) && name.split_once('/').map(|(_, volume)| volume) == seat
+}
+
+/// All of them, this node's with their volumes.
+fn named(record: &Record) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for previous in record.previous() {
-        let name = match is_this(previous.node) {
-            false => previous.to_string(),
-            true => {
-                // Where no volume was named, the node had placed it.
-                let volume = previous.volume.map(str::to_owned);
-                let Some(volume) = volume.or_else(|| seat_name(place_on(record, None)?)) else {
-                    continue;
-                };
-                if Some(&volume) == here.as_ref() {
-                    continue;
-                }
-                format!("{}/{volume}", previous.node)
-            }
+        let Some(name) = with_volume(record, previous.to_string()) else {
+            continue;
         };
         if !all.contains(&name) {
             all.push(name);
         }
     }
     all
+}
+
+/// The name of a place, with the volume where it is this node's: where none is named, the node had placed it.
+pub(super) fn with_volume(record: &Record, name: String) -> Option<String> {
+    match is_this(node_of(&name)) && !name.contains('/') {
+        true => Some(format!("{name}/{}", seat_name(place_on(record, None)?)?)),
+        false => Some(name),
+    }
 }
 
 /// Whether control data wants the account at a place that a standing names.
