@@ -172,7 +172,7 @@ def limit_table(machine_limits, results):
 
 
 def durability_table(servers, syncs):
-    out = ["| | an answer means | syncs a message |", "| --- | --- | --- |"]
+    out = ["| | an answer means | syncs a message, one after the other |", "| --- | --- | --- |"]
     for server in servers:
         count = syncs.get(server.name)
         out.append(f"| {server.name} | {server.durability} | {'' if count is None else f'{count:.1f}'} |")
