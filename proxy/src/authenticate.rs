@@ -32,6 +32,7 @@ use scram::ScramDecoys;
 pub(crate) use scram::random_nonce;
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -175,12 +176,18 @@ impl Inner {
     async fn check(&self, attempt: &Attempt) -> Outcome {
         let name = attempt.credentials.name.as_str();
         let from = from(attempt.peer, attempt.trusted);
-        self.slowed(from, name, self.verify(attempt)).await
+        let verifying = pin!(self.verify(attempt));
+        self.slowed(from, name, verifying).await
     }
 
     /// Waits for an outcome, and for what failures cost: `verify` gives both, the outcome and whether it is one. `from`: where the
-    /// client is, if that counts.
-    async fn slowed(&self, from: Option<IpAddr>, name: &str, verify: impl Future<Output = (Outcome, bool)>) -> Outcome {
+    /// client is, if that counts. What verifies stays where it is: as an argument by value it would be copied, and kept twice.
+    async fn slowed(
+        &self,
+        from: Option<IpAddr>,
+        name: &str,
+        verify: Pin<&mut impl Future<Output = (Outcome, bool)>>,
+    ) -> Outcome {
         // Everybody at an address from which many failures came waits before the answer, so that an answer that does not
         // come tells nothing. What failed elsewhere with the name slows failures alone: nobody is locked out by others.
         let waited = match from {
@@ -232,8 +239,13 @@ impl Inner {
             };
             (account, snapshot.is_nobody(name), snapshot.decoy())
         };
+        // Passwords that are not remembered are checked in a box of their own: a login whose password is would carry the room for it
+        // through every copy of its future.
         let (verdict, is_known) = match &account {
-            None => (self.verification.unknown(name, password, decoy).await, false),
+            None => {
+                let checking = Box::pin(self.verification.unknown(name, password, decoy));
+                (checking.await, false)
+            }
             Some(account) => {
                 let tag = self.verification.tag(account, password);
                 let remembered = self.verified.borrow().contains(&tag, pigeon_engine::now());
@@ -241,7 +253,8 @@ impl Inner {
                     self.verification.counts().count(Count::HitsCore);
                     return self.admit(account, attempt.service);
                 }
-                let verdict = self.verification.known(account, name, password, tag, decoy).await;
+                let checking = Box::pin(self.verification.known(account, name, password, tag, decoy));
+                let verdict = checking.await;
                 if let Verdict::Right(until) = verdict {
                     self.verified.borrow_mut().insert(tag, until, pigeon_engine::now());
                     return self.admit(account, attempt.service);

@@ -14,6 +14,7 @@ use pigeon_proto::sasl::scram::{ClientFirst, Proof, Verifier};
 use sha2::Sha256;
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::LazyLock;
 
 /// What SCRAM came to.
@@ -114,7 +115,7 @@ impl Authenticator {
     /// See [`super::CheckCredentials::check_proof`].
     pub async fn check_proof(&self, attempt: ProofAttempt) -> Outcome {
         let name = attempt.proof.name.as_str();
-        let proving = self.inner.prove(&attempt);
+        let proving = pin!(self.inner.prove(&attempt));
         let outcome = self
             .inner
             .slowed(from(attempt.peer, attempt.trusted), name, proving)
