@@ -4,7 +4,7 @@ import json
 import shutil
 import unittest
 
-from harness import pigeond
+from harness import Node, pigeond
 from harness.cluster import BACKEND_IMAP, Cluster
 from harness.mail import ALICE, BOB, Smtp, make
 from harness.mover import Mover, account_id
@@ -12,7 +12,9 @@ from harness.node import LMTP, wait_until
 from harness.reading import imap, messages
 
 PATIENCE = 120
-NUMBER, OTHER, NONE = bytes(range(16)), bytes(range(1, 17)), bytes(16)
+# Of attempts by which an account is to begin: version 8.
+NUMBER, OTHER = (bytes(range(first, first + 6)) + b"\x80" + bytes(range(9)) for first in (1, 2))
+NONE = bytes(16)
 
 
 class Beginning(unittest.TestCase):
@@ -165,6 +167,23 @@ class Beginning(unittest.TestCase):
         self.three.wait_log("begins anew.*uid=alice")
         self.deliver(self.three, "two")
         self.everywhere(1)
+
+
+class Alone(unittest.TestCase):
+    def test_names_of_nodes_that_are_no_more_are_this_one(self):
+        # A cluster that has shrunk to one node; the values may stay.
+        with Node() as node:
+            path = node.directory / "users.ldif"
+            line = f"mail: {ALICE}\n"
+            tree = path.read_text().replace(line, line + "pigeonPreviousHost: n2\npigeonPreviousHost: n3\n")
+            before = node.metric("pigeon_control_data_generation")
+            path.with_suffix(".new").write_text(tree)
+            path.with_suffix(".new").rename(path)
+            wait_until(lambda: node.metric("pigeon_control_data_generation") > before, PATIENCE, "the tree is in force")
+            imap(node).logout()
+            with Smtp(node, LMTP) as session:
+                session.deliver(make("one"), [ALICE])
+            self.assertEqual(len(list(messages(node))), 1)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,21 @@ pub const PLACE_BYTES_MAX: usize = 500;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MoveId(pub [u8; 16]);
 
+impl MoveId {
+    /// The number of an attempt by which an account is to begin of which nothing was found anywhere: a UUID of version 8 (RFC 9562),
+    /// where that of a fetch is of version 4.
+    pub fn of_beginning(random: [u8; 16]) -> MoveId {
+        let mut bytes = random;
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        MoveId(bytes)
+    }
+
+    /// Whether it is of a fetch: then the account was found at the other end.
+    pub fn is_of_fetch(self) -> bool {
+        self != MoveId::default() && self.0[6] >> 4 != 8
+    }
+}
+
 /// The other end of a move.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counterpart {

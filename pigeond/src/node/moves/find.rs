@@ -6,8 +6,8 @@
 
 use super::source::{Source, There, Why};
 use super::take::Moving;
-use super::way::{before, with_volume};
-use super::{is_this, node_of, this_node};
+use super::way::{before, is_seat, with_volume};
+use super::{is_this, node_of, seat_name, this_node};
 use crate::node::core::node;
 use pigeon_datatree_cache::record::{BackendProtocol, Role};
 use pigeon_proto::transfer::State;
@@ -39,8 +39,8 @@ pub(super) struct Idle {
 /// Places on the way to the account.
 #[derive(Default)]
 struct Search {
-    /// This end, as control data names it.
-    here: String,
+    /// This end's volume.
+    seat: Option<String>,
     queue: VecDeque<String>,
     asked: HashSet<String>,
     /// Those that control data names have been asked, and those that they point to.
@@ -113,7 +113,7 @@ impl Moving {
     /// The place that has the account.
     pub(super) async fn find(&self, account: &Account) -> Result<Found, Why> {
         let mut search = Search {
-            here: self.here(),
+            seat: seat_name(self.place),
             ..Search::default()
         };
         match account.standing() {
@@ -123,15 +123,12 @@ impl Moving {
                     .push((other.place.clone(), "it went from here to".to_owned()));
                 search.queue.push_back(other.place);
             }
-            Standing::Incoming(other) => {
-                if account.usage().messages > 0 {
-                    search
-                        .given
-                        .push((other.place.clone(), "a part of it came here from".to_owned()));
+            Standing::Incoming(other) | Standing::GivenUp(other) => {
+                if other.id.is_of_fetch() {
+                    search.given.push((other.place.clone(), "it was found at".to_owned()));
                 }
                 search.queue.push_back(other.place);
             }
-            Standing::GivenUp(other) => search.queue.push_back(other.place),
             Standing::Here | Standing::Arrived(_) | Standing::HandingOver(_) => {}
         }
         search.queue.extend(before(&self.record, self.place));
@@ -161,7 +158,7 @@ impl Moving {
     fn next(&self, search: &mut Search) -> Option<String> {
         while let Some(place) = search.queue.pop_front() {
             let is_lost = self.record.is_lost_on(node_of(&place));
-            if place == search.here || is_lost || search.asked.contains(&place) {
+            if is_seat(&place, search.seat.as_deref()) || is_lost || search.asked.contains(&place) {
                 continue;
             }
             if search.asked.len() >= ASKED_MAX {
@@ -200,7 +197,12 @@ impl Moving {
     ) -> Next {
         // Whoever was told the node alone means the volume that it had placed the account in.
         let other = with_volume(&self.record, there.place.clone()).unwrap_or(there.place);
-        let (is_here, agrees) = (other == search.here, there.agrees);
+        let (is_here, agrees) = (is_seat(&other, search.seat.as_deref()), there.agrees);
+        if there.state == State::Moved && !agrees {
+            // It has nothing, but would go on from there, should control data want that.
+            let (place, before) = (place.clone(), there.id);
+            search.nothing.push(Idle { place, before, agrees });
+        }
         match there.state {
             State::Unused => {
                 search.never.insert(place.clone());
@@ -251,6 +253,9 @@ impl Moving {
                 if !is_here {
                     search.pointed.insert(other.clone());
                     search.ways.insert(place.clone(), other.clone());
+                    if there.id.is_of_fetch() {
+                        search.given.push((other.clone(), format!("{place} found it at")));
+                    }
                     search.queue.push_back(other);
                 }
                 // What stands aside for this end already begins nothing.

@@ -239,8 +239,15 @@ pub(super) async fn stand_aside(
     to: &Counterpart,
 ) -> Result<(), StoreError> {
     let uuid = AccountUuid(account.id().0);
-    // What it has found out so far does not count any more when the account stands otherwise.
-    super::stop(uuid, place.volume);
+    let may_be = match account.standing() {
+        Standing::Here => account.is_unused(),
+        Standing::Incoming(now) | Standing::GivenUp(now) => now.id == before,
+        Standing::Arrived(_) | Standing::HandingOver(_) | Standing::Moved(_) => false,
+    };
+    if may_be {
+        // What it has found out so far does not count any more when the account stands otherwise.
+        super::stop(uuid, place.volume);
+    }
     let result = account.stand_aside(before, to).await;
     if result.is_ok() {
         // They come again, and are sent to where it begins.
@@ -275,7 +282,8 @@ pub(super) async fn said(account: &Account, place: Place, about: MoveId, agrees:
         let record = own(AccountUuid(account.id().0));
         if let Some(volume) = Box::pin(other_volumes(account.id(), place)).await.into_iter().next() {
             (state, place_said) = (State::Incoming, volume);
-        } else if record.is_some_and(|record| super::wanted_at(&record, place)) {
+        } else if record.is_none_or(|record| super::is_owner(&record)) {
+            // In whichever of its volumes. Without a record it serves whatever is sent to it.
             state = State::Awaited;
         }
     }
@@ -292,7 +300,8 @@ pub(super) async fn said(account: &Account, place: Place, about: MoveId, agrees:
 pub(super) async fn other_volumes(id: AccountId, place: Place) -> Vec<String> {
     let mut found = Vec::new();
     let Some(node) = node() else { return found };
-    let (Some(this), Some(table)) = (super::this_node(), node.shared.table.get()) else {
+    let this = super::this_node().unwrap_or_else(|| "local".to_owned());
+    let Some(table) = node.shared.table.get() else {
         return found;
     };
     for (index, seat) in table

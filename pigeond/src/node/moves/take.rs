@@ -114,6 +114,8 @@ impl Moving {
             drop(looking);
             return Box::pin(self.fetch(account, source, from)).await;
         }
+        // Who comes meanwhile is sent there at once.
+        drop(self.begin_import(account, &from, fetch_number()).await?);
         drop((source, looking));
         let _turn = turns.fetch.acquire(1).await;
         // Much may have changed meanwhile. None of those that look waits for this turn.
@@ -139,14 +141,14 @@ impl Moving {
     ) -> Result<Box<Source>, Why> {
         if let Some(before) = handed_over {
             // From here on nothing can arrive by it.
-            drop(self.begin_import(account, from).await?);
+            drop(self.begin_import(account, from, fetch_number()).await?);
             source.declined(before).await?;
         }
         Ok(source)
     }
 
     async fn fetch(&self, account: &Account, mut source: Box<Source>, from: String) -> Result<(), Why> {
-        let mut import = self.begin_import(account, &from).await?;
+        let mut import = self.begin_import(account, &from, fetch_number()).await?;
         let begun = pigeon_engine::now();
         tracing::info!(dn = self.record.dn(), id = %self.record.id(), from, "an account is being fetched");
         let (rounds, fetched) = self.rounds(&mut source, &mut import).await?;
@@ -182,9 +184,9 @@ impl Moving {
     }
 
     /// By a number of its own, which is durable here before anybody else hears of it.
-    async fn begin_import(&self, account: &Account, from: &str) -> Result<Import, Why> {
+    async fn begin_import(&self, account: &Account, from: &str, id: MoveId) -> Result<Import, Why> {
         let from = Counterpart {
-            id: MoveId(uuid::Uuid::new_v4().into_bytes()),
+            id,
             place: from.to_owned(),
         };
         let import = account.begin_import(from).await.map_err(text)?;
@@ -250,7 +252,8 @@ impl Moving {
     /// No place has anything of the account: it begins here, once all that could begin it themselves stand aside for this end.
     async fn begin_anew(&self, account: &Account, idle: &[Idle]) -> Result<(), Why> {
         let (dn, id) = (self.record.dn(), self.record.id());
-        let import = self.begin_import(account, &self.first(account, idle)).await?;
+        let number = MoveId::of_beginning(uuid::Uuid::new_v4().into_bytes());
+        let import = self.begin_import(account, &self.first(account, idle), number).await?;
         self.still_wanted()?;
         // Once more, now that whoever looks sees that it is to begin here: of two that look at the same time, one sees the other.
         let idle = match Box::pin(self.find(account)).await? {
@@ -298,6 +301,10 @@ impl Moving {
             .or_else(|| before(&self.record, self.place).into_iter().next())
             .unwrap_or_else(|| self.here())
     }
+}
+
+fn fetch_number() -> MoveId {
+    MoveId(uuid::Uuid::new_v4().into_bytes())
 }
 
 /// A few messages at a time, by their bytes.

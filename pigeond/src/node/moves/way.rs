@@ -94,6 +94,8 @@ pub(super) fn step(record: &Arc<Record>, account: &Account, place: Place) -> Ste
             begin(record, place);
             Step::Wait
         }
+        // It was to begin here, and all that had it are lost.
+        Standing::GivenUp(other) if is_seat(&other.place, seat_name(place).as_deref()) => unused(record, place, is_due),
         Standing::Moved(other) | Standing::GivenUp(other) => {
             // Which of its own volumes has it is this node's business while control data names none. For one that has given it up or
             // stands aside, it may be nowhere yet.
@@ -146,7 +148,11 @@ pub(super) fn before(record: &Record, place: Place) -> Vec<String> {
 fn next(record: &Record, place: Place) -> Option<String> {
     let (all, here) = (named(record), seat_name(place));
     match all.iter().position(|name| is_seat(name, here.as_deref())) {
-        Some(index) => all.into_iter().nth(index + 1),
+        // A node alone goes by any name.
+        Some(index) => all
+            .into_iter()
+            .skip(index + 1)
+            .find(|name| !is_seat(name, here.as_deref())),
         None => {
             let owner = record.node().filter(|_| !is_owner(record));
             all.into_iter().next().or_else(|| owner.map(str::to_owned))
@@ -155,7 +161,7 @@ fn next(record: &Record, place: Place) -> Option<String> {
 }
 
 /// Whether a place is this seat of this node.
-fn is_seat(name: &str, seat: Option<&str>) -> bool {
+pub(super) fn is_seat(name: &str, seat: Option<&str>) -> bool {
     is_this(node_of(name)) && name.split_once('/').map(|(_, volume)| volume) == seat
 }
 
