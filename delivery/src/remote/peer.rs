@@ -47,13 +47,14 @@ enum Unconnected {
 }
 
 struct Idle {
-    connection: Connection<Stream>,
+    connection: Box<Connection<Stream>>,
     since: Instant,
 }
 
-/// A connection for one message.
+/// A connection for one message. In a box, because it passes through many futures, each of which would have room for it and copy
+/// it.
 pub(super) struct Lease {
-    pub(super) connection: Connection<Stream>,
+    pub(super) connection: Box<Connection<Stream>>,
     _permit: Permit,
 }
 
@@ -115,7 +116,8 @@ impl Peer {
                 });
             }
         }
-        match self.connect().await {
+        // Rare: most messages find a connection that waits, and need no room for making one.
+        match Box::pin(self.connect()).await {
             Ok(connection) => {
                 self.breaker.borrow_mut().succeeded();
                 Ok(Lease {
@@ -154,7 +156,7 @@ impl Peer {
         self.keep(lease.connection).await;
     }
 
-    async fn keep(&self, mut connection: Connection<Stream>) {
+    async fn keep(&self, mut connection: Box<Connection<Stream>>) {
         // This also asks the ring to tell when the peer ends it.
         if self.idle.borrow().len() >= IDLE_MAX || !connection.is_fresh().await {
             return;
@@ -215,7 +217,7 @@ impl Peer {
         format!("no local port is left for {host} port {port}")
     }
 
-    async fn connect(&self) -> Result<Connection<Stream>, Unconnected> {
+    async fn connect(&self) -> Result<Box<Connection<Stream>>, Unconnected> {
         let server = self.server.borrow().clone();
         let greeting = || Greeting {
             host_name: self.identity.host_name.clone(),
@@ -251,7 +253,7 @@ impl Peer {
             match Connection::open(stream, greeting(), &self.identity.keys, patience).await {
                 Ok(connection) => {
                     (self.count)(RemoteEvent::Connected);
-                    return Ok(connection);
+                    return Ok(Box::new(connection));
                 }
                 Err(failure) => last = Unconnected::Failed(failure),
             }

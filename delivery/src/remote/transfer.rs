@@ -19,7 +19,7 @@ pub struct RemoteTransfer {
 enum State {
     /// Bytes that go before the next piece, and whether nothing but these has been written.
     Open {
-        lease: Box<Lease>,
+        lease: Lease,
         head: Vec<u8>,
         first: bool,
     },
@@ -88,9 +88,11 @@ impl RemoteTransfer {
                 return results;
             }
             let rest = left.iter().map(|place| recipients[*place].clone()).collect();
-            let next = RemoteTransfer::begin(peer.clone(), envelope.clone(), rest).await;
+            // Rare, so that no message needs room for it.
+            let next = Box::pin(RemoteTransfer::begin(peer.clone(), envelope.clone(), rest)).await;
+            let answers = Box::pin(next.commit_once(piece.clone())).await;
             // Some of them are answered each time: that is what `TooMany` says.
-            for (place, result) in left.into_iter().zip(next.commit_once(piece.clone()).await) {
+            for (place, result) in left.into_iter().zip(answers) {
                 results[place] = result;
             }
         }
@@ -137,7 +139,7 @@ impl RemoteTransfer {
         let connection = &mut lease.connection;
         if !connection.client.waits_for_go() {
             self.state = State::Open {
-                lease: Box::new(lease),
+                lease,
                 head,
                 first: true,
             };
@@ -149,7 +151,7 @@ impl RemoteTransfer {
         };
         let reused = connection.reused;
         self.state = State::Open {
-            lease: Box::new(lease),
+            lease,
             head: Vec::new(),
             first: true,
         };
@@ -242,7 +244,7 @@ impl RemoteTransfer {
         }
         let deliveries = lease.connection.client.deliveries();
         if lease.connection.client.is_ready() {
-            self.peer.release(*lease).await;
+            self.peer.release(lease).await;
         }
         let not_sent = deliveries.iter().all(|delivery| *delivery == Delivery::NotSent);
         let why = match &event {
