@@ -115,4 +115,5 @@ def measure(pids, *words, command=lambda *words: list(words)):
 
 
 def median(numbers):
-    return sorted(numbers)[len(numbers) // 2]
+    """Of an even count the lower one of two: what others do on the machine only adds."""
+    return sorted(numbers)[(len(numbers) - 1) // 2]
