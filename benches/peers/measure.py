@@ -45,7 +45,7 @@ ROWS = {
 
 def takes(server, row):
     """Whether this is measured of it."""
-    return ROWS[row][1] in server.speaks and not (server.is_limit and row not in ("smtp", "lmtp", "imap", "pop3"))
+    return ROWS[row][1] in server.speaks and (server.rows is None or row in server.rows)
 
 
 def busy_seconds():

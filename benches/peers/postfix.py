@@ -9,7 +9,7 @@ from servers import ADDRESSES, TunedDovecot
 class Postfix(postfix.Postfix):
     """SMTP to a Maildir for each account."""
 
-    name, speaks, is_peer, is_limit = "Postfix to Maildir", frozenset({"smtp"}), True, False
+    name, speaks, rows, is_peer, is_limit = "Postfix to Maildir", frozenset({"smtp"}), None, True, False
     durability = "the queue file synced before the answer, the Maildir file before that goes"
     settings = {}
 

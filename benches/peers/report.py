@@ -50,9 +50,9 @@ def medians(results, row):
     return {name: {key: statistics.median(run[key] for run in runs) for key in keys} for name, runs in results.get(row, {}).items()}
 
 
-def best(found, column, limits):
+def best(found, column, no_peers):
     """Of the peers: whose, and how much."""
-    peers = {name: values[column] for name, values in found.items() if name != OURS and name not in limits}
+    peers = {name: values[column] for name, values in found.items() if name != OURS and name not in no_peers}
     if not peers:
         return None, None
     name = (max if more_is_better(column) else min)(peers, key=peers.get)
@@ -67,12 +67,12 @@ def fraction(value):
     return f"{number(value)}x" if value >= 1 else f"1/{number(1 / value)}"
 
 
-def verdicts(results, limits):
+def verdicts(results, no_peers):
     """A line of each target: its name, ours, whose is the best, that, ratio, target, whether it is met."""
     lines = []
     for (row, column), (title, target) in TARGETS.items():
         found = medians(results, row)
-        name, value = best(found, column, limits)
+        name, value = best(found, column, no_peers)
         if OURS not in found or not value:
             continue
         ours = found[OURS][column]
@@ -85,7 +85,7 @@ def verdicts(results, limits):
     idle = medians(results, "idle")
     if OURS in idle:
         ours = idle[OURS]["kib_a_session"]
-        name, value = best(idle, "kib_a_session", limits)
+        name, value = best(idle, "kib_a_session", no_peers)
         lines.append({"what": "KiB of memory for an IMAP session in IDLE", "ours": ours, "best": value, "peer": name,
                       "ratio": ours / value if value else None, "met": ours <= IDLE_KIB_MAX,
                       "target": f"at most {IDLE_KIB_MAX} KiB"})

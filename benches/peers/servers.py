@@ -33,9 +33,9 @@ def hashed():
 
 
 class Server(Peer):
-    """`speaks`: protocols, each at its own of `ports`."""
+    """`speaks`: protocols, each at its own of `ports`. `rows`: what is measured of it, where that is not all that it can."""
 
-    speaks = frozenset()
+    speaks, rows = frozenset(), None
     ports = {}
     is_peer, is_limit = True, False
     # What a positive answer to a message means.
@@ -84,6 +84,18 @@ class PigeonAir(Server):
     def remove(self):
         self.node.remove()
         super().remove()
+
+
+class CachingPigeonAir(PigeonAir):
+    """With a cache as others have the kernel's: the node reads past that."""
+
+    name = "PigeonAir, body_cache_bytes = 256 MiB"
+    rows, durability = frozenset({"bulk-large-16"}), ""
+
+    def configure(self, node):
+        super().configure(node)
+        path = node.directory / "pigeon.toml"
+        path.write_text(path.read_text() + '\n[limits]\nbody_cache_bytes = "256 MiB"\n')
 
 
 DOVECOT = """
@@ -242,7 +254,7 @@ class Cyrus(cyrus.Cyrus):
     """As the harness configures it, with users that have passwords; its processes serve one session after the other. It logs to
     syslog alone, which a machine of tests does not have: what it says is lost, and costs it nothing."""
 
-    name, speaks, is_peer, is_limit, idle_sessions = "Cyrus", Dovecot.speaks, True, False, 300
+    name, speaks, rows, is_peer, is_limit, idle_sessions = "Cyrus", Dovecot.speaks, None, True, False, 300
     durability = "its databases and index synced before the answer"
     arrived = Server.arrived
     # Nobody logs in for others.
@@ -283,7 +295,7 @@ class NullServer(Server):
 
     name = "limit: a server that only answers"
     # Not of bulk: it has one message, and what counts there is what sending costs.
-    speaks = frozenset({"smtp", "lmtp", "imap", "pop3"})
+    speaks = rows = frozenset({"smtp", "lmtp", "imap", "pop3"})
     is_peer, is_limit = False, True
 
     def __init__(self, program):
