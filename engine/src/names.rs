@@ -115,7 +115,10 @@ impl Names {
             return Ok(addresses.map(|address| SocketAddr::new(*address, port)).collect());
         }
         match &state.failure {
-            Some(why) => Err(io::Error::other(format!("the name {host} cannot be looked up: {why}"))),
+            Some(why) => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("the name {host} cannot be looked up: {why}"),
+            )),
             None => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("the name {host} was looked up for too long"),

@@ -214,9 +214,12 @@ impl Kept {
                 }
                 Err(error) => {
                     tracing::warn!(id = stored.envelope.id, %address, ?error, "a postmaster does not take kept mail now");
-                    let refused = self.refused.entry(uid).or_default();
-                    refused.retain(|(id, _)| *id != asked.0);
-                    refused.push(asked);
+                    // What is wrong here may be over at the next change; his own refusal ends with a change of his record.
+                    if matches!(error, DeliveryError::OverQuota | DeliveryError::TooLarge) {
+                        let refused = self.refused.entry(uid).or_default();
+                        refused.retain(|(id, _)| *id != asked.0);
+                        refused.push(asked);
+                    }
                 }
             }
         }

@@ -286,8 +286,14 @@ impl Queue {
                     (sender(&path), stored.envelope.received_at, true)
                 }
                 Err(Unreadable::Store(StoreError::Closed)) => return Err(StoreError::Closed),
-                // The try tells what is wrong with it.
-                Err(_) => (None, i64::MAX, false),
+                // The try tells what is wrong with it. Its life counts all the same, should it be read later.
+                Err(_) => {
+                    let received_at = self
+                        .mailbox
+                        .message(uid)
+                        .map_or(i64::MAX, |message| message.internal_date);
+                    (None, received_at, false)
+                }
             };
             self.read_to = uid;
             if uid >= self.before.below {

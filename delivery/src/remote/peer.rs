@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// at once.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two words about ports.
-const NO_PORT_PAUSE: Duration = Duration::from_secs(10);
+const LACKING_PAUSE: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(super) struct Peer {
@@ -34,7 +34,7 @@ pub(super) struct Peer {
     tended: Cell<bool>,
     /// A task looks whether it is back.
     sought: Cell<bool>,
-    said_no_port: Cell<Option<Instant>>,
+    said_lacking: Cell<Option<Instant>>,
     itself: Weak<Peer>,
 }
 
@@ -69,7 +69,7 @@ impl Peer {
             idle: RefCell::default(),
             tended: Cell::new(false),
             sought: Cell::new(false),
-            said_no_port: Cell::new(None),
+            said_lacking: Cell::new(None),
             itself: itself.clone(),
         })
     }
@@ -197,24 +197,33 @@ impl Peer {
     /// What this node lacks for a connection. A word for each message would be too many.
     fn lacks(&self, host: &str, port: u16, error: &io::Error) -> String {
         let peer = self.name();
-        if error.kind() != io::ErrorKind::AddrNotAvailable {
-            (self.count)(RemoteEvent::Failed);
-            tracing::warn!(peer, host, port, %error, "this node lacks what a connection to another takes");
-            return format!("{host} port {port}: {error}");
-        }
-        (self.count)(RemoteEvent::NoPort);
+        let is_port = error.kind() == io::ErrorKind::AddrNotAvailable;
+        (self.count)(match is_port {
+            true => RemoteEvent::NoPort,
+            false => RemoteEvent::Failed,
+        });
         let now = pigeon_engine::now();
-        let said = self.said_no_port.get();
-        if said.is_none_or(|said| now.saturating_duration_since(said) >= NO_PORT_PAUSE) {
-            self.said_no_port.set(Some(now));
-            tracing::error!(
+        let said = self.said_lacking.get();
+        let is_due = said.is_none_or(|said| now.saturating_duration_since(said) >= LACKING_PAUSE);
+        if is_due {
+            self.said_lacking.set(Some(now));
+        }
+        match (is_port, is_due) {
+            (true, true) => tracing::error!(
                 peer,
                 host,
                 port,
                 "all local ports are in use for mail to another node: see net.ipv4.ip_local_port_range"
-            );
+            ),
+            (false, true) => {
+                tracing::error!(peer, host, port, %error, "this node lacks what a connection to another takes");
+            }
+            (_, false) => {}
         }
-        format!("no local port is left for {host} port {port}")
+        match is_port {
+            true => format!("no local port is left for {host} port {port}"),
+            false => format!("{host} port {port}: {error}"),
+        }
     }
 
     async fn connect(&self) -> Result<Box<Connection<Stream>>, Unconnected> {
@@ -227,6 +236,8 @@ impl Peer {
                 nonce: uuid::Uuid::new_v4().simple().to_string(),
             }),
         };
+        // A server of another kind may be anywhere.
+        let source = server.keys().next().and(self.identity.source);
         let none = "control data has no private address for LMTP of it".to_owned();
         let mut last = Unconnected::Failed(Failure::Unavailable(none));
         for (host, port) in server.backends(BackendProtocol::Lmtp) {
@@ -234,7 +245,7 @@ impl Peer {
             let connected = self
                 .identity
                 .reach
-                .connect(server.name(), (host, port), self.identity.source, deadline)
+                .connect(server.name(), (host, port), source, deadline)
                 .await;
             let connection = match connected {
                 Ok(connection) => connection,
