@@ -98,6 +98,15 @@ impl Pace {
         Some(due)
     }
 
+    /// Units that were due before the end, would have counted and were not begun, since no session was free; asked when all
+    /// sessions have ended. None without an interval: then nothing is due before it is begun.
+    pub(crate) fn never_begun(&self) -> u64 {
+        let Some(interval) = self.interval else { return 0 };
+        let until = |moment: Instant| first(|number| self.due(number, interval) >= moment);
+        let all = until(self.end).min(self.count.unwrap_or(u64::MAX));
+        all.saturating_sub(self.begun.get().max(until(self.counted_from)))
+    }
+
     /// Waits until the next unit is due, and says when that was.
     pub(crate) async fn next(&self) -> Option<Instant> {
         let now = pigeon_engine::now();
@@ -112,6 +121,24 @@ impl Pace {
     pub(crate) fn counts(&self, due: Instant) -> bool {
         due >= self.counted_from
     }
+}
+
+/// The first number that is late; all after it are, too.
+fn first(late: impl Fn(u64) -> bool) -> u64 {
+    let mut above = 1;
+    while !late(above - 1) {
+        above *= 2;
+    }
+    let mut least = 0;
+    while least < above - 1 {
+        let middle = least + (above - 1 - least) / 2;
+        if late(middle) {
+            above = middle + 1;
+        } else {
+            least = middle + 1;
+        }
+    }
+    least
 }
 
 /// One core's share of a whole number.
@@ -155,6 +182,33 @@ mod tests {
                 .all(|(hour, count)| hour == 6 || (48..=52).contains(count)),
             "{in_each:?}"
         );
+    }
+
+    #[test]
+    fn what_no_session_was_free_for_is_counted() {
+        let start = Instant::now();
+        let seconds = Duration::from_secs;
+        let mut hours = [1.0; 24];
+        hours[6] = 25.0;
+        for (day, count, begins, never) in [
+            // Twice what a server can do: of 100 a second for 12 seconds it takes 50, of which the first two count for nothing.
+            (None, None, 600, 600),
+            (None, Some(900), 600, 300),
+            (None, None, 1200, 0),
+            // Not even the warm-up was over.
+            (None, None, 10, 1000),
+            (Some(Day::new(&hours)), None, 600, 600),
+        ] {
+            let pace = Pace::new(start, seconds(2), seconds(10), Some(100.0), count).over(day);
+            for unit in 0..begins {
+                let now = start + seconds(12).mul_f64(f64::from(unit) / f64::from(begins));
+                assert!(pace.ticket(now).is_some(), "{unit} of {begins}");
+            }
+            assert_eq!(pace.ticket(start + seconds(12)), None);
+            assert_eq!(pace.never_begun(), never, "{begins} begun");
+        }
+        let closed = Pace::new(start, seconds(0), seconds(10), None, Some(5));
+        assert_eq!(closed.never_begun(), 0);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Report<'a> {
     pub(crate) tally: &'a Tally,
     /// Of each job of the plan.
     pub(crate) by_job: &'a [Tally],
+    /// Units that were due, and for which no session was free before the end.
+    pub(crate) never_begun: u64,
     /// From the first connection to the last answer, warm-up included.
     pub(crate) took: Duration,
     /// Of the server's processes: before, while sessions were held (else as after), after.
@@ -92,6 +94,9 @@ impl Report<'_> {
             if let Some(count) = tally.failures.get(&failure) {
                 let _ = writeln!(text, "{failure}: {count}");
             }
+        }
+        if self.never_begun > 0 {
+            let _ = writeln!(text, "never begun: {}", self.never_begun);
         }
         if let Some(cpu) = self.cpu_each() {
             let _ = writeln!(text, "the server's CPU time: {:.1} us a unit", cpu.as_secs_f64() * 1e6);
@@ -190,6 +195,7 @@ impl Report<'_> {
             "seconds": self.took.as_secs_f64(),
             "done": self.tally.done,
             "failed": self.tally.failed(),
+            "never_begun": self.never_begun,
             "per_second": self.rate(),
             "message_bytes": self.tally.message_bytes,
             "latency_ms": latencies(self.tally),

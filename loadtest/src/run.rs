@@ -33,6 +33,8 @@ const READERS: usize = 16;
 struct Outcome {
     /// By job.
     tallies: Vec<Tally>,
+    /// Units that were due, and for which no session was free before the end.
+    never_begun: u64,
     acknowledged: BTreeSet<u64>,
     findings: Findings,
     /// When the last core had opened its sessions; of `idle` and `storm`.
@@ -74,6 +76,7 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
         plan: &plan,
         tally: &tally,
         by_job: &outcome.tallies,
+        never_begun: outcome.never_begun,
         took,
         usage: (!pids.is_empty()).then_some((before, outcome.opened.unwrap_or(after), after)),
         findings: matches!(plan.work, WorkCommand::Verify(_))
@@ -203,6 +206,9 @@ async fn work(plan: Arc<Plan>, shared: Shared) {
     faults.into_iter().for_each(pigeon_engine::Task::cancel);
     with(&shared, |outcome| {
         merge(outcome, &tallies.borrow());
+        if core < cores {
+            outcome.never_begun += pace.never_begun();
+        }
         for acknowledged in ended {
             match acknowledged {
                 Some(numbers) => outcome.acknowledged.extend(numbers),
