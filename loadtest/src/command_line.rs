@@ -118,7 +118,7 @@ pub(crate) struct Amount {
     pub(crate) warm_up: Duration,
     /// Units a second, begun when they are due whether or not earlier ones have ended as long as a session is free; a unit's
     /// latency counts from when it was due. Without, each session begins the next unit when it has ended one.
-    #[arg(long, value_parser = positive)]
+    #[arg(long, value_parser = rate)]
     pub(crate) rate: Option<f64>,
     /// End after so many units, if that comes before the end of the duration.
     #[arg(long)]
@@ -404,11 +404,12 @@ fn fault(text: &str) -> Result<(Fault, u32), String> {
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+/// Units a second. The least is less than one in the longest run.
+fn rate(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    match number.is_finite() && number > 0.0 && number <= 10_000_000.0 {
+    match (0.000_001..=10_000_000.0).contains(&number) {
         true => Ok(number),
-        false => Err("expected more than 0 and at most 10000000".to_owned()),
+        false => Err("expected 0.000001 to 10000000 units a second".to_owned()),
     }
 }
 
@@ -450,6 +451,15 @@ mod tests {
         assert_eq!(sizes("1000-100000"), Ok(1000..=100_000));
         for text in ["", "1", "5000-1000", "2000000000", "x"] {
             assert!(sizes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(rate("0.000001"), Ok(0.000_001));
+        assert_eq!(rate("1e7"), Ok(10_000_000.0));
+        for text in ["", "x", "0", "-1", "1e-20", "1e-300", "1e8", "inf", "NaN"] {
+            assert!(rate(text).is_err(), "{text}");
         }
     }
 

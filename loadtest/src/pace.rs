@@ -11,7 +11,7 @@ pub(crate) struct Day {
 }
 
 impl Day {
-    /// `hours`: 24 numbers above 0, of any scale.
+    /// `hours`: 24 numbers of 0.000001 to 1,000,000.
     pub(crate) fn new(hours: &[f64]) -> Day {
         let whole: f64 = hours.iter().sum();
         let (mut ends, mut sum) = ([1.0; 24], 0.0);
@@ -19,6 +19,8 @@ impl Day {
             sum += hour / whole;
             *end = sum;
         }
+        // Whatever the sum was rounded to.
+        ends[23] = 1.0;
         Day { ends }
     }
 
@@ -182,6 +184,26 @@ mod tests {
                 .all(|(hour, count)| hour == 6 || (48..=52).contains(count)),
             "{in_each:?}"
         );
+    }
+
+    #[test]
+    fn the_slowest_rate_and_the_steepest_day_have_times() {
+        let start = Instant::now();
+        let week = Duration::from_secs(7 * 24 * 3600);
+        let pace = Pace::new(start, week, week, Some(0.000_001 / 1024.0), None);
+        assert_eq!(pace.ticket(start), Some(start));
+        assert_eq!((pace.ticket(start), pace.never_begun()), (None, 0));
+        for low in [0, 7, 23] {
+            let mut hours = [1_000_000.0; 24];
+            hours[low] = 0.000_001;
+            let day = Day::new(&hours);
+            for thousandth in 0..=1000 {
+                let time = day.time_of(f64::from(thousandth) / 1000.0);
+                assert!((0.0..=1.0 + 1e-9).contains(&time), "{thousandth}: {time}");
+            }
+            let edge = day.time_of(1.0 - f64::EPSILON / 2.0);
+            assert!((0.9..=1.0 + 1e-9).contains(&edge), "{edge}");
+        }
     }
 
     #[test]

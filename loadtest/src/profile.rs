@@ -92,11 +92,11 @@ struct WrittenDay {
 /// Where it is, and what.
 type Mistake = (Range<usize>, String);
 
-fn positive(number: &Spanned<f64>) -> Result<f64, Mistake> {
-    let value = *number.get_ref();
-    match value.is_finite() && value > 0.0 {
-        true => Ok(value),
-        false => Err((number.span(), "expected a number above 0".to_owned())),
+/// Shares and hours lie in these bounds, so that sums of them are finite and none is lost beside another.
+fn share(number: &Spanned<f64>) -> Result<f64, Mistake> {
+    match (0.000_001..=1_000_000.0).contains(number.get_ref()) {
+        true => Ok(*number.get_ref()),
+        false => Err((number.span(), "expected 0.000001 to 1000000".to_owned())),
     }
 }
 
@@ -134,7 +134,7 @@ impl Profile {
             let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name.get_ref());
             let known = || Kind::ALL.map(Kind::name).join(", ");
             let kind = kind.ok_or_else(|| (name.span(), format!("unknown kind, expected one of {}", known())))?;
-            shares.push((kind, positive(&share)?));
+            shares.push((kind, self::share(&share)?));
         }
         if shares.is_empty() {
             return Err((span, "expected at least one kind".to_owned()));
@@ -171,7 +171,7 @@ impl Profile {
         self.sizes.clear();
         for size in written.into_inner() {
             let octets = sizes(size.octets.get_ref()).map_err(|why| (size.octets.span(), why))?;
-            self.sizes.push((positive(&size.share)?, octets));
+            self.sizes.push((share(&size.share)?, octets));
         }
         match self.sizes.is_empty() {
             true => Err((span, "expected at least one size".to_owned())),
@@ -182,7 +182,7 @@ impl Profile {
 
 fn hours(written: WrittenDay) -> Result<Vec<f64>, Mistake> {
     let span = written.hours.span();
-    let hours: Vec<f64> = written.hours.get_ref().iter().map(positive).collect::<Result<_, _>>()?;
+    let hours: Vec<f64> = written.hours.get_ref().iter().map(share).collect::<Result<_, _>>()?;
     match hours.len() {
         24 => Ok(hours),
         _ => Err((span, "expected 24 numbers, one for each hour".to_owned())),
@@ -206,7 +206,17 @@ mod tests {
         for (text, place) in [
             ("", "f:1:1: "),
             ("[shares]\nsmtp = 1\nfax = 2\n", "f:3:1: unknown kind"),
-            ("[shares]\nsmtp = 0\n", "f:2:8: expected a number above 0"),
+            ("[shares]\nsmtp = 0\n", "f:2:8: expected 0.000001 to 1000000"),
+            ("[shares]\nsmtp = inf\n", "f:2:8: expected 0.000001 to 1000000"),
+            ("[shares]\nsmtp = 1e-20\n", "f:2:8: expected 0.000001 to 1000000"),
+            (
+                "[shares]\nsmtp = 1\n[day]\nhours = [1, 1e308]\n",
+                "f:4:13: expected 0.000001 to 1000000",
+            ),
+            (
+                "[shares]\nsmtp = 1\n[message]\nsizes = [{ octets = \"4096\", share = 1e308 }]\n",
+                "f:4:37: expected 0.000001 to 1000000",
+            ),
             ("[shares]\nsmtp = 1.5\n[message]\nsize = 3\n", "f:4:1: unknown field"),
             (
                 "[shares]\nsmtp = 1\n[message]\nsizes = [{ octets = \"5-3\", share = 1 }]\n",

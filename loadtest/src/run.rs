@@ -18,6 +18,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -95,6 +96,25 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     Ok(outcome.findings.is_clean() && tally.done > 0)
 }
 
+/// Says how a core's root task has ended, however it ended: without a word of one that panicked the run would have no end.
+struct Ended {
+    in_order: bool,
+    told: mpsc::UnboundedSender<bool>,
+}
+
+impl Ended {
+    fn in_order(mut self) {
+        self.in_order = true;
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Nobody listens any more when the control thread has given up.
+        let _ = self.told.send(self.in_order);
+    }
+}
+
 /// `main` on every core; `sampled`: second by second, and shown.
 fn on_all_cores<F>(
     machine: &Machine,
@@ -125,16 +145,21 @@ where
         open_files: sessions + 256,
         open_files_for: format!("{sessions} sessions"),
     };
-    let (ended, mut ends) = mpsc::unbounded_channel::<()>();
+    let (told, mut ends) = mpsc::unbounded_channel();
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = broken.clone();
     let (quiet, live) = (machine.quiet || !sampled, plan.clone());
     pigeon_engine::runtime::run(
         options,
         move || {
-            let (work, ended) = (main(), ended.clone());
+            let ended = Ended {
+                in_order: false,
+                told: told.clone(),
+            };
+            let work = main();
             async move {
                 work.await;
-                // Nobody listens any more when the control thread has given up.
-                let _ = ended.send(());
+                ended.in_order();
             }
         },
         move |handle| async move {
@@ -148,8 +173,11 @@ where
             while left > 0 {
                 tokio::select! {
                     ended = ends.recv() => match ended {
-                        Some(()) => left -= 1,
-                        None => return,
+                        Some(true) => left -= 1,
+                        Some(false) | None => {
+                            breaks.store(true, Ordering::Relaxed);
+                            return handle.stop();
+                        }
                     },
                     _ = ticks.tick(), if sampled => {
                         let point = sampler.sample(&live.series, usage(), live.live.held());
@@ -164,7 +192,11 @@ where
             }
         },
     )
-    .map_err(|error| error.to_string())
+    .map_err(|error| error.to_string())?;
+    match broken.load(Ordering::Relaxed) {
+        true => Err("a core of the generator broke: see above".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// The numbers of the sessions of this core.
@@ -256,7 +288,6 @@ async fn session(plan: Arc<Plan>, mut worker: Worker, pace: Rc<Pace>, tallies: R
 
 /// Opens this core's sessions, and holds them for the duration.
 async fn hold_all(plan: &Arc<Plan>, shared: Shared, one_by_one: bool) {
-    use std::sync::atomic::Ordering;
     let faults = misbehaving(plan);
     let tally = Rc::new(RefCell::new(Tally::new()));
     let open = |index: u64| {
@@ -337,5 +368,34 @@ async fn read(plan: Arc<Plan>, options: VerifyOptions, shared: Shared, until: In
             Some(findings) => outcome.findings.merge(findings),
             None => outcome.trouble = Some("a session of the generator broke: see above".to_owned()),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command_line::{Command, CommandLine};
+    use clap::Parser;
+
+    #[test]
+    fn a_core_that_breaks_ends_the_run() {
+        let line = CommandLine::parse_from([
+            "pigeon-load",
+            "smtp",
+            "--target",
+            "127.0.0.1:1",
+            "--user",
+            "a@b.example",
+        ]);
+        let Command::Work(work) = line.command else {
+            unreachable!("smtp is work");
+        };
+        let plan = Arc::new(Plan::new(*work).expect("a plan"));
+        let ended = on_all_cores(&line.machine, &plan, false, || async {
+            assert!(current_core().0 != 0, "this test breaks the first core");
+            pigeon_engine::sleep(Duration::from_secs(3600)).await;
+        });
+        assert_eq!(ended, Err("a core of the generator broke: see above".to_owned()));
+        on_all_cores(&line.machine, &plan, false, || async {}).expect("it works again");
     }
 }
