@@ -124,9 +124,7 @@ class Bench:
             say(f"backend: {make.name}")
             backend = make(self.program, MESSAGE_MIB)
             try:
-                of_backend = {name: measure for name, measure in measures.items()
-                              if make is CheapBackend or "TLS" not in name}
-                results[make.name] = self.turns(backend, kinds, of_backend)
+                results[make.name] = self.turns(backend, kinds, measures)
                 if make is CheapBackend and "idle" not in skip:
                     for kind in kinds:
                         for tls in (False, True):
