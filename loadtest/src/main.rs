@@ -9,6 +9,7 @@ mod content;
 mod door;
 mod failure;
 mod null_server;
+mod output;
 mod pace;
 mod plan;
 mod plot;

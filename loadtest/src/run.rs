@@ -1,6 +1,7 @@
 //! A run: the sessions on all cores, a line a second while they work, and the report.
 
 use crate::command_line::{Machine, VerifyOptions, WorkCommand};
+use crate::output::Output;
 use crate::pace::{Pace, share};
 use crate::plan::Plan;
 use crate::plot;
@@ -17,6 +18,7 @@ use pigeon_engine::{core_count, current_core};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,8 +51,13 @@ fn with<T>(shared: &Shared, change: impl FnOnce(&mut Outcome) -> T) -> T {
     change(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+fn opened(path: Option<&Path>) -> Result<Option<Output>, String> {
+    path.map(Output::open).transpose()
+}
+
 /// Does it, and reports. `false`: something was wrong that should not be.
 pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
+    let (json, html) = (opened(machine.json.as_deref())?, opened(machine.html.as_deref())?);
     let plan = Arc::new(plan);
     let shared = Shared::default();
     let pids = &plan.amount().server_pid;
@@ -85,14 +92,10 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     };
     let text = report.text();
     print!("{text}");
-    if let Some(path) = &machine.html {
-        let page = plot::page(&format!("pigeon-load {}", plan.name()), &text, &plan.series.points());
-        std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if let Some(path) = &machine.json {
-        std::fs::write(path, format!("{:#}\n", report.json()))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    // Neither is lost when the other cannot be written.
+    let written = json.map_or(Ok(()), |file| file.write(&format!("{:#}\n", report.json())));
+    let page = || plot::page(&format!("pigeon-load {}", plan.name()), &text, &plan.series.points());
+    html.map_or(Ok(()), |file| file.write(&page())).and(written)?;
     Ok(outcome.findings.is_clean() && tally.done > 0)
 }
 

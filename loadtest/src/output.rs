@@ -1,0 +1,62 @@
+//! Files that a run writes at its end, opened before it begins: what cannot be written is told before an hour was spent.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// One of them. What it had in it stays until the end of the run.
+#[derive(Debug)]
+pub(crate) struct Output {
+    path: PathBuf,
+    file: File,
+}
+
+impl Output {
+    pub(crate) fn open(path: &Path) -> Result<Output, String> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        Ok(Output {
+            file: file.map_err(|error| format!("{}: {error}", path.display()))?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// `text` and nothing else.
+    pub(crate) fn write(mut self, text: &str) -> Result<(), String> {
+        let emptied = match self.file.metadata() {
+            // A pipe or a terminal has no length.
+            Ok(metadata) if !metadata.is_file() => Ok(()),
+            _ => self.file.set_len(0),
+        };
+        emptied
+            .and_then(|()| self.file.write_all(text.as_bytes()))
+            .map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_goes_when_there_is_something_new() {
+        let path = std::env::temp_dir().join(format!("pigeon-load-output-{}", std::process::id()));
+        std::fs::write(&path, "longer than what comes").expect("it can be written");
+        let output = Output::open(&path).expect("it can be opened");
+        let before = std::fs::read_to_string(&path).expect("it is there");
+        let written = output.write("short");
+        let after = std::fs::read_to_string(&path).expect("it is there");
+        std::fs::remove_file(&path).expect("it is there");
+        assert_eq!(
+            (before.as_str(), written, after.as_str()),
+            ("longer than what comes", Ok(()), "short")
+        );
+        let refused = Output::open(&path.join("below a file that is none")).expect_err("no such directory");
+        assert!(refused.starts_with(&format!("{}", path.display())), "{refused}");
+    }
+
+    #[test]
+    fn what_has_no_length_is_written_too() {
+        let output = Output::open(Path::new("/dev/null")).expect("it is everywhere");
+        assert_eq!(output.write("text"), Ok(()));
+    }
+}
