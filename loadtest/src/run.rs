@@ -322,11 +322,12 @@ async fn hold_all(plan: &Arc<Plan>, shared: Shared, one_by_one: bool) {
     let holding: Vec<_> = sessions
         .into_iter()
         .map(|mut session| {
-            let plan = plan.clone();
+            let (plan, tally) = (plan.clone(), tally.clone());
             pigeon_engine::spawn(async move {
                 let failure = hold::hold(&mut session).await;
                 plan.live.held.fetch_sub(1, Ordering::Relaxed);
-                failure
+                plan.series.add(Err(failure), Duration::ZERO);
+                tally.borrow_mut().undo(failure);
             })
         })
         .collect();

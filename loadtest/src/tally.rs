@@ -46,6 +46,12 @@ impl Tally {
         }
     }
 
+    /// A unit that was done has come to this after all. What it took stays among the latencies.
+    pub(crate) fn undo(&mut self, failure: Failure) {
+        self.done = self.done.saturating_sub(1);
+        *self.failures.entry(failure).or_default() += 1;
+    }
+
     pub(crate) fn merge(&mut self, other: &Tally) {
         self.done += other.done;
         self.message_bytes += other.message_bytes;
@@ -108,6 +114,8 @@ mod tests {
         two.add(Ok(1), Duration::from_secs(1 << 40));
         one.merge(&two);
         assert_eq!((one.done, one.failed(), one.message_bytes), (3, 1, 16));
+        one.undo(Failure::Closed);
+        assert_eq!((one.done, one.failures.get(&Failure::Closed)), (2, Some(&1)));
         assert!((3_990..4_010).contains(&one.latencies.value_at_quantile(0.5)));
     }
 }

@@ -115,6 +115,11 @@ class LoadOnNonsense(unittest.TestCase):
             for pieces in [[b""], [GREETING[protocol][:2]], [GREETING[protocol], b"x"]]:
                 self.assertEqual(self.failures(words, *pieces, closes=True), {"closed by the server": 3}, (words, pieces))
 
+    def test_a_session_that_is_ended_while_it_is_held(self):
+        for work in ("idle", "storm"):
+            words = [work, *self.reading, "--silent", "--sessions", 3, "--duration", "3s"]
+            self.assertEqual(self.failures(words, GREETING["imap"], closes=True), {"closed by the server": 3}, words)
+
     def test_no_tls(self):
         for protocol, words in self.works():
             pieces = [noise()]
