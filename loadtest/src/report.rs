@@ -21,7 +21,7 @@ pub(crate) struct Report<'a> {
     pub(crate) tally: &'a Tally,
     /// Of each job of the plan.
     pub(crate) by_job: &'a [Tally],
-    /// Units that were due, and for which no session was free before the end.
+    /// Units that were due, and for which no session was free before the end; sessions that `idle` did not try to open.
     pub(crate) never_begun: u64,
     /// From the first connection to the last answer, warm-up included.
     pub(crate) took: Duration,
@@ -96,7 +96,11 @@ impl Report<'_> {
             }
         }
         if self.never_begun > 0 {
-            let _ = writeln!(text, "never begun: {}", self.never_begun);
+            let why = match self.held() {
+                true => "10 sessions in a row could not be opened",
+                false => "no session was free before the end",
+            };
+            let _ = writeln!(text, "never begun: {}: {why}", self.never_begun);
         }
         if let Some(cpu) = self.cpu_each() {
             let _ = writeln!(text, "the server's CPU time: {:.1} us a unit", cpu.as_secs_f64() * 1e6);

@@ -28,6 +28,9 @@ use tokio::sync::mpsc;
 /// After a failure, so that a server that is not there is not asked as fast as this machine can.
 const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 
+/// After so many failures in a row `idle` opens no more on that core: each may take as long as a unit may.
+const FAILURES_IN_A_ROW: u32 = 10;
+
 /// Accounts that are read back at once, on one core.
 const READERS: usize = 16;
 
@@ -36,7 +39,7 @@ const READERS: usize = 16;
 struct Outcome {
     /// By job.
     tallies: Vec<Tally>,
-    /// Units that were due, and for which no session was free before the end.
+    /// Units that were due, and for which no session was free before the end; sessions that `idle` did not try to open.
     never_begun: u64,
     acknowledged: BTreeSet<u64>,
     findings: Findings,
@@ -309,9 +312,17 @@ async fn hold_all(plan: &Arc<Plan>, shared: Shared, one_by_one: bool) {
         }
     };
     let mut sessions = Vec::new();
+    let mut never_opened = 0;
     if one_by_one {
+        let mut in_a_row = 0;
         for index in own_sessions(plan) {
-            sessions.extend(open(index).await);
+            if in_a_row == FAILURES_IN_A_ROW {
+                never_opened += 1;
+                continue;
+            }
+            let session = open(index).await;
+            in_a_row = if session.is_some() { 0 } else { in_a_row + 1 };
+            sessions.extend(session);
         }
     } else {
         let opening: Vec<_> = own_sessions(plan)
@@ -340,6 +351,7 @@ async fn hold_all(plan: &Arc<Plan>, shared: Shared, one_by_one: bool) {
     faults.into_iter().for_each(pigeon_engine::Task::cancel);
     with(&shared, |outcome| {
         merge(outcome, std::slice::from_ref(&*tally.borrow()));
+        outcome.never_begun += never_opened;
         match usage {
             Ok(usage) => outcome.opened = Some(usage),
             Err(error) => outcome.trouble = Some(error),

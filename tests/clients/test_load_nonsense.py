@@ -120,6 +120,13 @@ class LoadOnNonsense(unittest.TestCase):
             words = [work, *self.reading, "--silent", "--sessions", 3, "--duration", "3s"]
             self.assertEqual(self.failures(words, GREETING["imap"], closes=True), {"closed by the server": 3}, words)
 
+    def test_sessions_that_cannot_be_opened_come_to_an_end(self):
+        with Nonsense(noise()) as server:
+            summary = load("idle", *self.reading, "--sessions", 5_000, "--duration", "1ms", "--target", server.address, code=1)
+        # 10 of each core, however many there are.
+        self.assertEqual((summary["failed"] % 10, summary["failed"] + summary["never_begun"]), (0, 5_000), summary)
+        self.assertGreater(summary["never_begun"], 0, summary)
+
     def test_no_tls(self):
         for protocol, words in self.works():
             pieces = [noise()]
