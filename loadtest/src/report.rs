@@ -4,6 +4,7 @@ use crate::command_line::WorkCommand;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use crate::processes::Usage;
+use crate::run::FAILURES_IN_A_ROW;
 use crate::tally::Tally;
 use crate::work::verify::Findings;
 use serde_json::{Value, json};
@@ -25,8 +26,8 @@ pub(crate) struct Report<'a> {
     pub(crate) never_begun: u64,
     /// From the first connection to the last answer, warm-up included.
     pub(crate) took: Duration,
-    /// Of the server's processes: before, while sessions were held (else as after), after.
-    pub(crate) usage: Option<(Usage, Usage, Usage)>,
+    /// Of the server's processes: before, while sessions were held (else as after), after; or which of them is gone.
+    pub(crate) usage: Option<Result<(Usage, Usage, Usage), String>>,
     /// Of `verify`, and how many messages were acknowledged.
     pub(crate) findings: Option<(&'a Findings, usize)>,
 }
@@ -47,6 +48,16 @@ impl Report<'_> {
         self.took.saturating_sub(uncounted).as_secs_f64().max(1e-9)
     }
 
+    /// Before, while held, after; without processes, or when one is gone, nothing.
+    fn used(&self) -> Option<(Usage, Usage, Usage)> {
+        self.usage.as_ref()?.as_ref().ok().copied()
+    }
+
+    /// Which process is gone.
+    fn gone(&self) -> Option<&str> {
+        self.usage.as_ref()?.as_ref().err().map(String::as_str)
+    }
+
     fn held(&self) -> bool {
         matches!(self.plan.work, WorkCommand::Idle(_) | WorkCommand::Storm(_))
     }
@@ -57,14 +68,14 @@ impl Report<'_> {
 
     /// CPU time of the server for one unit of all that were tried.
     fn cpu_each(&self) -> Option<Duration> {
-        let (before, _, after) = self.usage?;
+        let (before, _, after) = self.used()?;
         // Warm-up included, since it cost too.
         let units = u32::try_from(self.plan.live.units()).ok().filter(|units| *units > 0)?;
-        Some((after.cpu - before.cpu) / units)
+        Some(after.cpu.saturating_sub(before.cpu) / units)
     }
 
     fn memory_each(&self) -> Option<u64> {
-        let (before, held, _) = self.usage?;
+        let (before, held, _) = self.used()?;
         (self.held() && self.tally.done > 0).then(|| held.memory.saturating_sub(before.memory) / self.tally.done)
     }
 
@@ -97,15 +108,18 @@ impl Report<'_> {
         }
         if self.never_begun > 0 {
             let why = match self.held() {
-                true => "10 sessions in a row could not be opened",
-                false => "no session was free before the end",
+                true => format!("{FAILURES_IN_A_ROW} sessions in a row could not be opened"),
+                false => "no session was free before the end".to_owned(),
             };
             let _ = writeln!(text, "never begun: {}: {why}", self.never_begun);
         }
         if let Some(cpu) = self.cpu_each() {
             let _ = writeln!(text, "the server's CPU time: {:.1} us a unit", cpu.as_secs_f64() * 1e6);
         }
-        if let Some((_, held, after)) = self.usage {
+        if let Some(gone) = self.gone() {
+            let _ = writeln!(text, "the server's process is gone: {gone}");
+        }
+        if let Some((_, held, after)) = self.used() {
             let memory = if self.held() { held.memory } else { after.memory };
             let _ = writeln!(
                 text,
@@ -206,6 +220,7 @@ impl Report<'_> {
             "failures": failures(self.tally),
             "jobs": by_job.collect::<serde_json::Map<_, _>>(),
             "faults": faults.collect::<serde_json::Map<_, _>>(),
+            "server_gone": self.gone(),
             "server_cpu_us_per_unit": self.cpu_each().map(|cpu| cpu.as_secs_f64() * 1e6),
             "server_memory_bytes_per_session": self.memory_each(),
             "verify": self.findings.map(|(findings, acknowledged)| json!({

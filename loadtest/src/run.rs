@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 
 /// After so many failures in a row `idle` opens no more on that core: each may take as long as a unit may.
-const FAILURES_IN_A_ROW: u32 = 10;
+pub(crate) const FAILURES_IN_A_ROW: u32 = 10;
 
 /// Accounts that are read back at once, on one core.
 const READERS: usize = 16;
@@ -44,7 +44,7 @@ struct Outcome {
     acknowledged: BTreeSet<u64>,
     findings: Findings,
     /// When the last core had opened its sessions; of `idle` and `storm`.
-    opened: Option<Usage>,
+    opened: Option<Result<Usage, String>>,
     trouble: Option<String>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     let (sending, results) = (plan.clone(), shared.clone());
     on_all_cores(machine, &plan, true, move || send(sending.clone(), results.clone()))?;
     let took = began.elapsed();
-    let after = processes::usage(pids)?;
+    let after = processes::usage(pids);
     if let WorkCommand::Verify(options) = &plan.work {
         let (reading, results, options) = (plan.clone(), shared.clone(), VerifyOptions::clone(options));
         let until = Instant::now() + options.patience;
@@ -83,13 +83,17 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     }
     let mut tally = Tally::new();
     outcome.tallies.iter().for_each(|of_job| tally.merge(of_job));
+    // Gone at the end, or already while sessions were held: then nothing of it can be told, but the rest can.
+    let usage = outcome.opened.unwrap_or_else(|| after.clone());
+    let usage = usage.and_then(|held| Ok((before, held, after?)));
+    let gone = usage.is_err();
     let report = Report {
         plan: &plan,
         tally: &tally,
         by_job: &outcome.tallies,
         never_begun: outcome.never_begun,
         took,
-        usage: (!pids.is_empty()).then_some((before, outcome.opened.unwrap_or(after), after)),
+        usage: (!pids.is_empty()).then_some(usage),
         findings: matches!(plan.work, WorkCommand::Verify(_))
             .then_some((&outcome.findings, outcome.acknowledged.len())),
     };
@@ -99,7 +103,7 @@ pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     let written = json.map_or(Ok(()), |file| file.write(&format!("{:#}\n", report.json())));
     let page = || plot::page(&format!("pigeon-load {}", plan.name()), &text, &plan.series.points());
     html.map_or(Ok(()), |file| file.write(&page())).and(written)?;
-    Ok(outcome.findings.is_clean() && tally.done > 0)
+    Ok(outcome.findings.is_clean() && tally.done > 0 && !gone)
 }
 
 /// Says how a core's root task has ended, however it ended: without a word of one that panicked the run would have no end.
@@ -170,7 +174,7 @@ where
         },
         move |handle| async move {
             let mut left = handle.core_count();
-            // A process that is gone shows at the end of the run, as an error.
+            // A process that is gone is told at the end of the run.
             let usage = || processes::usage(&live.amount().server_pid).unwrap_or_default();
             let mut sampler = Sampler::new(usage());
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -352,10 +356,7 @@ async fn hold_all(plan: &Arc<Plan>, shared: Shared, one_by_one: bool) {
     with(&shared, |outcome| {
         merge(outcome, std::slice::from_ref(&*tally.borrow()));
         outcome.never_begun += never_opened;
-        match usage {
-            Ok(usage) => outcome.opened = Some(usage),
-            Err(error) => outcome.trouble = Some(error),
-        }
+        outcome.opened = Some(usage);
     });
 }
 

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import random
 import socket
+import subprocess
 import threading
 import unittest
 
@@ -126,6 +127,26 @@ class LoadOnNonsense(unittest.TestCase):
         # 10 of each core, however many there are.
         self.assertEqual((summary["failed"] % 10, summary["failed"] + summary["never_begun"]), (0, 5_000), summary)
         self.assertGreater(summary["never_begun"], 0, summary)
+
+    def test_a_server_process_that_is_gone_at_the_end(self):
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+            def ends():
+                process.stdin.close()
+                process.wait()
+                yield b"* OK x\r\n"
+            with Nonsense(ends) as server:
+                summary = load("idle", *self.reading, "--silent", "--sessions", 1, "--duration", "100ms", "--target", server.address,
+                               "--server-pid", process.pid, code=1)
+        self.assertEqual((summary["done"], summary["failed"]), (1, 0), summary)
+        self.assertIn(f"--server-pid {process.pid}", summary["server_gone"])
+        self.assertIsNone(summary["server_cpu_us_per_unit"])
+
+    def test_what_no_session_is_free_for(self):
+        """After each failure a session pauses, so that two of them cannot do 200 a second."""
+        with Nonsense(noise()) as server:
+            summary = load("smtp", *self.users, "--target", server.address, "--sessions", 2, "--rate", 200, "--duration", "2s", code=1)
+        self.assertEqual(summary["failed"] + summary["never_begun"], 400, summary)
+        self.assertGreater(summary["never_begun"], 200, summary)
 
     def test_no_tls(self):
         for protocol, words in self.works():
