@@ -59,6 +59,15 @@ def best(found, column, no_peers):
     return name, peers[name]
 
 
+def by_round(servers, column, no_peers):
+    """Ours to the best peer's of the same round."""
+    choose = max if more_is_better(column) else min
+    peers = [runs for name, runs in servers.items() if name != OURS and name not in no_peers]
+    rounds = min(len(runs) for runs in [servers[OURS], *peers])
+    # Less than a tick of the clock is none.
+    return [max(servers[OURS][index][column], 1e-9) / choose(runs[index][column] for runs in peers) for index in range(rounds)]
+
+
 def number(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
@@ -75,11 +84,11 @@ def verdicts(results, no_peers):
         name, value = best(found, column, no_peers)
         if OURS not in found or not value:
             continue
-        ours = found[OURS][column]
-        # Less than a tick of the clock is none.
-        ratio = max(ours, 1e-9) / value
-        met = ratio >= target if more_is_better(column) else ratio <= target
-        lines.append({"what": title, "ours": ours, "best": value, "peer": name, "ratio": ratio, "met": met,
+        # Side by side: of each round by itself. What the machine does beside it, both feel.
+        ratios = by_round(results[row], column, no_peers)
+        worst = min(ratios) if more_is_better(column) else max(ratios)
+        met = worst >= target if more_is_better(column) else worst <= target
+        lines.append({"what": title, "ours": found[OURS][column], "best": value, "peer": name, "ratios": ratios, "met": met,
                       "generator": generator_part(found[OURS]) if more_is_better(column) else None,
                       "target": f"{'at least' if more_is_better(column) else 'at most'} {fraction(target)}"})
     idle = medians(results, "idle")
@@ -87,7 +96,7 @@ def verdicts(results, no_peers):
         ours = idle[OURS]["kib_a_session"]
         name, value = best(idle, "kib_a_session", no_peers)
         lines.append({"what": "KiB of memory for an IMAP session in IDLE", "ours": ours, "best": value, "peer": name,
-                      "ratio": ours / value if value else None, "met": ours <= IDLE_KIB_MAX,
+                      "ratios": [ours / value] if value else [], "met": ours <= IDLE_KIB_MAX,
                       "target": f"at most {IDLE_KIB_MAX} KiB"})
     return lines
 
@@ -109,7 +118,8 @@ def target_table(lines):
     for line in lines:
         out.append("| {} | {} | {} | {} | {} | {} | {} |".format(
             line["what"], number(line["ours"]), number(line["best"]) if line["best"] else "", line["peer"] or "",
-            fraction(line["ratio"]) if line["ratio"] else "", line["target"], verdict(line)))
+            "-".join(dict.fromkeys(map(fraction, (min(line["ratios"]), max(line["ratios"]))))) if line["ratios"] else "",
+            line["target"], verdict(line)))
     return "\n".join(out)
 
 
@@ -157,16 +167,18 @@ def limit_table(machine_limits, results):
         if found:
             share = found["per_second"] / (limit["writes_50"] * 50)
             rows[1] = (*rows[1][:2], rows[1][2] + f"{'; ' if rows[1][2] else ''}{row.upper()}: {share:.0%}")
-    for kind, title in [("copy", "CPU s to send a GiB over loopback, copied from memory"),
-                        ("splice", "CPU s to send a GiB over loopback, spliced from a file")]:
+    # What the node sends of messages is copied; what a proxy passes on need not be.
+    for kind, title, bulk in [("copy", "CPU s to send a GiB over loopback, copied from memory", ("bulk-16", "bulk-1024")),
+                              ("splice", "CPU s to pass a GiB on over loopback, spliced", ())]:
         shares = []
-        for row in ("bulk-16", "bulk-1024"):
+        least = min(run[f"{kind}_cpu_s_per_gib"] for run in machine_limits)
+        for row in bulk:
             found = medians(results, row).get(OURS)
             if found:
-                share = limit[f"{kind}_cpu_s_per_gib"] / max(1e-9, found["cpu_s_per_gib"])
-                shares.append(f"{row.split('-')[1]}-KiB messages: {share:.0%}")
-        rows.append((title + f" ({number(limit[f'{kind}_mib_per_second'])} MiB/s)", number(limit[f"{kind}_cpu_s_per_gib"]),
-                     "; ".join(shares)))
+                share = least / max(1e-9, found["cpu_s_per_gib"])
+                # Then something was beside it that was not beside the servers.
+                shares.append(f"{row.split('-')[1]}-KiB messages: {share:.0%}" + (", no limit then" if share > 1 else ""))
+        rows.append((title + f" ({number(limit[f'{kind}_mib_per_second'])} MiB/s)", number(least), "; ".join(shares)))
     out = ["| limit of this machine | | our share of it |", "| --- | --- | --- |"]
     return "\n".join(out + [f"| {name} | {value} | {share} |" for name, value, share in rows])
 
