@@ -146,6 +146,20 @@ class Beginning(unittest.TestCase):
         self.deliver(self.one, "one")
         self.everywhere(1)
 
+    def test_what_was_to_begin_and_was_given_up_begins_elsewhere(self):
+        # n1 keeps n3 from beginning it; then n3 is told that n2 is to have it, which n1 keeps from it as well.
+        self.say("n3", ["lost:n4"], ["n3"])
+        self.three.wait_log("n1 may begin it")
+        self.say("n2", ["n3"], ["n2", "n3"])
+        wait_until(lambda: self.standing(self.three) == ["given up"], PATIENCE, "n3 has given it up")
+        self.two.wait_log("n1 may begin it")
+        # n1, which n3 points to, serves it until then.
+        imap(self.two).logout()
+        self.say("n2", ["n3"], ["n1"])
+        self.here(self.two, 1)
+        self.deliver(self.three, "one")
+        self.everywhere(1)
+
     def test_one_that_had_it_and_lost_it_is_no_reason_to_begin_another(self):
         self.deliver(self.one, "one")
         self.say("n2", "n1")

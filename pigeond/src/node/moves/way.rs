@@ -94,8 +94,14 @@ pub(super) fn step(record: &Arc<Record>, account: &Account, place: Place) -> Ste
             begin(record, place);
             Step::Wait
         }
-        // It was to begin here, and all that had it are lost.
-        Standing::GivenUp(other) if is_seat(&other.place, seat_name(place).as_deref()) => unused(record, place, is_due),
+        // It was to begin here, for all that had it are lost, and did not.
+        Standing::GivenUp(other) if is_seat(&other.place, seat_name(place).as_deref()) => {
+            if is_due {
+                begin(record, place);
+                return Step::Wait;
+            }
+            next(record, place).map_or(Step::Wait, |next| Step::Way(way_to(&next)))
+        }
         Standing::Moved(other) | Standing::GivenUp(other) => {
             // Which of its own volumes has it is this node's business while control data names none. For one that has given it up or
             // stands aside, it may be nowhere yet.
