@@ -147,12 +147,7 @@ class Cyrus:
     def stop(self):
         """The master ends its servers; what of them outlives it is of its group."""
         group = self.process.pid
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(30)
+        leftovers.end(self.process)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
         self.process = None

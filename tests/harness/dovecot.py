@@ -3,7 +3,6 @@
 
 import pathlib
 import shutil
-import signal
 import subprocess
 import tempfile
 
@@ -185,13 +184,7 @@ class Master:
 
     def remove(self):
         leftovers.forget(self)
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(30)
+        leftovers.end(self.process)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import signal
+import subprocess
 
 _kept = []
 
@@ -15,6 +16,17 @@ def remember(thing):
 def forget(thing):
     if thing in _kept:
         _kept.remove(thing)
+
+
+def end(process, seconds=30):
+    """SIGTERM to a server that somebody else wrote, if it still runs; SIGKILL where that is not enough. Its children are its own affair."""
+    if process and process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(seconds)
 
 
 @atexit.register

@@ -2,7 +2,11 @@
 
 import os
 import shutil
+import sys
 import unittest
+
+# How a program ends that could not do its work because something is missing, as for automake; ./test counts it as skipped.
+SKIPPED = 77
 
 
 def in_ci():
@@ -33,3 +37,12 @@ def needs_root(why):
         raise unittest.SkipTest(f"needs root: {why}")
     if not os.path.exists("/dev/loop-control"):
         raise unittest.SkipTest(f"needs loop devices: {why}")
+
+
+def ends(main):
+    """Ends the program with what `main` returns; with `SKIPPED` and a line that says why where that is a skip."""
+    try:
+        sys.exit(main())
+    except unittest.SkipTest as skip:
+        print(f"skipped: {skip}")
+        sys.exit(SKIPPED)

@@ -6,7 +6,6 @@ import os
 import pathlib
 import pwd
 import shutil
-import signal
 import subprocess
 import tempfile
 
@@ -128,12 +127,6 @@ class Postfix:
 
     def remove(self):
         leftovers.forget(self)
-        if self.process and self.process.poll() is None:
-            # Its children end when it is gone.
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(30)
+        # Its children end when it is gone.
+        leftovers.end(self.process)
         shutil.rmtree(self.directory, ignore_errors=True)
