@@ -1,5 +1,4 @@
 //! Another node as tests script it: our own server's protocol core behind a socket, which refuses, breaks off or is away.
-#![allow(dead_code, reason = "each test takes what it needs")]
 
 use bytes::Bytes;
 use pigeon_datatree_cache::password::{self, Scheme, scram_verifier};

@@ -1,10 +1,8 @@
 //! Mail to another node, over sockets, from a core to our own server's protocol core: what it takes, how connections are
 //! kept, and what recipients are told wherever the other end breaks off.
 
-mod peer;
-
+use crate::peer::{KEY, run, there};
 use bytes::Bytes;
-use peer::{KEY, run, there};
 use pigeon_delivery::remote::{RemoteError, RemoteEvent};
 use pigeon_engine::net::{Connection, Listener};
 use pigeon_engine::now;
