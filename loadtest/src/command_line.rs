@@ -1,10 +1,15 @@
 //! The command line: what load, on whom, how much of it.
 
+mod values;
+mod work;
+
+pub(crate) use values::{Sizes, duration, sizes};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+use values::{fault, rate};
 
 /// Puts load on mail servers and reports what they did with it.
 #[derive(Parser)]
@@ -33,6 +38,16 @@ pub(crate) struct Machine {
     pub(crate) quiet: bool,
 }
 
+impl Machine {
+    /// Of a command that has nothing to report.
+    pub(crate) fn refuse_reports(&self, command: &str) -> Result<(), String> {
+        match self.json.is_some() || self.html.is_some() {
+            true => Err(format!("--json and --html mean nothing to {command}")),
+            false => Ok(()),
+        }
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
@@ -53,55 +68,17 @@ pub(crate) enum WorkCommand {
     Imap(ImapOptions),
     /// POP3 sessions: login, LIST, RETR of the last message, QUIT.
     Pop3(ReadOptions),
-    /// IMAP sessions that log in one after the other and then wait in IDLE; with --server-pid, the memory of each.
+    /// IMAP sessions that log in, several at a time, and then wait in IDLE until all have been there for --duration; with
+    /// --server-pid, the memory of each.
     Idle(HoldOptions),
-    /// The same, all at once.
-    Storm(HoldOptions),
+    /// The same; then all connections are dropped at once and all sessions opened again at once, --rounds times, each time held
+    /// for --duration. What counts is the opening again, from the moment of the drop.
+    Storm(StormOptions),
     /// Send messages of known content, read them back, and say what was lost, doubled or changed.
     Verify(Box<VerifyOptions>),
     /// All kinds of sessions beside each other, by a profile of their shares and sizes: without --profile a day of an
     /// internet provider.
     Mix(Box<MixOptions>),
-}
-
-impl WorkCommand {
-    /// The accounts.
-    pub(crate) fn users(&self) -> &Users {
-        match self {
-            WorkCommand::Smtp(mail) | WorkCommand::Lmtp(mail) => &mail.users,
-            WorkCommand::Verify(verify) => &verify.mail.users,
-            WorkCommand::Imap(imap) => &imap.read.users,
-            WorkCommand::Pop3(read) => &read.users,
-            WorkCommand::Idle(hold) | WorkCommand::Storm(hold) => &hold.read.users,
-            WorkCommand::Mix(mix) => &mix.users,
-        }
-    }
-
-    /// How much.
-    pub(crate) fn amount(&self) -> &Amount {
-        match self {
-            WorkCommand::Smtp(mail) | WorkCommand::Lmtp(mail) => &mail.amount,
-            WorkCommand::Verify(verify) => &verify.mail.amount,
-            WorkCommand::Imap(imap) => &imap.read.amount,
-            WorkCommand::Pop3(read) => &read.amount,
-            WorkCommand::Idle(hold) | WorkCommand::Storm(hold) => &hold.read.amount,
-            WorkCommand::Mix(mix) => &mix.amount,
-        }
-    }
-
-    /// Its name in reports.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            WorkCommand::Smtp(_) => "smtp",
-            WorkCommand::Lmtp(_) => "lmtp",
-            WorkCommand::Imap(_) => "imap",
-            WorkCommand::Pop3(_) => "pop3",
-            WorkCommand::Idle(_) => "idle",
-            WorkCommand::Storm(_) => "storm",
-            WorkCommand::Verify(_) => "verify",
-            WorkCommand::Mix(_) => "mix",
-        }
-    }
 }
 
 /// How much, for how long.
@@ -110,9 +87,24 @@ pub(crate) struct Amount {
     /// Sessions at once, over all cores.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) sessions: u32,
-    /// How long to run, as in `30s`, `5m`; the warm-up comes before it.
+    /// How long to run, as in `30s`, `5m`; what comes before (the warm-up, the opening of sessions that are held) is not in it.
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub(crate) duration: Duration,
+    /// How long one unit may take.
+    #[arg(long, value_parser = duration, default_value = "60s")]
+    pub(crate) timeout: Duration,
+    /// What is random is made of this. Without, of the time: then no two runs send the same messages.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// A process of the server on this machine: its CPU time and memory are reported, with those of all processes that come
+    /// from it, also while it runs. May be given several times.
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Vec<u32>,
+}
+
+/// When units begin, and how many: of work that consists of units.
+#[derive(Args, Clone)]
+pub(crate) struct Pacing {
     /// How long to run before anything is counted.
     #[arg(long, value_parser = duration, default_value = "0s")]
     pub(crate) warm_up: Duration,
@@ -123,15 +115,6 @@ pub(crate) struct Amount {
     /// End after so many units, if that comes before the end of the duration.
     #[arg(long)]
     pub(crate) count: Option<u64>,
-    /// How long one unit may take.
-    #[arg(long, value_parser = duration, default_value = "60s")]
-    pub(crate) timeout: Duration,
-    /// What is random is made of this. Without, of the time: then no two runs send the same messages.
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-    /// A process of the server on this machine: its CPU time and memory are reported. May be given several times.
-    #[arg(long, value_name = "PID")]
-    pub(crate) server_pid: Vec<u32>,
 }
 
 /// On whom.
@@ -151,9 +134,9 @@ pub(crate) struct TlsOptions {
     /// whole one.
     #[arg(long, value_enum)]
     pub(crate) tls: Option<TlsMode>,
-    /// The host name that is asked for.
-    #[arg(long, value_name = "HOST", default_value = "mail.example.org")]
-    pub(crate) tls_name: String,
+    /// The host name that is asked for, with TLS; without this option mail.example.org.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) tls_name: Option<String>,
 }
 
 /// When TLS begins.
@@ -166,9 +149,10 @@ pub(crate) enum TlsMode {
 /// Clients that misbehave beside the work, each again and again against the same servers; they count apart.
 #[derive(Args, Clone)]
 pub(crate) struct Faults {
-    /// So many sessions at once that misbehave, as in `slow-reader=20`. Kinds: slow-reader (asks for much, reads a little now
-    /// and then), abort (breaks off at each stage in turn), half-open (begins a line and falls silent), garbage (says nonsense).
-    /// May be given once for each kind.
+    /// So many sessions at once that misbehave, as in `slow-reader=20`. Kinds: slow-reader (asks for more than sockets hold, again
+    /// and again, and reads a little now and then), abort (breaks off at each stage in turn, those of TLS included), half-open
+    /// (begins a line and falls silent), garbage (says nonsense). With --tls they misbehave behind the handshake. May be given
+    /// once for each kind.
     #[arg(long, value_name = "KIND=COUNT", value_parser = fault)]
     pub(crate) fault: Vec<(Fault, u32)>,
 }
@@ -211,6 +195,8 @@ pub(crate) struct MailOptions {
     #[command(flatten)]
     pub(crate) amount: Amount,
     #[command(flatten)]
+    pub(crate) pacing: Pacing,
+    #[command(flatten)]
     pub(crate) message: MessageOptions,
     #[command(flatten)]
     pub(crate) faults: Faults,
@@ -239,7 +225,7 @@ pub(crate) struct MessageOptions {
 }
 
 #[derive(Args, Clone)]
-pub(crate) struct ReadOptions {
+pub(crate) struct LoginOptions {
     #[command(flatten)]
     pub(crate) targets: Targets,
     #[command(flatten)]
@@ -253,14 +239,31 @@ pub(crate) struct ReadOptions {
     pub(crate) faults: Faults,
 }
 
+#[derive(Args, Clone)]
+pub(crate) struct ReadOptions {
+    #[command(flatten)]
+    pub(crate) login: LoginOptions,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
+}
+
 /// `idle` and `storm`.
 #[derive(Args, Clone)]
 pub(crate) struct HoldOptions {
     #[command(flatten)]
-    pub(crate) read: ReadOptions,
+    pub(crate) login: LoginOptions,
     /// Connect and do nothing more: what a connection costs before its login.
     #[arg(long)]
     pub(crate) silent: bool,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct StormOptions {
+    #[command(flatten)]
+    pub(crate) hold: HoldOptions,
+    /// How often all are dropped and opened again.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
 }
 
 #[derive(Args, Clone)]
@@ -270,6 +273,9 @@ pub(crate) struct ImapOptions {
     /// What a unit is.
     #[arg(long, value_enum, default_value_t = ImapWork::Fetch)]
     pub(crate) work: ImapWork,
+    /// How long a session is in IDLE, with --work idle; without this option 10s.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) idle_time: Option<Duration>,
 }
 
 /// What one unit of IMAP is.
@@ -288,6 +294,8 @@ pub(crate) enum ImapWork {
     /// What a client with a copy does: connect, login, LIST, SELECT, the UIDs and flags of all messages, the messages that
     /// are new since its last time, LOGOUT.
     Sync,
+    /// Connect, login, SELECT, IDLE for --idle-time (which is no part of the latency) or until the run is over, LOGOUT.
+    Idle,
 }
 
 #[derive(Args, Clone)]
@@ -306,7 +314,7 @@ pub(crate) struct VerifyOptions {
     /// How long messages may be on their way after the last was acknowledged.
     #[arg(long, value_parser = duration, default_value = "60s")]
     pub(crate) patience: Duration,
-    /// How long to wait, once all is there, before the last look: what comes later is there twice.
+    /// How long to wait, once all is there in all accounts, before the last look: what comes later is there twice.
     #[arg(long, value_parser = duration, default_value = "2s")]
     pub(crate) settle: Duration,
     /// With TLS where they are read.
@@ -337,6 +345,8 @@ pub(crate) struct MixOptions {
     pub(crate) password: String,
     #[command(flatten)]
     pub(crate) amount: Amount,
+    #[command(flatten)]
+    pub(crate) pacing: Pacing,
     /// Shares, sizes and the course of the day (TOML); `pigeon-load profile` prints the one that is used without.
     #[arg(long, value_name = "FILE")]
     pub(crate) profile: Option<PathBuf>,
@@ -352,9 +362,9 @@ pub(crate) struct NullServerOptions {
     /// Where it listens.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
-    /// Octets of every message that it gives.
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
-    pub(crate) size: u32,
+    /// Octets of every message that it gives, by IMAP or POP3; without this option 4096.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(300..=1 << 30))]
+    pub(crate) size: Option<u32>,
 }
 
 /// What the null server speaks.
@@ -366,110 +376,9 @@ pub(crate) enum NullProtocol {
     Pop3,
 }
 
-/// Octets of a message: between two bounds, where small ones are more frequent.
-pub(crate) type Sizes = RangeInclusive<u32>;
-
-/// The biggest message that is made.
-const SIZE_MAX: u32 = 1 << 30;
-
-/// The smallest message: its header needs so much.
-const SIZE_MIN: u32 = 300;
-
-pub(crate) fn sizes(text: &str) -> Result<Sizes, String> {
-    let (least, most) = text.split_once('-').unwrap_or((text, text));
-    let number = |text: &str| {
-        let number: u32 = text
-            .trim()
-            .parse()
-            .map_err(|_| format!("{text:?} is no number of octets"))?;
-        match (SIZE_MIN..=SIZE_MAX).contains(&number) {
-            true => Ok(number),
-            false => Err(format!("expected {SIZE_MIN} to {SIZE_MAX} octets")),
-        }
-    };
-    let (least, most) = (number(least)?, number(most)?);
-    match least <= most {
-        true => Ok(least..=most),
-        false => Err("expected the smaller size first".to_owned()),
-    }
-}
-
-fn fault(text: &str) -> Result<(Fault, u32), String> {
-    let form = || "expected KIND=COUNT, with slow-reader, abort, half-open or garbage".to_owned();
-    let (kind, count) = text.split_once('=').ok_or_else(form)?;
-    let kind = Fault::from_str(kind, false).map_err(|_| form())?;
-    match count.parse() {
-        Ok(count @ 1..=100_000) => Ok((kind, count)),
-        _ => Err("expected a count of 1 to 100000".to_owned()),
-    }
-}
-
-/// Units a second. The least is less than one in the longest run.
-fn rate(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    match (0.000_001..=10_000_000.0).contains(&number) {
-        true => Ok(number),
-        false => Err("expected 0.000001 to 10000000 units a second".to_owned()),
-    }
-}
-
-/// `500ms`, `30s`, `5m`, `1h`, or a number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "expected a time as in 30s or 5m".to_owned())?;
-    let seconds = match unit {
-        "ms" => number / 1000.0,
-        "" | "s" => number,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        _ => return Err(format!("{unit:?} is none of ms, s, m, h")),
-    };
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|time| *time <= Duration::from_secs(7 * 24 * 3600))
-        .ok_or_else(|| "expected at most a week".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_and_sizes() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
-        for text in ["", "s", "5x", "-1s", "8000h"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-        assert_eq!(sizes("4096"), Ok(4096..=4096));
-        assert_eq!(sizes("1000-100000"), Ok(1000..=100_000));
-        for text in ["", "1", "5000-1000", "2000000000", "x"] {
-            assert!(sizes(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn rates() {
-        assert_eq!(rate("0.000001"), Ok(0.000_001));
-        assert_eq!(rate("1e7"), Ok(10_000_000.0));
-        for text in ["", "x", "0", "-1", "1e-20", "1e-300", "1e8", "inf", "NaN"] {
-            assert!(rate(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn faults() {
-        assert_eq!(fault("half-open=7"), Ok((Fault::HalfOpen, 7)));
-        for text in ["", "abort", "abort=0", "abort=x", "sleep=1"] {
-            assert!(fault(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

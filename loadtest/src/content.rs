@@ -93,6 +93,13 @@ impl Content {
         (least * (most / least).powf(part(state))).round() as usize
     }
 
+    /// What no message is longer than.
+    pub(crate) fn longest(&self) -> usize {
+        let most = self.sizes.iter().map(|(_, sizes)| *sizes.end()).max().unwrap_or(0);
+        // A long name makes a long header, and a line has an end.
+        (most as usize).max(HEADER_BYTES_MAX) + LINE_BYTES
+    }
+
     /// Message `number` of the run, to `to`. Ends with CRLF; some lines begin with a dot.
     pub(crate) fn message(&self, number: u64, to: &str) -> Vec<u8> {
         let mut state = self.random(number);

@@ -8,6 +8,9 @@ use pigeon_engine::tls::TlsConnector;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// The host name that is asked for, where nobody says.
+const TLS_NAME: &str = "mail.example.org";
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Door {
@@ -19,7 +22,7 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) fn new(targets: &[SocketAddr], tls: &TlsOptions) -> Result<Door, String> {
         let connector = |mode| {
-            let connector = TlsConnector::unverified(&tls.tls_name);
+            let connector = TlsConnector::unverified(tls.tls_name.as_deref().unwrap_or(TLS_NAME));
             connector.map(|connector| (mode, connector))
         };
         match tls.tls.map(connector).transpose() {
@@ -36,12 +39,22 @@ impl Door {
     /// once, in an order without a period: accounts go round by the same numbers, and are not to come to the same server
     /// always.
     pub(crate) async fn connect(&self, number: u64, timeout: Duration) -> Result<Client, Failure> {
-        let target = self.targets[place(number, self.targets.len())];
-        let client = Client::connect(target, pigeon_engine::now() + timeout).await?;
+        let client = self.connect_in_the_clear(number, timeout).await?;
         match &self.tls {
             Some((TlsMode::Implicit, connector)) => client.secure(connector).await,
             _ => Ok(client),
         }
+    }
+
+    /// The same without TLS, whatever is to come.
+    pub(crate) async fn connect_in_the_clear(&self, number: u64, timeout: Duration) -> Result<Client, Failure> {
+        let target = self.targets[place(number, self.targets.len())];
+        Client::connect(target, pigeon_engine::now() + timeout).await
+    }
+
+    /// Whether TLS comes first or by a command, and how it is begun.
+    pub(crate) fn tls(&self) -> Option<(TlsMode, &TlsConnector)> {
+        self.tls.as_ref().map(|(mode, connector)| (*mode, connector))
     }
 
     /// What TLS is begun with by a command of the protocol, where it is.

@@ -8,6 +8,7 @@ mod command_line;
 mod content;
 mod door;
 mod failure;
+mod fleet;
 mod null_server;
 mod output;
 mod pace;
@@ -15,6 +16,7 @@ mod plan;
 mod plot;
 mod processes;
 mod profile;
+mod reading;
 mod report;
 mod run;
 mod series;
@@ -23,16 +25,13 @@ mod users;
 mod work;
 
 use clap::Parser;
-use command_line::{Command, CommandLine};
+use command_line::{Command, CommandLine, Machine};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     let outcome = match line.command {
-        Command::Profile => {
-            print!("{}", profile::Profile::BUILT_IN);
-            Ok(true)
-        }
+        Command::Profile => print_profile(&line.machine).map(|()| true),
         Command::NullServer(options) => null_server::serve(&line.machine, options).map(|()| true),
         Command::Work(work) => plan::Plan::new(*work).and_then(|plan| run::run(&line.machine, plan)),
     };
@@ -40,8 +39,16 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {
-            eprintln!("pigeon-load: {message}");
+            output::mention(format_args!("pigeon-load: {message}"));
             ExitCode::from(2)
         }
     }
+}
+
+fn print_profile(machine: &Machine) -> Result<(), String> {
+    machine.refuse_reports("profile")?;
+    if machine.quiet || machine.cores.is_some() {
+        return Err("--quiet and --cores mean nothing to profile".to_owned());
+    }
+    output::say(profile::Profile::BUILT_IN)
 }

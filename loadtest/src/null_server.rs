@@ -2,6 +2,7 @@
 
 use crate::command_line::{Machine, NullProtocol, NullServerOptions};
 use crate::content::Content;
+use crate::output;
 use bytes::Bytes;
 use pigeon_engine::net::Listener;
 use pigeon_engine::placement::CpuSet;
@@ -17,6 +18,10 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves until it is ended from outside.
 pub(crate) fn serve(machine: &Machine, options: NullServerOptions) -> Result<(), String> {
+    machine.refuse_reports("null-server")?;
+    if options.size.is_some() && matches!(options.protocol, NullProtocol::Smtp | NullProtocol::Lmtp) {
+        return Err("--size means nothing to a null server that gives no messages".to_owned());
+    }
     let cores = match &machine.cores {
         Some(text) => Some(
             text.parse::<CpuSet>()
@@ -34,18 +39,21 @@ pub(crate) fn serve(machine: &Machine, options: NullServerOptions) -> Result<(),
         open_files: SESSIONS_MAX,
         open_files_for: format!("{SESSIONS_MAX} sessions"),
     };
-    let listen = options.listen;
+    let (listen, size, quiet) = (options.listen, options.size.unwrap_or(4096), machine.quiet);
     let message = Content {
         seed: 0,
         from: "null@server.example".to_owned(),
-        sizes: vec![(1.0, options.size.max(300)..=options.size.max(300))],
+        sizes: vec![(1.0, size..=size)],
     };
     let message = Bytes::from(message.message(1, "load@sender.example"));
     pigeon_engine::runtime::run(
         engine,
         move || accept(options.clone(), message.clone()),
         move |_| async move {
-            println!("listening on {listen}");
+            if !quiet {
+                // Whoever wants to know reads it; the others are served.
+                let _ = output::say(&format!("listening on {listen}\n"));
+            }
             std::future::pending::<()>().await;
         },
     )
@@ -56,7 +64,7 @@ async fn accept(options: NullServerOptions, message: Bytes) {
     let listener = match Listener::bind(options.listen) {
         Ok(listener) => listener,
         Err(error) => {
-            eprintln!("pigeon-load: {}: {error}", options.listen);
+            output::mention(format_args!("pigeon-load: {}: {error}", options.listen));
             std::process::exit(2);
         }
     };
@@ -71,6 +79,7 @@ async fn accept(options: NullServerOptions, message: Bytes) {
                 stream: Stream::plain(connection),
                 input: Vec::new(),
                 body: Body::None,
+                idling: Vec::new(),
             };
             // A client that is gone needs no answer.
             let _ = session.run(&answers).await;
@@ -96,6 +105,8 @@ struct Session {
     stream: Stream,
     input: Vec<u8>,
     body: Body,
+    /// The tag of its IDLE, while it is in one.
+    idling: Vec<u8>,
 }
 
 impl Session {
@@ -152,7 +163,7 @@ impl Session {
             let line = line.trim_ascii_end();
             going = match answers.protocol {
                 NullProtocol::Smtp | NullProtocol::Lmtp => self.smtp(line, output),
-                NullProtocol::Imap => imap(line, &answers.message, output),
+                NullProtocol::Imap => self.imap(line, &answers.message, output),
                 NullProtocol::Pop3 => pop3(line, &answers.message, output),
             };
         }
@@ -187,29 +198,35 @@ impl Session {
         }
         true
     }
-}
 
-fn imap(line: &[u8], message: &Bytes, output: &mut Vec<u8>) -> bool {
-    let mut words = line.split(|&byte| byte == b' ');
-    let tag = words.next().unwrap_or_default();
-    let verb = words.next().unwrap_or_default().to_ascii_uppercase();
-    match &verb[..] {
-        b"IDLE" => {
-            output.extend_from_slice(b"+ idling\r\n");
+    fn imap(&mut self, line: &[u8], message: &Bytes, output: &mut Vec<u8>) -> bool {
+        if line.eq_ignore_ascii_case(b"DONE") && !self.idling.is_empty() {
+            output.append(&mut self.idling);
+            output.extend_from_slice(b" OK done\r\n");
             return true;
         }
-        b"SELECT" => output.extend_from_slice(b"* 1 EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 1] ok\r\n"),
-        b"FETCH" => {
-            output.extend_from_slice(format!("* 1 FETCH (BODY[] {{{}}}\r\n", message.len()).as_bytes());
-            output.extend_from_slice(message);
-            output.extend_from_slice(b")\r\n");
+        let mut words = line.split(|&byte| byte == b' ');
+        let tag = words.next().unwrap_or_default();
+        let verb = words.next().unwrap_or_default().to_ascii_uppercase();
+        match &verb[..] {
+            b"IDLE" => {
+                output.extend_from_slice(b"+ idling\r\n");
+                self.idling = tag.to_vec();
+                return true;
+            }
+            b"SELECT" => output.extend_from_slice(b"* 1 EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 1] ok\r\n"),
+            b"FETCH" => {
+                output.extend_from_slice(format!("* 1 FETCH (BODY[] {{{}}}\r\n", message.len()).as_bytes());
+                output.extend_from_slice(message);
+                output.extend_from_slice(b")\r\n");
+            }
+            b"LOGOUT" => output.extend_from_slice(b"* BYE bye\r\n"),
+            _ => {}
         }
-        b"LOGOUT" => output.extend_from_slice(b"* BYE bye\r\n"),
-        _ => {}
+        output.extend_from_slice(tag);
+        output.extend_from_slice(b" OK done\r\n");
+        verb != b"LOGOUT"
     }
-    output.extend_from_slice(tag);
-    output.extend_from_slice(b" OK done\r\n");
-    verb != b"LOGOUT"
 }
 
 fn pop3(line: &[u8], message: &Bytes, output: &mut Vec<u8>) -> bool {

@@ -1,10 +1,27 @@
-//! Files that a run writes at its end, opened before it begins: what cannot be written is told before an hour was spent.
+//! What a run writes: lines on the terminal, and files at its end, opened before it begins: what cannot be written is told before
+//! an hour was spent.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// One of them. What it had in it stays until the end of the run.
+/// All of `text` on standard output. Who reads no more of it (`| head -1`) wants no more: that is no error.
+pub(crate) fn say(text: &str) -> Result<(), String> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
+        _ => Ok(()),
+    }
+}
+
+/// A line on standard error, as long as somebody reads it.
+pub(crate) fn mention(line: impl Display) {
+    // Nobody could be told of it.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// One of the files. What it had in it stays until the end of the run.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,

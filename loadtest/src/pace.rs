@@ -119,6 +119,11 @@ impl Pace {
         Some(due)
     }
 
+    /// When it is over, whoever is still at work.
+    pub(crate) fn end(&self) -> Instant {
+        self.end
+    }
+
     /// Whether a unit that was due then is counted.
     pub(crate) fn counts(&self, due: Instant) -> bool {
         due >= self.counted_from

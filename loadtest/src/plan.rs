@@ -1,15 +1,21 @@
 //! What is to be done, checked, for all cores to share.
 
 use crate::command_line::{
-    Amount, Fault, Faults, ImapWork, MessageOptions, MixOptions, Sizes, TlsMode, TlsOptions, WorkCommand,
+    Amount, HoldOptions, ImapOptions, ImapWork, MessageOptions, MixOptions, Sizes, TlsMode, TlsOptions, WorkCommand,
 };
 use crate::content::Content;
 use crate::door::Door;
+use crate::fleet::Fleet;
 use crate::pace::Day;
+use crate::processes::Processes;
 use crate::profile::{Kind, Profile};
 use crate::series::Series;
 use crate::tally::Live;
 use crate::users;
+use std::time::Duration;
+
+/// How long a session is in IDLE, where nobody says.
+const IDLE_TIME: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(crate) struct Plan {
@@ -28,6 +34,9 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) live: Live,
     pub(crate) series: Series,
+    pub(crate) fleet: Fleet,
+    /// The server's, as far as they are named.
+    pub(crate) server: Processes,
 }
 
 /// One kind of session.
@@ -43,10 +52,23 @@ pub(crate) struct Job {
 /// What a session does.
 #[derive(Clone)]
 pub(crate) enum Task {
-    Mail { message: MessageOptions, lmtp: bool },
-    Imap { work: ImapWork, password: String },
-    Pop3 { password: String },
-    Hold { password: String, silent: bool },
+    Mail {
+        message: MessageOptions,
+        lmtp: bool,
+    },
+    Imap {
+        work: ImapWork,
+        password: String,
+        /// How long `ImapWork::Idle` is in IDLE.
+        idle: Duration,
+    },
+    Pop3 {
+        password: String,
+    },
+    Hold {
+        password: String,
+        silent: bool,
+    },
 }
 
 impl Plan {
@@ -62,8 +84,11 @@ impl Plan {
             seed: work.amount().seed.unwrap_or_else(time_seed),
             live: Live::default(),
             series: Series::default(),
+            fleet: Fleet::default(),
+            server: Processes::new(&work.amount().server_pid),
             work,
         };
+        plan.refuse_what_means_nothing()?;
         let jobs = plan.own_jobs()?;
         for job in &jobs {
             if let Task::Mail { message, .. } = &job.task
@@ -74,6 +99,25 @@ impl Plan {
         }
         plan.jobs = jobs;
         Ok(plan)
+    }
+
+    /// Options that would be ignored.
+    fn refuse_what_means_nothing(&self) -> Result<(), String> {
+        let tls = self.work.tls();
+        let reads = match &self.work {
+            WorkCommand::Verify(verify) => verify.read_tls,
+            _ => None,
+        };
+        if tls.tls_name.is_some() && tls.tls.is_none() && reads.is_none() {
+            return Err("--tls-name means nothing without --tls".to_owned());
+        }
+        let faults = self.work.faults();
+        for (place, (fault, _)) in faults.iter().enumerate() {
+            if faults[..place].iter().any(|(before, _)| before == fault) {
+                return Err(format!("--fault {}: given twice", fault.name()));
+            }
+        }
+        Ok(())
     }
 
     fn own_jobs(&mut self) -> Result<Vec<Job>, String> {
@@ -110,19 +154,25 @@ impl Plan {
                 one(door, Task::Mail { message, lmtp })
             }
             WorkCommand::Imap(imap) => {
-                let door = Door::new(&imap.read.targets.target, &imap.read.targets.tls)?;
-                let (work, password) = (imap.work, imap.read.password);
-                one(door, Task::Imap { work, password })
+                let login = &imap.read.login;
+                let door = Door::new(&login.targets.target, &login.targets.tls)?;
+                let password = login.password.clone();
+                let (work, idle) = (imap.work, idle_time(&imap)?);
+                one(door, Task::Imap { work, password, idle })
             }
             WorkCommand::Pop3(read) => {
-                let door = Door::new(&read.targets.target, &read.targets.tls)?;
-                let password = read.password;
+                let login = read.login;
+                let door = Door::new(&login.targets.target, &login.targets.tls)?;
+                let password = login.password;
                 one(door, Task::Pop3 { password })
             }
-            WorkCommand::Idle(hold) | WorkCommand::Storm(hold) => {
-                let door = Door::new(&hold.read.targets.target, &hold.read.targets.tls)?;
-                let (password, silent) = (hold.read.password, hold.silent);
-                one(door, Task::Hold { password, silent })
+            WorkCommand::Idle(hold) => {
+                let (door, task) = held(hold)?;
+                one(door, task)
+            }
+            WorkCommand::Storm(storm) => {
+                let (door, task) = held(storm.hold)?;
+                one(door, task)
             }
             WorkCommand::Mix(mix) => self.mixed(&mix)?,
         })
@@ -136,8 +186,18 @@ impl Plan {
                 Profile::parse(&text, &path.display().to_string())?
             }
         };
+        for (given, option, speaks) in [
+            (&mix.smtp, "--smtp", &[Kind::Smtp][..]),
+            (&mix.lmtp, "--lmtp", &[Kind::Lmtp]),
+            (&mix.pop3, "--pop3", &[Kind::Pop3]),
+            (&mix.imap, "--imap", &Kind::IMAP),
+        ] {
+            if !given.is_empty() && !profile.shares.iter().any(|(kind, _)| speaks.contains(kind)) {
+                return Err(format!("{option}: the profile has no share for it"));
+            }
+        }
         self.sizes = profile.sizes;
-        self.day = match mix.amount.rate {
+        self.day = match mix.pacing.rate {
             Some(_) => profile.hours.map(|hours| Day::new(&hours)),
             None => None,
         };
@@ -164,7 +224,11 @@ impl Plan {
                         lmtp: kind == Kind::Lmtp,
                     },
                     Kind::Pop3 => Task::Pop3 { password },
-                    Kind::Imap(work) => Task::Imap { work, password },
+                    Kind::Imap(work) => Task::Imap {
+                        work,
+                        password,
+                        idle: profile.idle.unwrap_or(IDLE_TIME),
+                    },
                 },
             });
         }
@@ -174,19 +238,6 @@ impl Plan {
     /// How much.
     pub(crate) fn amount(&self) -> &Amount {
         self.work.amount()
-    }
-
-    /// Clients that misbehave.
-    pub(crate) fn faults(&self) -> &[(Fault, u32)] {
-        let faults: &Faults = match &self.work {
-            WorkCommand::Smtp(mail) | WorkCommand::Lmtp(mail) => &mail.faults,
-            WorkCommand::Verify(verify) => &verify.mail.faults,
-            WorkCommand::Imap(imap) => &imap.read.faults,
-            WorkCommand::Pop3(read) => &read.faults,
-            WorkCommand::Idle(hold) | WorkCommand::Storm(hold) => &hold.read.faults,
-            WorkCommand::Mix(mix) => &mix.faults,
-        };
-        &faults.fault
     }
 
     /// Whether messages are read back at the end.
@@ -220,20 +271,29 @@ impl Plan {
 
     /// How TLS is used, for reports.
     pub(crate) fn tls(&self) -> &'static str {
-        let tls = match &self.work {
-            WorkCommand::Smtp(mail) | WorkCommand::Lmtp(mail) => mail.targets.tls.tls,
-            WorkCommand::Verify(verify) => verify.mail.targets.tls.tls,
-            WorkCommand::Imap(imap) => imap.read.targets.tls.tls,
-            WorkCommand::Pop3(read) => read.targets.tls.tls,
-            WorkCommand::Idle(hold) | WorkCommand::Storm(hold) => hold.read.targets.tls.tls,
-            WorkCommand::Mix(mix) => mix.tls.tls,
-        };
-        match tls {
+        match self.work.tls().tls {
             None => "none",
             Some(TlsMode::Implicit) => "implicit",
             Some(TlsMode::Starttls) => "starttls",
         }
     }
+}
+
+fn idle_time(imap: &ImapOptions) -> Result<Duration, String> {
+    match imap.idle_time {
+        Some(_) if imap.work != ImapWork::Idle => Err("--idle-time means nothing without --work idle".to_owned()),
+        given => Ok(given.unwrap_or(IDLE_TIME)),
+    }
+}
+
+fn held(hold: HoldOptions) -> Result<(Door, Task), String> {
+    let login = hold.login;
+    if hold.silent && login.targets.tls.tls == Some(TlsMode::Starttls) {
+        return Err("--tls starttls means nothing with --silent, which sends no command".to_owned());
+    }
+    let door = Door::new(&login.targets.target, &login.targets.tls)?;
+    let (password, silent) = (login.password, hold.silent);
+    Ok((door, Task::Hold { password, silent }))
 }
 
 fn time_seed() -> u64 {

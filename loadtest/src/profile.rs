@@ -1,10 +1,11 @@
 //! Profiles of mixed load: shares of the kinds of sessions, sizes of messages, the course of a day. A mistake is told with
 //! its line and column.
 
-use crate::command_line::{ImapWork, MessageOptions, Sizes, sizes};
+use crate::command_line::{ImapWork, MessageOptions, Sizes, duration, sizes};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 use toml::Spanned;
 
 /// See the module.
@@ -17,6 +18,8 @@ pub(crate) struct Profile {
     pub(crate) sizes: Vec<(f64, Sizes)>,
     /// 24 of them.
     pub(crate) hours: Option<Vec<f64>>,
+    /// How long `imap-idle` is in IDLE.
+    pub(crate) idle: Option<Duration>,
 }
 
 /// A kind of session.
@@ -29,17 +32,20 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
-        Kind::Smtp,
-        Kind::Lmtp,
-        Kind::Pop3,
+    /// Those that speak IMAP.
+    pub(crate) const IMAP: [Kind; 7] = [
         Kind::Imap(ImapWork::Login),
         Kind::Imap(ImapWork::Fetch),
         Kind::Imap(ImapWork::Bulk),
         Kind::Imap(ImapWork::Append),
         Kind::Imap(ImapWork::Flags),
         Kind::Imap(ImapWork::Sync),
+        Kind::Imap(ImapWork::Idle),
     ];
+
+    fn all() -> impl Iterator<Item = Kind> {
+        [Kind::Smtp, Kind::Lmtp, Kind::Pop3].into_iter().chain(Kind::IMAP)
+    }
 
     /// In profiles and reports.
     pub(crate) fn name(self) -> &'static str {
@@ -53,6 +59,7 @@ impl Kind {
             Kind::Imap(ImapWork::Append) => "imap-append",
             Kind::Imap(ImapWork::Flags) => "imap-flags",
             Kind::Imap(ImapWork::Sync) => "imap-sync",
+            Kind::Imap(ImapWork::Idle) => "imap-idle",
         }
     }
 }
@@ -62,6 +69,7 @@ impl Kind {
 struct Written {
     shares: Spanned<BTreeMap<Spanned<String>, Spanned<f64>>>,
     message: Option<WrittenMessage>,
+    imap: Option<WrittenImap>,
     day: Option<WrittenDay>,
 }
 
@@ -74,6 +82,12 @@ struct WrittenMessage {
     pipelining: Option<bool>,
     bdat: Option<bool>,
     sizes: Option<Spanned<Vec<WrittenSize>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenImap {
+    idle: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -131,8 +145,8 @@ impl Profile {
         let mut shares = Vec::new();
         let span = written.shares.span();
         for (name, share) in written.shares.into_inner() {
-            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name.get_ref());
-            let known = || Kind::ALL.map(Kind::name).join(", ");
+            let kind = Kind::all().find(|kind| kind.name() == name.get_ref());
+            let known = || Kind::all().map(Kind::name).collect::<Vec<_>>().join(", ");
             let kind = kind.ok_or_else(|| (name.span(), format!("unknown kind, expected one of {}", known())))?;
             shares.push((kind, self::share(&share)?));
         }
@@ -151,7 +165,18 @@ impl Profile {
             },
             sizes: vec![(1.0, 4096..=4096)],
             hours: written.day.map(hours).transpose()?,
+            idle: None,
         };
+        if let Some(time) = written.imap.and_then(|imap| imap.idle) {
+            if !profile
+                .shares
+                .iter()
+                .any(|(kind, _)| *kind == Kind::Imap(ImapWork::Idle))
+            {
+                return Err((time.span(), "means nothing without a share of imap-idle".to_owned()));
+            }
+            profile.idle = Some(duration(time.get_ref()).map_err(|why| (time.span(), why))?);
+        }
         if let Some(message) = written.message {
             profile.take_message(message)?;
         }
@@ -196,8 +221,9 @@ mod tests {
     #[test]
     fn the_built_in_profile_is_one() {
         let profile = Profile::parse(Profile::BUILT_IN, "built in").expect("it is ours");
-        assert_eq!((profile.shares.len(), profile.sizes.len()), (7, 4));
+        assert_eq!((profile.shares.len(), profile.sizes.len()), (8, 4));
         assert_eq!(profile.message.messages_per_session, 3);
+        assert_eq!(profile.idle, Some(Duration::from_secs(2)));
         assert_eq!(profile.hours.map(|hours| hours.len()), Some(24));
     }
 
@@ -227,6 +253,14 @@ mod tests {
                 "f:4:14: expected 1 to 1000",
             ),
             ("[shares]\nsmtp = 1\n[day]\nhours = [1, 2]\n", "f:4:9: expected 24"),
+            (
+                "[shares]\nsmtp = 1\nimap-idle = 1\n[imap]\nidle = \"5 days\"\n",
+                "f:5:8: ",
+            ),
+            (
+                "[shares]\nsmtp = 1\n[imap]\nidle = \"5s\"\n",
+                "f:4:8: means nothing without",
+            ),
             ("[shares\n", "f:1:8: "),
             ("[shares]\n", "f:1:1: expected at least one kind"),
         ] {

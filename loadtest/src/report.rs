@@ -2,9 +2,9 @@
 
 use crate::command_line::WorkCommand;
 use crate::failure::Failure;
+use crate::fleet::{FAILURES_IN_A_ROW, Round};
 use crate::plan::Plan;
 use crate::processes::Usage;
-use crate::run::FAILURES_IN_A_ROW;
 use crate::tally::Tally;
 use crate::work::verify::Findings;
 use serde_json::{Value, json};
@@ -22,12 +22,16 @@ pub(crate) struct Report<'a> {
     pub(crate) tally: &'a Tally,
     /// Of each job of the plan.
     pub(crate) by_job: &'a [Tally],
-    /// Units that were due, and for which no session was free before the end; sessions that `idle` did not try to open.
+    /// Units that were due, and for which no session was free before the end; sessions that were not even tried.
     pub(crate) never_begun: u64,
     /// From the first connection to the last answer, warm-up included.
     pub(crate) took: Duration,
     /// Of the server's processes: before, while sessions were held (else as after), after; or which of them is gone.
     pub(crate) usage: Option<Result<(Usage, Usage, Usage), String>>,
+    /// Sessions that were there when `usage` was taken while they were.
+    pub(crate) sessions_held: u64,
+    /// Of sessions that are held: the first opening, and each after a drop.
+    pub(crate) rounds: Vec<Round>,
     /// Of `verify`, and how many messages were acknowledged.
     pub(crate) findings: Option<(&'a Findings, usize)>,
 }
@@ -43,9 +47,24 @@ const QUANTILES: [(&str, f64); 5] = [
 impl Report<'_> {
     /// In which units were counted.
     fn counted(&self) -> f64 {
-        let amount = self.plan.amount();
-        let uncounted = if self.held() { amount.duration } else { amount.warm_up };
-        self.took.saturating_sub(uncounted).as_secs_f64().max(1e-9)
+        let time = match self.plan.work.pacing() {
+            Some(pacing) => self.took.saturating_sub(pacing.warm_up),
+            None => self.rounds.iter().skip(self.first_counted()).map(Round::took).sum(),
+        };
+        time.as_secs_f64().max(1e-9)
+    }
+
+    /// The first opening is what `idle` is about; in a storm it is what comes before.
+    fn first_counted(&self) -> usize {
+        usize::from(matches!(self.plan.work, WorkCommand::Storm(_)))
+    }
+
+    /// Those of a storm.
+    fn reopened(&self) -> &[Round] {
+        match self.plan.work {
+            WorkCommand::Storm(_) => self.rounds.get(1..).unwrap_or_default(),
+            _ => &[],
+        }
     }
 
     /// Before, while held, after; without processes, or when one is gone, nothing.
@@ -59,7 +78,7 @@ impl Report<'_> {
     }
 
     fn held(&self) -> bool {
-        matches!(self.plan.work, WorkCommand::Idle(_) | WorkCommand::Storm(_))
+        self.plan.work.pacing().is_none()
     }
 
     fn rate(&self) -> f64 {
@@ -76,7 +95,9 @@ impl Report<'_> {
 
     fn memory_each(&self) -> Option<u64> {
         let (before, held, _) = self.used()?;
-        (self.held() && self.tally.done > 0).then(|| held.memory.saturating_sub(before.memory) / self.tally.done)
+        held.memory
+            .saturating_sub(before.memory)
+            .checked_div(self.sessions_held)
     }
 
     /// For people.
@@ -100,6 +121,16 @@ impl Report<'_> {
             .map(|(name, quantile)| format!("{name} {:.2}", millis(tally, *quantile)))
             .collect();
         let _ = writeln!(text, "latency, ms: {}", latencies.join(", "));
+        for (number, round) in self.reopened().iter().enumerate() {
+            let _ = writeln!(
+                text,
+                "round {}: {} of {} back {:.3} s after the drop",
+                number + 1,
+                round.opened,
+                self.plan.amount().sessions,
+                round.took().as_secs_f64()
+            );
+        }
         self.jobs(&mut text);
         for failure in Failure::ALL {
             if let Some(count) = tally.failures.get(&failure) {
@@ -150,7 +181,7 @@ impl Report<'_> {
                 millis(tally, 0.99)
             );
         }
-        for (fault, _) in self.plan.faults() {
+        for (fault, _) in self.plan.work.faults() {
             let count = self.plan.live.misbehaved(*fault).load(Ordering::Relaxed);
             let _ = writeln!(text, "{}: {count} clients", fault.name());
         }
@@ -201,7 +232,7 @@ impl Report<'_> {
             });
             (job.name.to_owned(), of_job)
         });
-        let faults = self.plan.faults().iter().map(|(fault, _)| {
+        let faults = self.plan.work.faults().iter().map(|(fault, _)| {
             let count = self.plan.live.misbehaved(*fault).load(Ordering::Relaxed);
             (fault.name().to_owned(), json!(count))
         });
@@ -220,6 +251,10 @@ impl Report<'_> {
             "failures": failures(self.tally),
             "jobs": by_job.collect::<serde_json::Map<_, _>>(),
             "faults": faults.collect::<serde_json::Map<_, _>>(),
+            "rounds": self.reopened().iter().map(|round| json!({
+                "opened": round.opened,
+                "seconds": round.took().as_secs_f64(),
+            })).collect::<Vec<_>>(),
             "server_gone": self.gone(),
             "server_cpu_us_per_unit": self.cpu_each().map(|cpu| cpu.as_secs_f64() * 1e6),
             "server_memory_bytes_per_session": self.memory_each(),

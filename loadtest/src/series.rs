@@ -6,8 +6,8 @@ use crate::tally::Tally;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Points at most: a run that is longer has its points put together in pairs, again and again.
-const POINTS_MAX: usize = 1200;
+/// Points at most, of 30 KiB each: a run that is longer has its points put together in pairs, again and again.
+const POINTS_MAX: usize = 600;
 
 /// What is measured at the moment, and what was before.
 #[derive(Default)]
@@ -33,12 +33,20 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    /// For the terminal.
-    pub(crate) fn line(&self) -> String {
+    /// For the terminal; `watched`: the server's processes are named.
+    pub(crate) fn line(&self, watched: bool) -> String {
+        let server = match watched {
+            true => format!(
+                ", server {:.2} CPUs, {:.1} MiB",
+                self.cpu.as_secs_f64() / self.length.as_secs_f64().max(1e-9),
+                self.memory as f64 / f64::from(1 << 20)
+            ),
+            false => String::new(),
+        };
         let seconds = self.length.as_secs_f64().max(1e-9);
         let millis = |quantile| self.tally.latencies.value_at_quantile(quantile) as f64 / 1000.0;
         format!(
-            "{:>6.0} s {:>9.0} a second, {:>7} failed, {:>7} held, p50 {:.2} ms, p99 {:.2} ms",
+            "{:>6.0} s {:>9.0} a second, {:>7} failed, {:>7} held, p50 {:.2} ms, p99 {:.2} ms{server}",
             self.at.as_secs_f64(),
             self.tally.done as f64 / seconds,
             self.tally.failed(),
@@ -56,7 +64,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Series {
     /// A unit has ended. Called by all cores, for a moment each.
     pub(crate) fn add(&self, outcome: Result<u64, Failure>, latency: Duration) {
-        lock(&self.now).get_or_insert_with(Tally::new).add(outcome, latency);
+        lock(&self.now).get_or_insert_with(Tally::coarse).add(outcome, latency);
     }
 
     /// All stretches, the oldest first.
@@ -107,7 +115,7 @@ impl Sampler {
         let point = Point {
             at: now - self.start,
             length: now - self.last,
-            tally: lock(&series.now).take().unwrap_or_else(Tally::new),
+            tally: lock(&series.now).take().unwrap_or_else(Tally::coarse),
             cpu: usage.cpu.saturating_sub(self.usage.cpu),
             memory: usage.memory,
             held,
@@ -133,6 +141,7 @@ mod tests {
             };
             let point = sampler.sample(&series, usage, second);
             assert_eq!((point.tally.done, point.cpu), (1, Duration::from_secs(1)));
+            assert!(point.line(true).contains(" MiB") && !point.line(false).contains(" MiB"));
         }
         let points = series.points();
         assert!(points.len() < POINTS_MAX);
@@ -145,6 +154,8 @@ mod tests {
             3 * POINTS_MAX as u64
         );
         assert_eq!(points.last().map(|point| point.held), Some(3 * POINTS_MAX as u64 - 1));
+        let bytes: usize = points.iter().map(|point| point.tally.bytes()).sum();
+        assert!(bytes < 20 << 20, "{bytes}");
         assert!(points.windows(2).all(|pair| pair[0].at <= pair[1].at));
     }
 }

@@ -24,13 +24,29 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Tells latencies apart that differ by a thousandth; about 190 KiB.
     pub(crate) fn new() -> Tally {
+        Tally::with_digits(3)
+    }
+
+    /// One of many: tells latencies apart that differ by a hundredth, in about 30 KiB.
+    pub(crate) fn coarse() -> Tally {
+        Tally::with_digits(2)
+    }
+
+    fn with_digits(digits: u8) -> Tally {
         Tally {
             done: 0,
-            latencies: Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("bounds and digits are allowed ones"),
+            latencies: Histogram::new_with_bounds(1, LATENCY_MAX, digits).expect("bounds and digits are allowed ones"),
             failures: BTreeMap::new(),
             message_bytes: 0,
         }
+    }
+
+    /// What its latencies take, bytes.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.latencies.distinct_values() * std::mem::size_of::<u64>()
     }
 
     /// A unit that ended `latency` after it was due, and carried so many octets of messages.
@@ -55,7 +71,9 @@ impl Tally {
     pub(crate) fn merge(&mut self, other: &Tally) {
         self.done += other.done;
         self.message_bytes += other.message_bytes;
-        self.latencies.add(&other.latencies).expect("both have the same bounds");
+        self.latencies
+            .add(&other.latencies)
+            .expect("both have the same bounds and digits");
         for (failure, count) in &other.failures {
             *self.failures.entry(*failure).or_default() += count;
         }
@@ -83,6 +101,14 @@ impl Live {
     pub(crate) fn add(&self, succeeded: bool) {
         let counter = if succeeded { &self.done } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Clients of these kinds that have misbehaved, in words; empty without.
+    pub(crate) fn misbehaving(&self, faults: &[(Fault, u32)]) -> String {
+        let each = |(fault, _): &(Fault, u32)| {
+            format!(", {} {}", fault.name(), self.misbehaved(*fault).load(Ordering::Relaxed))
+        };
+        faults.iter().map(each).collect()
     }
 
     /// All units so far.

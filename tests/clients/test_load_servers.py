@@ -22,7 +22,10 @@ imap-fetch = 20
 imap-flags = 10
 imap-append = 5
 imap-login = 5
+imap-idle = 5
 pop3 = 5
+[imap]
+idle = "50ms"
 [message]
 messages_per_session = 3
 sizes = [
@@ -30,7 +33,7 @@ sizes = [
     { octets = "4000-100000", share = 20 },
 ]
 """
-KINDS = {"smtp", "lmtp", "imap-sync", "imap-fetch", "imap-flags", "imap-append", "imap-login", "pop3"}
+KINDS = {"smtp", "lmtp", "imap-sync", "imap-fetch", "imap-flags", "imap-append", "imap-login", "imap-idle", "pop3"}
 
 
 class Servers:

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A session that is logged in.
 pub(crate) struct Session {
@@ -166,6 +166,30 @@ impl Session {
         }
     }
 
+    /// In IDLE, for so long; `Ok`: how long that was.
+    async fn listen(&mut self, time: Duration) -> Result<Duration, Failure> {
+        let began = pigeon_engine::now();
+        let hears = async {
+            loop {
+                match self.client.line().await {
+                    Ok(line) if line.starts_with(b"* ") => {}
+                    Ok(line) => return refusal(line),
+                    Err(failure) => return failure,
+                }
+            }
+        };
+        match pigeon_engine::timeout(time, hears).await {
+            Ok(failure) => Err(failure),
+            Err(_) => Ok(pigeon_engine::now() - began),
+        }
+    }
+
+    /// The end of IDLE.
+    async fn done(&mut self) -> Result<(), Failure> {
+        self.client.send(&b"DONE\r\n"[..]).await?;
+        self.answer(|_| {}, |_| {}).await.map(|_| ())
+    }
+
     /// APPEND with a synchronising literal.
     async fn append(&mut self, message: Vec<u8>) -> Result<u64, Failure> {
         let bytes = message.len() as u64;
@@ -199,6 +223,8 @@ pub(crate) struct Imap {
     place: usize,
     work: ImapWork,
     password: String,
+    /// How long `ImapWork::Idle` is in IDLE.
+    idle: Duration,
     content: Content,
     /// The next connection's number.
     connections: u64,
@@ -212,12 +238,20 @@ pub(crate) struct Imap {
 const COPIES_MAX: usize = 10_000;
 
 impl Imap {
-    pub(crate) fn new(plan: &Arc<Plan>, place: usize, work: ImapWork, password: &str, index: u64) -> Imap {
+    pub(crate) fn new(
+        plan: &Arc<Plan>,
+        place: usize,
+        work: ImapWork,
+        password: &str,
+        idle: Duration,
+        index: u64,
+    ) -> Imap {
         Imap {
             plan: plan.clone(),
             place,
             work,
             password: password.to_owned(),
+            idle,
             content: plan.content(),
             connections: index,
             next: index,
@@ -235,11 +269,13 @@ impl Imap {
         Session::open(door, number, user, &self.password, timeout).await
     }
 
-    pub(crate) async fn unit(&mut self) -> Result<u64, Failure> {
+    /// `rested`: for so long it was in IDLE, which it is not later than `until`.
+    pub(crate) async fn unit(&mut self, until: Instant, rested: &mut Duration) -> Result<u64, Failure> {
         let result = match self.work {
             ImapWork::Login => async { self.open().await?.logout().await.map(|()| 0) }.await,
             ImapWork::Fetch => self.fetch().await,
             ImapWork::Sync => self.sync().await,
+            ImapWork::Idle => self.wait(until, rested).await,
             ImapWork::Bulk | ImapWork::Append | ImapWork::Flags => self.within_session().await,
         };
         self.next += u64::from(self.plan.amount().sessions);
@@ -280,6 +316,20 @@ impl Imap {
             self.synced.insert(account, next);
         }
         Ok(bytes)
+    }
+
+    async fn wait(&mut self, until: Instant, rested: &mut Duration) -> Result<u64, Failure> {
+        let mut session = self.open().await?;
+        session.command("SELECT INBOX", |_| {}).await?;
+        session.idle().await?;
+        let time = self.idle.min(until.saturating_duration_since(pigeon_engine::now()));
+        let timeout = self.plan.amount().timeout;
+        session.client.set_deadline(time + timeout);
+        *rested = session.listen(time).await?;
+        session.client.set_deadline(timeout);
+        session.done().await?;
+        session.logout().await?;
+        Ok(0)
     }
 
     async fn within_session(&mut self) -> Result<u64, Failure> {

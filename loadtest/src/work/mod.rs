@@ -11,6 +11,7 @@ use crate::content::chosen;
 use crate::failure::Failure;
 use crate::plan::{Plan, Task};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// One of the sessions that are there at once: of each job of the plan it has one, and does a unit of one at a time.
 /// Dropping it drops its connections.
@@ -19,6 +20,16 @@ pub(crate) struct Worker {
     jobs: Vec<Job>,
     /// What comes next is made of it.
     state: u64,
+}
+
+/// How a unit has ended.
+pub(crate) struct Ended {
+    /// Its place in the plan.
+    pub(crate) job: usize,
+    /// Octets of messages that it carried.
+    pub(crate) result: Result<u64, Failure>,
+    /// For so long it waited as it was told to.
+    pub(crate) rested: Duration,
 }
 
 enum Job {
@@ -32,7 +43,9 @@ impl Worker {
     pub(crate) fn new(plan: &Arc<Plan>, index: u64) -> Option<Worker> {
         let own = |(place, job): (usize, &crate::plan::Job)| match &job.task {
             Task::Mail { message, lmtp } => Some(Job::Mail(mail::Mail::new(plan, place, message, *lmtp, index))),
-            Task::Imap { work, password } => Some(Job::Imap(imap::Imap::new(plan, place, *work, password, index))),
+            Task::Imap { work, password, idle } => {
+                Some(Job::Imap(imap::Imap::new(plan, place, *work, password, *idle, index)))
+            }
             Task::Pop3 { password } => Some(Job::Pop3(pop3::Pop3::new(plan, place, password, index))),
             Task::Hold { .. } => None,
         };
@@ -43,19 +56,20 @@ impl Worker {
         })
     }
 
-    /// One unit: of which job, and octets of messages that it carried. After a failure the connection is given up, and the next
-    /// unit makes a new one.
-    pub(crate) async fn unit(&mut self) -> (usize, Result<u64, Failure>) {
-        let place = match self.jobs.len() {
+    /// One unit. After a failure the connection is given up, and the next unit makes a new one. `until`: the end of the run,
+    /// for a unit that would wait longer.
+    pub(crate) async fn unit(&mut self, until: Instant) -> Ended {
+        let job = match self.jobs.len() {
             1 => 0,
             _ => chosen(self.plan.jobs.iter().map(|job| job.share), &mut self.state),
         };
-        let result = match &mut self.jobs[place] {
+        let mut rested = Duration::ZERO;
+        let result = match &mut self.jobs[job] {
             Job::Mail(mail) => mail.unit().await,
-            Job::Imap(imap) => imap.unit().await,
+            Job::Imap(imap) => imap.unit(until, &mut rested).await,
             Job::Pop3(pop3) => pop3.unit().await,
         };
-        (place, result)
+        Ended { job, result, rested }
     }
 
     /// Ends the session in order; the numbers of the messages that were acknowledged, where they are read back.

@@ -7,7 +7,6 @@ use crate::failure::Failure;
 use crate::plan::Plan;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two looks at an account that lacks messages.
@@ -16,8 +15,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Messages that are asked for at once.
 const BATCH: usize = 50;
 
-/// A message is read in one piece: this is the most that one may take. Far above what is sent.
-const MESSAGE_BYTES_MAX: u64 = (1 << 30) + (1 << 20);
+/// What servers may put in front of a message. One that is longer than the longest that was sent, and this, is another one than
+/// was sent, and no more of it is kept.
+const FRONT_BYTES_MAX: usize = 64 << 10;
+
+/// The most messages that an account may have.
+const MESSAGES_MAX: u64 = 1_000_000;
 
 /// What is wrong, by number of the message.
 #[derive(Clone, Debug, Default)]
@@ -52,46 +55,56 @@ impl Findings {
     }
 }
 
-/// Reads accounts until all that was acknowledged to them is there, or the patience is over; and once more when nothing more
-/// should come.
-pub(crate) async fn read_back(
-    plan: Arc<Plan>,
-    options: VerifyOptions,
+/// Reads an account until all that was acknowledged to it is there, or the patience is over.
+pub(crate) async fn wait_for(
+    plan: &Plan,
+    options: &VerifyOptions,
     account: usize,
-    acknowledged: BTreeSet<u64>,
+    acknowledged: &BTreeSet<u64>,
+    until: Instant,
+) {
+    if acknowledged.is_empty() {
+        return;
+    }
+    // Another one each time, so that all servers are looked at.
+    for number in account as u64.. {
+        let found = read(plan, options, number, &plan.users[account]).await;
+        let there = found.is_ok_and(|found| acknowledged.iter().all(|number| found.contains_key(number)));
+        if there || pigeon_engine::now() >= until {
+            return;
+        }
+        pigeon_engine::sleep(PAUSE).await;
+    }
+}
+
+/// Reads an account, and says what is wrong with what is there.
+pub(crate) async fn judge(
+    plan: &Plan,
+    options: &VerifyOptions,
+    account: usize,
+    acknowledged: &BTreeSet<u64>,
     until: Instant,
 ) -> Findings {
     let user = &plan.users[account];
-    let mut settled = false;
-    // Another one each time, so that all servers are looked at.
     let mut number = account as u64;
     loop {
-        let read = read(&plan, &options, number, user).await;
-        number += 1;
-        let patient = pigeon_engine::now() < until;
-        match read {
-            Ok(found) if patient && acknowledged.iter().any(|number| !found.contains_key(number)) => {}
-            Ok(found) if settled => return judge(found, &acknowledged),
-            Ok(_) => {
-                settled = true;
-                pigeon_engine::sleep(options.settle).await;
-                continue;
-            }
-            Err(_) if patient => {}
-            Err(failure) => {
+        match read(plan, options, number, user).await {
+            Ok(found) => return judged(found, acknowledged),
+            Err(failure) if pigeon_engine::now() >= until => {
                 let mut findings = Findings::default();
                 findings.unread.insert(user.clone(), failure);
                 return findings;
             }
+            Err(_) => pigeon_engine::sleep(PAUSE).await,
         }
-        pigeon_engine::sleep(PAUSE).await;
+        number += 1;
     }
 }
 
 /// For each message of this run: how often it is there, and whether it is whole.
 type Found = BTreeMap<u64, (u64, bool)>;
 
-fn judge(found: Found, acknowledged: &BTreeSet<u64>) -> Findings {
+fn judged(found: Found, acknowledged: &BTreeSet<u64>) -> Findings {
     let mut findings = Findings::default();
     for number in acknowledged {
         match found.get(number) {
@@ -119,6 +132,9 @@ async fn read(plan: &Plan, options: &VerifyOptions, number: u64, user: &str) -> 
     let door = plan.read.as_ref().expect("a plan to verify has one");
     let mut session = Session::open(door, number, user, &options.password, timeout).await?;
     let exists = session.command("SELECT INBOX", |_| {}).await?.exists.unwrap_or(0);
+    if exists > MESSAGES_MAX {
+        return Err(Failure::Garbage);
+    }
     let content = plan.content();
     let mut found = Found::new();
     for first in (1..=exists).step_by(BATCH) {
@@ -128,8 +144,9 @@ async fn read(plan: &Plan, options: &VerifyOptions, number: u64, user: &str) -> 
             content: &content,
             user,
             message: Vec::new(),
+            most: content.longest() + FRONT_BYTES_MAX,
+            is_longer: false,
             found: &mut found,
-            too_large: false,
         });
         let command = format!("FETCH {first}:{last} (BODY.PEEK[])");
         let answer = session.literals(
@@ -140,7 +157,7 @@ async fn read(plan: &Plan, options: &VerifyOptions, number: u64, user: &str) -> 
         let answer = answer.await?;
         let mut reading = reading.into_inner();
         reading.ended();
-        if reading.too_large || answer.literals != last - first + 1 {
+        if answer.literals != last - first + 1 {
             return Err(Failure::Garbage);
         }
     }
@@ -153,27 +170,30 @@ struct Reading<'a> {
     content: &'a Content,
     user: &'a str,
     message: Vec<u8>,
+    /// So much of a message is kept.
+    most: usize,
+    /// There was more of it.
+    is_longer: bool,
     found: &'a mut Found,
-    too_large: bool,
 }
 
 impl Reading<'_> {
     fn take(&mut self, piece: &[u8]) {
-        self.too_large |= (self.message.len() + piece.len()) as u64 > MESSAGE_BYTES_MAX;
-        if !self.too_large {
-            self.message.extend_from_slice(piece);
-        }
+        let kept = piece.len().min(self.most - self.message.len());
+        self.is_longer |= kept < piece.len();
+        self.message.extend_from_slice(&piece[..kept]);
     }
 
     /// The message is whole, if there was one.
     fn ended(&mut self) {
         if let Some(number) = self.content.number_of(&self.message) {
-            let whole = is_whole(self.content, number, self.user, &self.message);
+            let whole = !self.is_longer && is_whole(self.content, number, self.user, &self.message);
             let entry = self.found.entry(number).or_insert((0, true));
             entry.0 += 1;
             entry.1 &= whole;
         }
         self.message.clear();
+        self.is_longer = false;
     }
 }
 
@@ -193,7 +213,7 @@ mod tests {
     fn what_is_lost_doubled_or_changed_is_found() {
         let acknowledged = BTreeSet::from([1, 2, 3, 4]);
         let found = Found::from([(1, (1, true)), (2, (2, true)), (3, (1, false)), (9, (1, true))]);
-        let findings = judge(found, &acknowledged);
+        let findings = judged(found, &acknowledged);
         assert_eq!(findings.right, 1);
         assert_eq!(findings.lost, BTreeSet::from([4]));
         assert_eq!(findings.doubled, BTreeSet::from([2]));
@@ -218,5 +238,40 @@ mod tests {
         assert!(!whole(&with(b"X: y\r\n\r\n", b"")));
         assert!(!whole(&with(b"", b"\r\n")));
         assert!(!whole(&sent[1..]));
+    }
+
+    #[test]
+    fn of_a_message_that_is_too_long_no_more_is_kept_than_was_sent() {
+        let content = Content {
+            seed: 1,
+            from: "a@example.org".to_owned(),
+            sizes: vec![(1.0, 400..=500)],
+        };
+        let (user, mut found) = ("b@example.org", Found::new());
+        let most = content.longest() + FRONT_BYTES_MAX;
+        let mut reading = Reading {
+            content: &content,
+            user,
+            message: Vec::new(),
+            most,
+            is_longer: false,
+            found: &mut found,
+        };
+        let mut arrives = |number, lines: usize| {
+            reading.take(&b"X: y\r\n".repeat(lines / 2));
+            reading.take(&b"X: y\r\n".repeat(lines / 2));
+            reading.take(&content.message(number, user));
+            assert!(reading.message.capacity() < 3 * most, "{}", reading.message.capacity());
+            reading.ended();
+        };
+        arrives(1, 2);
+        arrives(2, 10_000);
+        arrives(4, 200);
+        // Long behind its header.
+        reading.take(&content.message(3, user));
+        (0..1_000).for_each(|_| reading.take(&[b'x'; 1_000]));
+        reading.ended();
+        // What is said of the second stands beyond the octets that are kept: it is none that is known.
+        assert_eq!(found, Found::from([(1, (1, true)), (3, (1, false)), (4, (1, true))]));
     }
 }
