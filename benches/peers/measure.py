@@ -10,10 +10,10 @@ import subprocess
 import tempfile
 import time
 
-from beside import cpu_seconds, memory, say, tree
+from beside import cpu_seconds, kernel_seconds, memory, say, tree
 from harness.needs import program
 from harness.node import wait_until
-from servers import ADDRESSES, BULK, PASSWORD, READ, WRITERS, WRITTEN
+from servers import ADDRESSES, BULK, DOMAIN, PASSWORD, READ, WAITING, WRITERS, WRITTEN
 
 # What may happen to a server that is never ready.
 LOAD_SECONDS = 300
@@ -55,7 +55,7 @@ def busy_seconds():
 
 
 class Usage:
-    """What a server, the generator and everybody else on the machine use of the CPUs."""
+    """What a server, the generator, the kernel's own threads and everybody else on the machine use of the CPUs."""
 
     def __init__(self, server):
         self.server = server
@@ -63,14 +63,17 @@ class Usage:
 
     def now(self):
         children, own = (resource.getrusage(who) for who in (resource.RUSAGE_CHILDREN, resource.RUSAGE_SELF))
-        return (cpu_seconds(self.server.pids()), children.ru_utime + children.ru_stime, own.ru_utime + own.ru_stime, busy_seconds())
+        return (cpu_seconds(self.server.pids()), children.ru_utime + children.ru_stime, own.ru_utime + own.ru_stime,
+                kernel_seconds(), busy_seconds())
 
     def end(self):
-        server, generator, own, busy = (after - before for before, after in zip(self.before, self.now()))
+        server, generator, own, kernel, busy = (after - before for before, after in zip(self.before, self.now()))
         took = time.monotonic() - self.began
         return {"server_cpu_s": server, "generator_cpu_s": generator, "seconds": took,
+                # Those that have ended since are counted no more.
+                "kernel_cpu_s": max(0.0, kernel),
                 # Of one CPU.
-                "others": max(0.0, busy - server - generator - own) / took}
+                "others": max(0.0, busy - server - generator - own - max(0.0, kernel)) / took}
 
 
 class Bench:
@@ -99,7 +102,9 @@ class Bench:
         wait_until(server.arrived, ARRIVAL_SECONDS, "all that was acknowledged is delivered")
 
     def rest(self, server):
-        """What a server does later belongs to what caused it, and not into another's turn."""
+        """What a server does later belongs to what caused it, and not into another's turn; nor does what the disk has still to
+        take of it."""
+        os.sync()
         until = time.monotonic() + REST_SECONDS_MAX
         used = cpu_seconds(server.pids())
         while time.monotonic() < until:
@@ -126,42 +131,47 @@ class Bench:
             self.send(server, protocol, user, total // size, size, sessions=1)
 
     def mail(self, server, protocol):
-        count = (1_000 if self.quick else 3_000) if server.is_peer else (10_000 if self.quick else 60_000)
+        count = server.messages // 5 if self.quick else server.messages
         usage = Usage(server)
         self.send(server, protocol, WRITTEN, count, MESSAGE_BYTES)
         took = time.monotonic() - usage.began
         self.rest(server)
         used = usage.end()
-        return {"per_second": count / took, "cpu_ms": 1000 * used["server_cpu_s"] / count, **used}
+        return {"per_second": count / took, "cpu_ms": 1000 * used["server_cpu_s"] / count,
+                "kernel_each": 1000 * used["kernel_cpu_s"] / count, **used}
 
     def sessions(self, server, protocol):
         words = ["imap", "--work", "fetch"] if protocol == "imap" else ["pop3"]
         usage = Usage(server)
         summary = self.load(*words, "--target", f"127.0.0.1:{server.ports[protocol]}", "--user", READ, "--password", PASSWORD,
-                            "--sessions", SESSIONS, "--duration", "2s" if self.quick else "6s")
+                            "--sessions", SESSIONS, "--duration", "2s" if self.quick else "4s")
         self.rest(server)
         used = usage.end()
         tried = summary["done"] + summary["failed"]
         # A few may find their mailbox still locked by the session before.
         assert summary["failed"] * 100 <= tried and summary["done"], f"{summary['failed']} of {tried} failed: {summary['failures']}"
-        return {"per_second": summary["per_second"], "cpu_ms": 1000 * used["server_cpu_s"] / tried, "failed": summary["failed"],
-                **used}
+        return {"per_second": summary["per_second"], "cpu_ms": 1000 * used["server_cpu_s"] / tried,
+                "kernel_each": 1000 * used["kernel_cpu_s"] / tried, "failed": summary["failed"], **used}
 
     def bulk(self, server, user, protocol):
-        words = ["--tls", "implicit"] if protocol == "imaps" else []
+        words = ["imap", "--work", "bulk", "--target", f"127.0.0.1:{server.ports[protocol]}", "--user", user, "--password", PASSWORD,
+                 "--sessions", 1, *(["--tls", "implicit"] if protocol == "imaps" else [])]
+        # Into everybody's cache, from which the rows before it may have driven it.
+        self.load(*words, "--count", 1, "--duration", "1m")
         usage = Usage(server)
-        summary = self.load("imap", "--work", "bulk", "--target", f"127.0.0.1:{server.ports[protocol]}", "--user", user,
-                            "--password", PASSWORD, "--sessions", 1, "--duration", "2s" if self.quick else "5s", *words)
+        summary = self.load(*words, "--duration", "2s" if self.quick else "3s")
         self.rest(server)
         used = usage.end()
         assert summary["failed"] == 0 and summary["message_bytes"], f"failed: {summary['failures']}"
         gib = summary["message_bytes"] / GIB
-        return {"cpu_s_per_gib": used["server_cpu_s"] / gib, "mib_per_second": gib * 1024 / summary["seconds"], **used}
+        return {"cpu_s_per_gib": used["server_cpu_s"] / gib, "mib_per_second": gib * 1024 / summary["seconds"],
+                "kernel_each": used["kernel_cpu_s"] / gib, **used}
 
     def idle(self, server):
-        """What the sessions add to the memory of the server's processes, what is shared by several counted once."""
-        sessions = server.idle_sessions // (5 if server.is_peer else 2) if self.quick else server.idle_sessions
-        words = [self.program, "--quiet", "idle", "--target", f"127.0.0.1:{server.ports['imap']}", "--user", READ,
+        """What the sessions add to the memory of the server's processes, what is shared by several counted once. Each has an
+        account of its own."""
+        sessions = server.idle_sessions // 5 if self.quick else server.idle_sessions
+        words = [self.program, "--quiet", "idle", "--target", f"127.0.0.1:{server.ports['imap']}", "--user", f"{WAITING}{{1..{sessions}}}@{DOMAIN}",
                  "--password", PASSWORD]
         # Once before, for what is made at the first use.
         self.load(*words[2:], "--sessions", 20, "--duration", "100ms")
@@ -198,12 +208,12 @@ class Bench:
             return self.idle(server)
         return self.bulk(server, BULK[name.removesuffix("-tls")][2], ROWS[name][1])
 
-    def measure(self, name, server):
-        """One row of one server, once."""
+    def measure(self, name, server, number=0):
+        """One row of one server, once, in round `number`."""
         values = self.failures.attempt(ROWS[name][0], server, lambda: self.row(name, server))
         if values is None:
             return
-        self.results.setdefault(name, {}).setdefault(server.name, []).append(values)
+        self.results.setdefault(name, {}).setdefault(server.name, []).append({"round": number, **values})
         shown = ", ".join(f"{key} {value:,.4g}" for key, value in values.items())
         say(f"  {ROWS[name][0]}: {server.name}: {shown}")
 

@@ -1,18 +1,18 @@
-"""The tables: what was measured, what of it was aimed at, and how far the machine itself would go."""
+"""The tables of a run, from its figures alone: what was aimed at, every row, the proxies, and how far the machine itself would go.
+Each is Markdown, and stands between a pair of marks in docs/benchmarks.md, where a run is written; what explains them stands
+around them, by hand."""
 
+import re
 import statistics
 
+from limits import least, limits_of, most, proxy_limit
 from measure import ROWS
 
 OURS = "PigeonAir"
 # By row: the columns, each with its title.
-COLUMNS = {
-    "smtp": {"per_second": "a second", "cpu_ms": "CPU ms each"},
-    "lmtp": {"per_second": "a second", "cpu_ms": "CPU ms each"},
-    "imap": {"per_second": "a second", "cpu_ms": "CPU ms each"},
-    "pop3": {"per_second": "a second", "cpu_ms": "CPU ms each"},
-    "idle": {"kib_a_session": "KiB of memory a session", "sessions": "sessions"},
-}
+SESSION_COLUMNS = {"per_second": "a second", "cpu_ms": "CPU ms each"}
+COLUMNS = {**dict.fromkeys(["smtp", "lmtp", "imap", "pop3"], SESSION_COLUMNS),
+           "idle": {"kib_a_session": "KiB of memory a session", "sessions": "sessions"}}
 BULK_COLUMNS = {"cpu_s_per_gib": "CPU s a GiB", "mib_per_second": "MiB/s"}
 # By row and column: what ours is to be of the best peer's. What is more the better is at least so much, else at most.
 TARGETS = {
@@ -34,6 +34,8 @@ TARGETS = {
 GENERATOR_PART_MAX = 0.45
 # Of ours alone.
 IDLE_KIB_MAX = 8
+# Of the proxies' measures, by how each begins: what ours is to be at most, the first backend's; a name is that proxy's.
+PROXY_TARGETS = {"login": "HAProxy", "FETCH": "HAProxy", "idle by TLS": 6, "idle": 1.5}
 
 
 def more_is_better(column):
@@ -46,13 +48,14 @@ def columns(row):
 
 def medians(results, row):
     """By server, of each column and of who else used the CPUs."""
-    keys = [*columns(row), "server_cpu_s", "generator_cpu_s", "others"]
-    return {name: {key: statistics.median(run[key] for run in runs) for key in keys} for name, runs in results.get(row, {}).items()}
+    keys = [*columns(row), "server_cpu_s", "generator_cpu_s", "others", "kernel_each"]
+    return {name: {key: statistics.median(run[key] for run in runs) for key in keys if key in runs[0]}
+            for name, runs in results.get(row, {}).items()}
 
 
 def best(found, column, no_peers):
     """Of the peers: whose, and how much."""
-    peers = {name: values[column] for name, values in found.items() if name != OURS and name not in no_peers}
+    peers = {name: values[column] for name, values in found.items() if name not in no_peers}
     if not peers:
         return None, None
     name = (max if more_is_better(column) else min)(peers, key=peers.get)
@@ -60,12 +63,15 @@ def best(found, column, no_peers):
 
 
 def by_round(servers, column, no_peers):
-    """Ours to the best peer's of the same round."""
-    choose = max if more_is_better(column) else min
-    peers = [runs for name, runs in servers.items() if name != OURS and name not in no_peers]
-    rounds = min(len(runs) for runs in [servers[OURS], *peers])
-    # Less than a tick of the clock is none.
-    return [max(servers[OURS][index][column], 1e-9) / choose(runs[index][column] for runs in peers) for index in range(rounds)]
+    """Ours to the best peer's of the same round, of those in which both were measured."""
+    choose, ratios = max if more_is_better(column) else min, []
+    for ours in servers[OURS]:
+        peers = [run[column] for name, runs in servers.items() if name not in no_peers
+                 for run in runs if run["round"] == ours["round"]]
+        if peers:
+            # Less than a tick of the clock is none.
+            ratios.append(max(ours[column], 1e-9) / max(choose(peers), 1e-9))
+    return ratios
 
 
 def number(value):
@@ -76,16 +82,20 @@ def fraction(value):
     return f"{number(value)}x" if value >= 1 else f"1/{number(1 / value)}"
 
 
+def spread(values):
+    return "-".join(dict.fromkeys([number(min(values)), number(max(values))]))
+
+
 def verdicts(results, no_peers):
-    """A line of each target: its name, ours, whose is the best, that, ratio, target, whether it is met."""
+    """A line of each target: its name, ours, whose is the best, that, ratios, target, whether it is met."""
     lines = []
     for (row, column), (title, target) in TARGETS.items():
         found = medians(results, row)
         name, value = best(found, column, no_peers)
-        if OURS not in found or not value:
+        ratios = by_round(results[row], column, no_peers) if OURS in found else []
+        if not ratios:
             continue
         # Side by side: of each round by itself. What the machine does beside it, both feel.
-        ratios = by_round(results[row], column, no_peers)
         worst = min(ratios) if more_is_better(column) else max(ratios)
         met = worst >= target if more_is_better(column) else worst <= target
         lines.append({"what": title, "ours": found[OURS][column], "best": value, "peer": name, "ratios": ratios, "met": met,
@@ -96,7 +106,7 @@ def verdicts(results, no_peers):
         ours = idle[OURS]["kib_a_session"]
         name, value = best(idle, "kib_a_session", no_peers)
         lines.append({"what": "KiB of memory for an IMAP session in IDLE", "ours": ours, "best": value, "peer": name,
-                      "ratios": [ours / value] if value else [], "met": ours <= IDLE_KIB_MAX,
+                      "ratios": [max(ours, 1e-9) / value] if value else [], "met": ours <= IDLE_KIB_MAX,
                       "target": f"at most {IDLE_KIB_MAX} KiB"})
     return lines
 
@@ -123,69 +133,156 @@ def target_table(lines):
     return "\n".join(out)
 
 
-def spread(values):
-    ends = [number(min(values)), number(max(values))]
-    return "-".join(dict.fromkeys(ends))
+def share(ours, limit, column):
+    """Ours of a limit."""
+    part = ours / max(1e-9, limit) if more_is_better(column) else limit / max(1e-9, ours)
+    # Then something was beside it that was not beside the servers.
+    return f"{part:.0%}" + (" (beaten: no limit then)" if part > 1 else "")
 
 
-def row_table(results, row, limits, failed):
-    """All servers of a row; lowest to highest of the rounds."""
-    shown = columns(row)
-    out = [f"### {ROWS[row][0]}\n", f"| | {' | '.join(shown.values())} | generator's part | others' CPUs |",
-           f"| --- |{' --- |' * (len(shown) + 2)}"]
-    found, marked = medians(results, row), False
-    for name, runs in results[row].items():
+def row_table(found, row, failed):
+    """All servers of a row, lowest to highest of the rounds; the limits of the machine, and our share of them."""
+    results, shown = found["rows"].get(row, {}), columns(row)
+    kernel = row != "idle"
+    unit = "CPU s a GiB" if shown is BULK_COLUMNS else "CPU ms each"
+    titles = [*shown.values(), *([f"kernel threads, {unit}"] if kernel else []), "generator's part", "others' CPUs"]
+    out = [f"### {ROWS[row][0]}\n", f"| | {' | '.join(titles)} |", f"| --- |{' --- |' * len(titles)}"]
+    middle, marked = medians(found["rows"], row), False
+    for name, runs in results.items():
         cells = [spread([run[key] for run in runs]) for key in shown]
-        generator = generator_part(found[name])
+        generator = generator_part(middle[name])
         if generator > GENERATOR_PART_MAX and row != "idle":
-            cells[0 if row in ("smtp", "lmtp", "imap", "pop3") else 1] += " *"
+            cells[list(shown).index(next(key for key in shown if more_is_better(key)))] += " *"
             marked = True
-        out.append(f"| {name} | {' | '.join(cells)} | {generator:.0%} | {found[name]['others']:.2f} |")
+        if kernel:
+            cells.append(number(middle[name]["kernel_each"]))
+        out.append(f"| {name} | {' | '.join(cells)} | {generator:.0%} | {middle[name]['others']:.2f} |")
     for name in failed:
-        out.append(f"| {name} | failed |{' |' * (len(shown) + 1)}")
-    ours = found.get(OURS)
+        out.append(f"| {name} | failed |{' |' * (len(titles) - 1)}")
+    limits = limits_of(row, found["limits"])
+    for name, values in limits.items():
+        cells = [number(values[key]) if key in values else "" for key in shown]
+        out.append(f"| {name} | {' | '.join(cells)} |{' |' * (len(titles) - len(shown))}")
+    # A server that does nothing else is a limit as well.
+    for server in found["servers"]:
+        if server["is_limit"] and server["name"] in middle:
+            limits[server["name"]] = {key: middle[server["name"]][key] for key in shown if key != "sessions"}
     lines = []
     if marked:
         lines.append("\\* the generator used about as much of the CPUs as the server: alone on the machine, this would do more.")
-    for name in limits:
-        if ours and name in found:
-            parts = []
-            for key, title in shown.items():
-                share = ours[key] / found[name][key] if more_is_better(key) else found[name][key] / max(1e-9, ours[key])
-                parts.append(f"{title}: {share:.0%}")
-            lines.append(f"Our share of {name.removeprefix('limit: ')}: {'; '.join(parts)}.")
+    for name, values in limits.items() if OURS in middle else []:
+        parts = [f"{shown[key]}: {share(middle[OURS][key], value, key)}" for key, value in values.items()]
+        lines.append(f"Our share of {name.removeprefix('limit: ')}: {'; '.join(parts)}.")
     return "\n".join(out) + ("\n\n" + "\n".join(lines) if lines else "")
 
 
-def limit_table(machine_limits, results):
-    """What the disk and the loopback give without a mail server, and what ours reaches of it."""
-    limit = {key: statistics.median(run[key] for run in machine_limits) for key in machine_limits[0]}
-    rows = [("durable writes of 4 KiB a second, one after the other (io_uring)", number(limit["writes_4k"]), ""),
-            ("messages a second in durable writes of 50 at once", number(limit["writes_50"] * 50), "")]
-    for row in ("smtp", "lmtp"):
-        found = medians(results, row).get(OURS)
-        if found:
-            share = found["per_second"] / (limit["writes_50"] * 50)
-            rows[1] = (*rows[1][:2], rows[1][2] + f"{'; ' if rows[1][2] else ''}{row.upper()}: {share:.0%}")
-    # What the node sends of messages is copied; what a proxy passes on need not be.
-    for kind, title, bulk in [("copy", "CPU s to send a GiB over loopback, copied from memory", ("bulk-16", "bulk-1024")),
-                              ("splice", "CPU s to pass a GiB on over loopback, spliced", ())]:
-        shares = []
-        least = min(run[f"{kind}_cpu_s_per_gib"] for run in machine_limits)
-        for row in bulk:
-            found = medians(results, row).get(OURS)
-            if found:
-                share = least / max(1e-9, found["cpu_s_per_gib"])
-                # Then something was beside it that was not beside the servers.
-                shares.append(f"{row.split('-')[1]}-KiB messages: {share:.0%}" + (", no limit then" if share > 1 else ""))
-        rows.append((title + f" ({number(limit[f'{kind}_mib_per_second'])} MiB/s)", number(least), "; ".join(shares)))
-    out = ["| limit of this machine | | our share of it |", "| --- | --- | --- |"]
-    return "\n".join(out + [f"| {name} | {value} | {share} |" for name, value, share in rows])
+def limit_table(found):
+    """What the disk and the loopback give without a mail server."""
+    machine = found["limits"]
+    if not machine:
+        return "Not measured."
+    rows = [("durable writes of 4 KiB a second, one after the other (io_uring)", most(machine, "writes_4k")),
+            ("messages of 4 KiB a second in durable writes of 50 at once", most(machine, "writes_50") * 50),
+            (f"CPU s to send a GiB over loopback, copied from memory (at most {number(most(machine, 'copy_mib_per_second'))} MiB/s)",
+             least(machine, "copy_cpu_s_per_gib")),
+            ("CPU s to receive it", least(machine, "receive_cpu_s_per_gib")),
+            (f"CPU s to pass it on, spliced (at most {number(most(machine, 'splice_mib_per_second'))} MiB/s)",
+             least(machine, "splice_cpu_s_per_gib")),
+            ("CPU s to seal it (AES-256-GCM in records of TLS 1.3)", least(machine, "seal_cpu_s_per_gib")),
+            ("CPU ms to accept a connection, open another, pass the five pieces of a login on, and close both",
+             least(machine, "relay_cpu_ms")),
+            ("KiB that the kernel keeps for one end of a connection, in nobody's user memory",
+             least(machine, "kernel_kib_a_connection"))]
+    return "\n".join(["| limit of this machine, the best of all turns | |", "| --- | --- |",
+                      *(f"| {name} | {number(value)} |" for name, value in rows)])
 
 
-def durability_table(servers, syncs):
+def durability_table(found):
     out = ["| | an answer means | syncs a message, one after the other |", "| --- | --- | --- |"]
-    for server in servers:
-        count = syncs.get(server.name)
-        out.append(f"| {server.name} | {server.durability} | {'' if count is None else f'{count:.1f}'} |")
+    for server in found["servers"]:
+        if server["durability"]:
+            count = found["syncs"].get(server["name"])
+            out.append(f"| {server['name']} | {server['durability']} | {'' if count is None else f'{count:.1f}'} |")
     return "\n".join(out)
+
+
+def proxy_target(name, values):
+    """How ours is to the target, and which that is."""
+    target = next((target for start, target in PROXY_TARGETS.items() if name.startswith(start)), None)
+    ours, other = (values.get(who, {}).get(name) for who in (OURS, target))
+    if target is None or not ours:
+        return ""
+    value = statistics.median(ours)
+    if isinstance(target, str):
+        if not other:
+            return ""
+        allowed = statistics.median(other)
+        return f"{target}'s: {'met' if value <= allowed else '**missed**'} ({fraction(value / allowed)})"
+    return f"{target}: {'met' if value <= target else '**missed**'}"
+
+
+def proxy_tables(results, machine):
+    """A table for each backend; lowest to highest of the rounds."""
+    tables = []
+    for backend, found in results.items():
+        first, lines = not tables, []
+        heads = [*found, "limit", "our share", *(["target"] if first else [])]
+        lines.append(f"Backend: {backend}\n\n| | {' | '.join(heads)} |\n| --- |{' --- |' * len(heads)}")
+        for name in dict.fromkeys(name for values in found.values() for name in values):
+            cells = [spread(values[name]) if values.get(name) else "" for values in found.values()]
+            limit, ours = proxy_limit(name, machine), found.get(OURS, {}).get(name)
+            cells += [number(limit) if limit else "", share(statistics.median(ours), limit, name) if limit and ours else ""]
+            cells += [proxy_target(name, found)] if first else []
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
+def header(found):
+    """The machine, the versions and the command."""
+    machine = found["machine"]
+    return (f"{machine['cpus']} CPUs ({machine['model']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
+            f"{machine['file_system']}, TCP with {machine['congestion_control']}; load before: {machine['load_average']:.2f}; "
+            f"`{found['command']}` on {found['date']}, {found['minutes']:.0f} minutes. " +
+            ", ".join(f"{name} {version}" for name, version in sorted(found["versions"].items())) + ".")
+
+
+def failures(found):
+    """By row, the servers that gave nothing for it."""
+    failed = {}
+    for row in found["wanted"]:
+        for server in found["servers"]:
+            if row in server["rows"] and server["name"] not in found["rows"].get(row, {}):
+                failed.setdefault(row, []).append(server["name"])
+    return failed
+
+
+def sections(found):
+    """By the name of its marks in docs/benchmarks.md, the Markdown of each part that was measured."""
+    parts = {}
+    if found.get("wanted"):
+        no_peers = [server["name"] for server in found["servers"] if not server["is_peer"]]
+        failed = failures(found)
+        parts["targets"] = f"{header(found)}\n\n{target_table(verdicts(found['rows'], no_peers))}"
+        parts["rows"] = "\n\n".join([
+            *(row_table(found, row, failed.get(row, [])) for row in found["wanted"]),
+            f"### Limits of the machine, in the same run\n\n{limit_table(found)}",
+            f"### What an answer to a message means\n\n{durability_table(found)}"])
+    if found.get("proxies"):
+        parts["proxies"] = f"{header(found)}\n\n{proxy_tables(found['proxies'], found['limits'])}"
+    return parts
+
+
+def write(found, path):
+    """Puts the tables of a whole run into the documentation; the names of those parts. What was measured in part only is left
+    as it was: a table is of one run."""
+    if found["part"]:
+        return []
+    text = path.read_text()
+    parts = sections(found)
+    for name, part in parts.items():
+        marks = re.compile(rf"(<!-- measured: {name} -->\n).*?(<!-- end of what was measured -->)", re.DOTALL)
+        assert marks.search(text), f"{path} has no marks of {name}"
+        text = marks.sub(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)
+    path.write_text(text)
+    return list(parts)

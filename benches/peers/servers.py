@@ -3,9 +3,11 @@ the node, and those that read mail to users. Postfix is in postfix.py."""
 
 import base64
 import hashlib
+import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 
 from beside import Peer
 from harness import cyrus
@@ -22,8 +24,14 @@ BULK = {"bulk-16": (16 << 10, 16 << 20, f"bulk16@{DOMAIN}"), "bulk-1024": (1 << 
         "bulk-large-16": (16 << 10, 64 << 20, f"large16@{DOMAIN}")}
 ADDRESSES = [*(f"user{number}@{DOMAIN}" for number in range(1, WRITERS + 1)),
              *(f"reader{number}@{DOMAIN}" for number in range(1, READERS + 1)), *(address for _, _, address in BULK.values())]
+# Of each session that waits an account of its own: nobody is to save what several sessions of one could share.
+WAITING = "waiting"
 # Nobody of them keeps more files open.
 OPEN_FILES = 15_000
+
+
+def addresses_that_wait(count):
+    return [f"{WAITING}{number}@{DOMAIN}" for number in range(1, count + 1)]
 
 
 def hashed():
@@ -38,6 +46,8 @@ class Server(Peer):
     speaks, rows = frozenset(), None
     ports = {}
     is_peer, is_limit = True, False
+    # As many 4-KiB messages as take it some seconds.
+    messages = 2_500
     # What a positive answer to a message means.
     durability = ""
     # The sessions that wait when its memory is measured.
@@ -54,10 +64,11 @@ class PigeonAir(Server):
     name, is_peer = "PigeonAir", False
     speaks = frozenset({"smtp", "lmtp", "imap", "imaps", "pop3"})
     durability = "written with RWF_DSYNC before the answer, with all that comes meanwhile"
-    idle_sessions = 10_000
+    idle_sessions, messages = 10_000, 80_000
 
-    def __init__(self, _certificate):
+    def __init__(self, _certificate, addresses=ADDRESSES):
         super().__init__()
+        self.addresses = addresses
         self.node = Node(directory=self.directory / "node", configure=self.configure)
         self.ports = {"smtp": self.node.port(SMTP), "lmtp": self.node.port(LMTP), "imap": self.node.port(IMAP),
                       "imaps": self.node.port(IMAPS), "pop3": self.node.port(POP3)}
@@ -65,7 +76,7 @@ class PigeonAir(Server):
     def configure(self, node):
         ldif = node.directory / "users.ldif"
         entries = [ldif.read_text().rstrip("\n")]
-        for address in ADDRESSES:
+        for address in self.addresses:
             name = address.split("@")[0]
             entries.append(f"dn: uid={name},ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: {name}\ncn: {name}\n"
                            f"sn: {name}\nmail: {address}\nuserPassword: {hashed()}")
@@ -216,12 +227,12 @@ class Dovecot(Server):
     speaks = frozenset({"lmtp", "imap", "imaps", "pop3"})
     durability = "each message synced before the answer (mail_fsync = optimized)"
 
-    def __init__(self, certificate):
+    def __init__(self, certificate, addresses=ADDRESSES):
         super().__init__()
         for name in ["mail", "home"]:
             (self.directory / name).mkdir()
             shutil.chown(self.directory / name, "mail", "mail")
-        self.write("users", "".join(f"{address}:{hashed()}\n" for address in ADDRESSES))
+        self.write("users", "".join(f"{address}:{hashed()}\n" for address in addresses))
         self.ports = {name: free_port() for name in sorted(self.speaks)}
         configuration = self.write("dovecot.conf", DOVECOT.format(
             directory=self.directory, certificate=certificate, more=self.more, location=self.location, **self.ports))
@@ -254,7 +265,8 @@ class Cyrus(cyrus.Cyrus):
     """As the harness configures it, with users that have passwords; its processes serve one session after the other. It logs to
     syslog alone, which a machine of tests does not have: what it says is lost, and costs it nothing."""
 
-    name, speaks, rows, is_peer, is_limit, idle_sessions = "Cyrus", Dovecot.speaks, None, True, False, 300
+    name, speaks, rows, is_peer, is_limit = "Cyrus", Dovecot.speaks, None, True, False
+    idle_sessions, messages = Server.idle_sessions, 1_500
     durability = "its databases and index synced before the answer"
     arrived = Server.arrived
     # Nobody logs in for others.
@@ -267,9 +279,9 @@ tls_server_key: {directory}/key.pem
   imaps cmd="{directory}/bin/imapd -s -C {directory}/imapd.conf" listen="127.0.0.1:{imaps}" proto="tcp4" prefork=0 maxchild=-1
   pop3 cmd=""")
 
-    def __init__(self, certificate):
+    def __init__(self, certificate, addresses=ADDRESSES):
         self.certificate, self.imaps = certificate, free_port()
-        super().__init__(dict.fromkeys(ADDRESSES, PASSWORD))
+        super().__init__(dict.fromkeys(addresses, PASSWORD))
         self.ports = {"imap": self.imap, "imaps": self.imaps, "pop3": self.pop3, "lmtp": self.lmtp}
 
     def words(self):
@@ -289,16 +301,49 @@ tls_server_key: {directory}/key.pem
         return [self.process.pid]
 
 
+EPHEMERAL = """
+proc_path: {ephemeral}/proc
+mboxname_lockpath: {ephemeral}/lock
+duplicate_db_path: {ephemeral}/deliver.db
+"""
+
+
+class TunedCyrus(Cyrus):
+    """As its documentation says for speed: processes that are there before they are needed (prefork) and that serve ten thousand
+    connections instead of 250 (-U), and what needs not outlive the machine (who is connected, locks, and which messages are
+    duplicates) on a file system in memory. No sync of a message or of what is known of it is left out."""
+
+    name = "Cyrus, tuned"
+    durability = "its index and list of mailboxes synced before the answer"
+    imapd = re.sub("(proc_path|mboxname_lockpath): .*\n", "", Cyrus.imapd) + EPHEMERAL
+    services = re.sub(r'(imapd|pop3d|lmtpd)( [^"]*)?"', r'\1\2 -U 10000"', Cyrus.services).replace("prefork=0", "prefork=10")
+
+    def __init__(self, certificate, addresses=ADDRESSES):
+        self.ephemeral = pathlib.Path(tempfile.mkdtemp(prefix="pigeonair-cyrus-", dir="/dev/shm"))
+        for path in [self.ephemeral, self.ephemeral / "proc", self.ephemeral / "lock"]:
+            path.mkdir(exist_ok=True)
+            shutil.chown(path, cyrus.USER, "mail")
+        super().__init__(certificate, addresses)
+
+    def words(self):
+        return {**super().words(), "ephemeral": self.ephemeral}
+
+    def remove(self):
+        super().remove()
+        shutil.rmtree(self.ephemeral, ignore_errors=True)
+
+
 class NullServer(Server):
     """What only answers, of the generator's own program: no store, no accounts. What this costs, the kernel's TCP and the
     engine's ring cost."""
 
     name = "limit: a server that only answers"
     # Not of bulk: it has one message, and what counts there is what sending costs.
-    speaks = rows = frozenset({"smtp", "lmtp", "imap", "pop3"})
+    speaks, rows = frozenset({"smtp", "lmtp", "imap", "pop3"}), frozenset({"smtp", "lmtp", "imap", "pop3", "idle"})
     is_peer, is_limit = False, True
+    messages, idle_sessions = 160_000, 10_000
 
-    def __init__(self, program):
+    def __init__(self, program, _addresses=None):
         super().__init__()
         self.ports = {name: free_port() for name in sorted(self.speaks)}
         for protocol, port in self.ports.items():

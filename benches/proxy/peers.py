@@ -58,7 +58,8 @@ backend mail
 
 
 class Nginx(Peer):
-    """Asks over HTTP where the user's mail is (its CPU time is not counted), and logs in there with the user's password."""
+    """Asks over HTTP where the user's mail is, and logs in there with the user's password. Who answers belongs to it: others know
+    that by themselves."""
 
     name = "nginx"
 
@@ -88,9 +89,6 @@ mail {{
 }}
 """)
         self.spawn(needs("nginx"), "-p", self.directory, "-c", configuration, port=self.tls)
-
-    def pids(self):
-        return super().pids()[1:]
 
 
 class DovecotProxy(Peer):
