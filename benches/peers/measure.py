@@ -144,7 +144,7 @@ class Bench:
         words = ["imap", "--work", "fetch"] if protocol == "imap" else ["pop3"]
         usage = Usage(server)
         summary = self.load(*words, "--target", f"127.0.0.1:{server.ports[protocol]}", "--user", READ, "--password", PASSWORD,
-                            "--sessions", SESSIONS, "--duration", "2s" if self.quick else "4s")
+                            "--sessions", SESSIONS, "--duration", "1s" if self.quick else "4s")
         self.rest(server)
         used = usage.end()
         tried = summary["done"] + summary["failed"]
@@ -159,7 +159,7 @@ class Bench:
         # Into everybody's cache, from which the rows before it may have driven it.
         self.load(*words, "--count", 1, "--duration", "1m")
         usage = Usage(server)
-        summary = self.load(*words, "--duration", "2s" if self.quick else "3s")
+        summary = self.load(*words, "--duration", "1s" if self.quick else "3s")
         self.rest(server)
         used = usage.end()
         assert summary["failed"] == 0 and summary["message_bytes"], f"failed: {summary['failures']}"
@@ -176,7 +176,7 @@ class Bench:
         # Once before, for what is made at the first use.
         self.load(*words[2:], "--sessions", 20, "--duration", "100ms")
         self.rest(server)
-        before, usage, seconds = memory(server.pids()), Usage(server), 6 if self.quick else 10
+        before, usage, seconds = memory(server.pids()), Usage(server), 4 if self.quick else 10
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen([*words, "--sessions", str(sessions), "--duration", f"{seconds}s"], stdout=output,
                                        stderr=output, text=True)
