@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 /// The longest line that a server may send.
 const LINE_BYTES_MAX: usize = 256 * 1024;
 
+/// How long a server may take to end a connection on which it has said goodbye.
+const GOODBYE_WAIT: Duration = Duration::from_millis(250);
+
+/// What a server may say behind its goodbye; who says more is left at once.
+const GOODBYE_BYTES_MAX: usize = 64 << 10;
+
 /// See the module.
 pub(crate) struct Client {
     stream: Stream,
@@ -137,8 +143,17 @@ impl Client {
         }
     }
 
-    /// Orderly.
-    pub(crate) async fn close(self) {
-        self.stream.close().await;
+    /// The server has said goodbye: the end of the connection is its to make, as protocols have it, and costs nothing here. One
+    /// that does not is left in order.
+    pub(crate) async fn part(mut self) {
+        self.set_deadline(GOODBYE_WAIT);
+        let mut said = 0;
+        while said < GOODBYE_BYTES_MAX {
+            match self.stream.receive().await {
+                Ok(Some(chunk)) => said += chunk.len(),
+                Err(error) if Failure::of(&error) == Failure::Timeout => return self.stream.close().await,
+                Ok(None) | Err(_) => return,
+            }
+        }
     }
 }

@@ -75,7 +75,7 @@ async fn accept(options: NullServerOptions, message: Bytes) {
     while let Ok(connection) = listener.accept().await {
         let answers = answers.clone();
         drop(pigeon_engine::spawn(async move {
-            let mut session = Session {
+            let session = Session {
                 stream: Stream::plain(connection),
                 input: Vec::new(),
                 body: Body::None,
@@ -110,7 +110,7 @@ struct Session {
 }
 
 impl Session {
-    async fn run(&mut self, answers: &Answers) -> std::io::Result<()> {
+    async fn run(mut self, answers: &Answers) -> std::io::Result<()> {
         let greeting = match answers.protocol {
             NullProtocol::Smtp | NullProtocol::Lmtp => "220 null.invalid ready\r\n",
             NullProtocol::Imap => "* OK [CAPABILITY IMAP4rev1 IDLE] ready\r\n",
@@ -122,11 +122,13 @@ impl Session {
             self.input.extend_from_slice(&chunk);
             drop(chunk);
             let going = self.consume(answers, &mut output);
-            if !output.is_empty() {
-                self.stream.send(Bytes::from(std::mem::take(&mut output))).await?;
-            }
+            let answer = Bytes::from(std::mem::take(&mut output));
             if !going || self.input.len() > LINE_BYTES_MAX {
-                break;
+                // With its goodbye in one segment, as the node does it.
+                return self.stream.send_last(answer).await;
+            }
+            if !answer.is_empty() {
+                self.stream.send(answer).await?;
             }
         }
         Ok(())

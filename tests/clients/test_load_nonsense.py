@@ -173,7 +173,7 @@ class LoadOnNonsense(unittest.TestCase):
         words = ["idle", *self.reading, "--silent", "--sessions", 3, "--duration", "3s"]
         self.assertEqual(self.failures(words, GREETING["imap"], closes=True), {"closed by the server": 3})
         with Nonsense(GREETING["imap"], closes=True) as server:
-            summary = load("storm", *words[1:], "--target", server.address, code=1)
+            summary = load("storm", *words[1:-1], "1500ms", "--target", server.address, code=1)
         # Before the drop, and after it.
         self.assertEqual((summary["done"], summary["failures"]), (0, {"closed by the server": 6}), summary)
 

@@ -211,7 +211,7 @@ impl Session {
 
     pub(crate) async fn logout(mut self) -> Result<(), Failure> {
         self.command("LOGOUT", |_| {}).await?;
-        self.client.close().await;
+        self.client.part().await;
         Ok(())
     }
 }
