@@ -181,8 +181,9 @@ where
         move |handle| async move {
             let mut left = handle.core_count();
             // A process that is gone is told at the end of the run.
-            let usage = || live.server.usage().unwrap_or_default();
-            let mut sampler = Sampler::new(usage());
+            let usage = || live.server.usage().ok();
+            let mut sampler = Sampler::new(usage().unwrap_or_default());
+            let mut not_before = Instant::now();
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
             // The first is at once.
             ticks.tick().await;
@@ -196,10 +197,18 @@ where
                         }
                     },
                     _ = ticks.tick(), if sampled => {
-                        let point = sampler.sample(&live.series, usage(), live.live.held());
+                        let looks = Instant::now();
+                        if looks < not_before {
+                            continue;
+                        }
+                        let usage = usage();
+                        // Thousands of processes take their time: no more than a twentieth of it is spent on them.
+                        not_before = looks + 20 * looks.elapsed();
+                        let watched = live.server.are_named() && usage.is_some();
+                        let point = sampler.sample(&live.series, usage, live.live.held());
                         if !quiet {
                             let faults = live.live.misbehaving(live.work.faults());
-                            output::mention(format_args!("{}{faults}", point.line(live.server.are_named())));
+                            output::mention(format_args!("{}{faults}", point.line(watched)));
                         }
                     }
                 }

@@ -109,9 +109,13 @@ impl Sampler {
         }
     }
 
-    /// Ends a stretch: what was in it.
-    pub(crate) fn sample(&mut self, series: &Series, usage: Usage, held: u64) -> Point {
+    /// Ends a stretch: what was in it. Without `usage` nobody knows what the server used in it.
+    pub(crate) fn sample(&mut self, series: &Series, usage: Option<Usage>, held: u64) -> Point {
         let now = Instant::now();
+        let usage = usage.unwrap_or(Usage {
+            memory: 0,
+            ..self.usage
+        });
         let point = Point {
             at: now - self.start,
             length: now - self.last,
@@ -139,21 +143,30 @@ mod tests {
                 cpu: Duration::from_secs(second + 1),
                 memory: second,
             };
-            let point = sampler.sample(&series, usage, second);
+            let point = sampler.sample(&series, Some(usage), second);
             assert_eq!((point.tally.done, point.cpu), (1, Duration::from_secs(1)));
             assert!(point.line(true).contains(" MiB") && !point.line(false).contains(" MiB"));
         }
+        // Of one that is gone nothing is known, and the next knows no more than it.
+        let last = 3 * POINTS_MAX as u64;
+        let gone = sampler.sample(&series, None, last);
+        let again = Usage {
+            cpu: Duration::from_secs(last + 5),
+            memory: 1,
+        };
+        let back = sampler.sample(&series, Some(again), last);
+        assert_eq!(
+            (gone.cpu, gone.memory, back.cpu),
+            (Duration::ZERO, 0, Duration::from_secs(5))
+        );
         let points = series.points();
         assert!(points.len() < POINTS_MAX);
         assert_eq!(
             points.iter().map(|point| point.tally.done).sum::<u64>(),
             3 * POINTS_MAX as u64
         );
-        assert_eq!(
-            points.iter().map(|point| point.cpu.as_secs()).sum::<u64>(),
-            3 * POINTS_MAX as u64
-        );
-        assert_eq!(points.last().map(|point| point.held), Some(3 * POINTS_MAX as u64 - 1));
+        assert_eq!(points.iter().map(|point| point.cpu.as_secs()).sum::<u64>(), last + 5);
+        assert_eq!(points.last().map(|point| point.held), Some(last));
         let bytes: usize = points.iter().map(|point| point.tally.bytes()).sum();
         assert!(bytes < 20 << 20, "{bytes}");
         assert!(points.windows(2).all(|pair| pair[0].at <= pair[1].at));

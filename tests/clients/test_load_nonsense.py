@@ -13,6 +13,7 @@ import threading
 import unittest
 
 from harness.load import Server, load, pigeon_load
+from harness.node import wait_until
 
 GREETING = {"smtp": b"220 x\r\n", "lmtp": b"220 x\r\n", "imap": b"* OK x\r\n", "pop3": b"+OK x\r\n"}
 
@@ -43,6 +44,23 @@ class Nonsense(Server):
 
 def endless(piece, first=b""):
     return lambda: itertools.chain([first], itertools.repeat(piece * 500))
+
+
+class Held(Server):
+    """Greets, and then waits: which connections have begun and ended, in their order."""
+
+    def __init__(self):
+        self.begun, self.ended, self.lock = 0, [], threading.Lock()
+        super().__init__()
+
+    def serve(self, connection):
+        with self.lock:
+            number, self.begun = self.begun, self.begun + 1
+        try:
+            connection.sendall(b"* OK x\r\n")
+            connection.recv(1)
+        finally:
+            self.ended.append(number)
 
 
 class Mailboxes(Server):
@@ -177,6 +195,15 @@ class LoadOnNonsense(unittest.TestCase):
         # Before the drop, and after it.
         self.assertEqual((summary["done"], summary["failures"]), (0, {"closed by the server": 6}), summary)
 
+    def test_a_storm_drops_all_and_opens_all_again(self):
+        with Held() as server:
+            summary = load("storm", *self.reading, "--silent", "--sessions", 50, "--duration", "1s", "--rounds", 2, "--target",
+                           server.address)
+            wait_until(lambda: len(server.ended) == 150, 20, "all are gone")
+        self.assertEqual((summary["done"], [round["opened"] for round in summary["rounds"]]), (100, [50, 50]), summary)
+        for first in (0, 50, 100):
+            self.assertEqual(set(server.ended[first : first + 50]), set(range(first, first + 50)))
+
     def test_sessions_that_cannot_be_opened_come_to_an_end(self):
         with Nonsense(noise()) as server:
             summary = load("idle", *self.reading, "--sessions", 5_000, "--duration", "1ms", "--target", server.address, code=1)
@@ -276,7 +303,7 @@ class LoadOnNonsense(unittest.TestCase):
         with Stages() as server:
             load("smtp", *self.users, "--target", server.address, "--count", 1, "--sessions", 1, "--duration", "30s", "--fault",
                  "abort=16", "--timeout", "3s", code=1)
-        user, said = b"alice@example.org", server.said
+        user, said = b"alice@example.org", set(server.said)
         for end in [b"", b"EHLO fault", b"DATA\r\n", b"QUIT\r\n", b"RCPT TO:<" + user + b">\r\nDAT", b"BDAT 22\r\nSubject: never whole\r\n",
                     b"It ends in the middle of\r\n", b"LAST\r\nSubject: never whole\r\n\r\nIt ends in the middle of\r\n"]:
             self.assertTrue(any(text.endswith(end) if end else not text for text in said), (end, said))
