@@ -108,11 +108,12 @@ def cargo(*words):
             if line.get("executable") and line["reason"] == "compiler-artifact"}
 
 
-def build(bench):
-    """The node and the generator, where the harness looks for them, and one of the benches: the paths of the last two."""
+def build(*names):
+    """The node and the generator, where the harness looks for them, and some of the benches: the paths of the generator and of
+    each of these."""
     programs = cargo("build", "--release", "--bin", "pigeond", "--bin", "pigeon-load")
-    benches = cargo("bench", "-p", "pigeon-benches", "--bench", bench, "--no-run")
-    return programs["pigeon-load"], benches[bench]
+    benches = cargo("bench", "-p", "pigeon-benches", *(word for name in names for word in ("--bench", name)), "--no-run")
+    return programs["pigeon-load"], *(benches[name] for name in names)
 
 
 def tree(pids):

@@ -3,7 +3,7 @@
 import subprocess
 import threading
 
-from beside import build, cpu_seconds, memory, say
+from beside import cpu_seconds, memory, say
 from proxy.peers import (DOMAIN, PASSWORD, Certificate, CheapBackend, DovecotBackend, DovecotProxy, HAProxy, Nginx, Perdition,
                          PigeonAir)
 
@@ -142,10 +142,9 @@ class Bench:
         return results
 
 
-def measure_all(failures, quick=False, rounds=3, only=(), skip=(), program=None):
+def measure_all(program, failures, quick=False, rounds=3, only=(), skip=()):
     """By backend and proxy, the figures of all rounds. `only`: beside the node, proxies whose names contain one of these.
-    `program`: the bench's own, built before."""
-    program = program or build("proxy")[1]
+    `program`: the bench's own."""
     kinds = [kind for kind in PROXIES
              if not only or kind is PigeonAir or any(word.lower() in kind.name.lower() for word in only)]
     return Bench(program, quick, 1 if quick else rounds, failures).run(kinds, skip)
