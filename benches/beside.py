@@ -72,7 +72,8 @@ def machine():
     file_system = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", directory], capture_output=True, text=True).stdout.strip()
     return {"cpus": len(os.sched_getaffinity(0)), "model": models[0] if models else platform.machine(),
             "congestion_control": pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
-            "memory_gib": round(memory_kib / (1 << 20)), "kernel": platform.release(), "file_system": file_system,
+            "memory_gib": round(memory_kib / (1 << 20)), # What comes behind is its builder's.
+            "kernel": platform.release().partition("-")[0], "file_system": file_system,
             "directory": directory, "load_average": os.getloadavg()[0]}
 
 

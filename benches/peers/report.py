@@ -269,17 +269,20 @@ def sections(found):
             f"### Limits of the machine, in the same run\n\n{limit_table(found)}",
             f"### What an answer to a message means\n\n{durability_table(found)}"])
     if found.get("proxies"):
-        parts["proxies"] = f"{header(found)}\n\n{proxy_tables(found['proxies'], found['limits'])}"
+        same = "In the same run as [the mail servers](#beside-what-people-use-today)."
+        parts["proxies"] = f"{same if found.get('wanted') else header(found)}\n\n{proxy_tables(found['proxies'], found['limits'])}"
     return parts
 
 
 def write(found, path):
-    """Puts the tables of a whole run into the documentation; the names of those parts. What was measured in part only is left
-    as it was: a table is of one run."""
+    """Puts the tables of a run into the documentation; the names of those parts. Of rows that were measured in part only nothing is
+    written: they are of one run."""
     if found["part"]:
         return []
     text = path.read_text()
     parts = sections(found)
+    if not set(ROWS) <= set(found.get("wanted", [])):
+        parts = {name: part for name, part in parts.items() if name == "proxies"}
     for name, part in parts.items():
         marks = re.compile(rf"(<!-- measured: {name} -->\n).*?(<!-- end of what was measured -->)", re.DOTALL)
         assert marks.search(text), f"{path} has no marks of {name}"
