@@ -118,10 +118,10 @@ class Bench:
     def fill(self, server, rows):
         """What these rows read later; it warms up, too. One message after the other, because several at once make some servers
         refuse an account's first."""
-        protocol = "lmtp" if "lmtp" in server.speaks else "smtp"
+        protocol, many = "lmtp" if "lmtp" in server.speaks else "smtp", 1 if self.quick else READER_MESSAGES
         with (smtplib.LMTP if protocol == "lmtp" else smtplib.SMTP)("127.0.0.1", server.ports[protocol], timeout=60) as client:
             for address in ADDRESSES if "imap" in server.speaks else ADDRESSES[:WRITERS]:
-                for number in range(READER_MESSAGES if address.startswith("reader") else 1):
+                for number in range(many if address.startswith("reader") else 1):
                     header = f"From: a@sender.example\r\nTo: {address}\r\nSubject: {number}\r\n\r\n"
                     client.sendmail("a@sender.example", [address], header + LINE * ((MESSAGE_BYTES - len(header)) // len(LINE)))
         wait_until(server.arrived, ARRIVAL_SECONDS, "all that was acknowledged is delivered")
@@ -176,7 +176,7 @@ class Bench:
         # Once before, for what is made at the first use.
         self.load(*words[2:], "--sessions", 20, "--duration", "100ms")
         self.rest(server)
-        before, usage, seconds = memory(server.pids()), Usage(server), 4 if self.quick else 10
+        before, usage, seconds = memory(server.pids()), Usage(server), 3 if self.quick else 10
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen([*words, "--sessions", str(sessions), "--duration", f"{seconds}s"], stdout=output,
                                        stderr=output, text=True)
@@ -246,7 +246,7 @@ class Bench:
         def is_same():
             time.sleep(0.3)
             found.append(server.written())
-            return found[-1][0] >= messages and found[-10:].count(found[-1]) == 10
+            return found[-1][0] >= messages and found[-5:].count(found[-1]) == 5
 
         wait_until(is_same, 60, "the node has counted what it took, and rests")
         return found[-1]
