@@ -195,6 +195,19 @@ class LoadOnNonsense(unittest.TestCase):
         # Before the drop, and after it.
         self.assertEqual((summary["done"], summary["failures"]), (0, {"closed by the server": 6}), summary)
 
+    def test_what_is_waited_in_idle_is_no_latency(self):
+        pieces = [b"* OK\r\n", b"a1 OK\r\n", b"a2 OK\r\n", b"+ x\r\n* 5 EXISTS\r\n", b"a3 OK\r\n", b"a4 OK\r\n"]
+        with Nonsense(*pieces, closes=True) as server:
+            done = load("imap", "--work", "idle", "--idle-time", "3s", *self.reading, "--target", server.address, "--count", 5,
+                        "--sessions", 5, "--duration", "60s")
+            cut = load("imap", "--work", "idle", "--idle-time", "1h", *self.reading, "--target", server.address, "--count", 5,
+                       "--sessions", 5, "--duration", "500ms")
+        self.assertEqual((done["done"], cut["done"], done["failed"] + cut["failed"]), (5, 5, 0), (done, cut))
+        self.assertGreater(done["seconds"], 3)
+        self.assertLess(done["latency_ms"]["p50"], 2_900)
+        # The end of the run ends it.
+        self.assertLess(cut["seconds"], 600)
+
     def test_a_storm_drops_all_and_opens_all_again(self):
         with Held() as server:
             summary = load("storm", *self.reading, "--silent", "--sessions", 50, "--duration", "1s", "--rounds", 2, "--target",
