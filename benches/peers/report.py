@@ -148,7 +148,9 @@ def row_table(found, row, failed):
     titles = [*shown.values(), *([f"kernel threads, {unit}"] if kernel else []), "generator's part", "others' CPUs"]
     out = [f"### {ROWS[row][0]}\n", f"| | {' | '.join(titles)} |", f"| --- |{' --- |' * len(titles)}"]
     middle, marked = medians(found["rows"], row), False
-    for name, runs in results.items():
+    # As they are listed, whoever was the first to be measured.
+    for name in [server["name"] for server in found["servers"] if server["name"] in results]:
+        runs = results[name]
         cells = [spread([run[key] for run in runs]) for key in shown]
         generator = generator_part(middle[name])
         if generator > GENERATOR_PART_MAX and row != "idle":
@@ -200,7 +202,7 @@ def limit_table(found):
 def durability_table(found):
     out = ["| | an answer means | syncs a message, one after the other |", "| --- | --- | --- |"]
     for server in found["servers"]:
-        if server["durability"]:
+        if server["durability"] and {"smtp", "lmtp"} & set(server["rows"]):
             count = found["syncs"].get(server["name"])
             out.append(f"| {server['name']} | {server['durability']} | {'' if count is None else f'{count:.1f}'} |")
     return "\n".join(out)
