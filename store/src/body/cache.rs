@@ -22,6 +22,18 @@ struct State {
     uses: VecDeque<(LogPosition, u64)>,
     last_use: u64,
     bytes: usize,
+    passed: Passed,
+}
+
+/// What was offered and not taken, and how much that was: the last of it, up to as many bytes as the cache holds.
+#[derive(Default)]
+struct Passed {
+    /// With the number of the last offer.
+    offers: HashMap<LogPosition, u64>,
+    /// Offers in order; one whose number is not the last of its position is out of date.
+    order: VecDeque<(LogPosition, u64, usize)>,
+    last_offer: u64,
+    bytes: usize,
 }
 
 impl BodyCache {
@@ -61,6 +73,17 @@ impl BodyCache {
             }
         }
         state.forget_old_uses();
+    }
+
+    /// What was read along with much else.
+    pub(crate) fn offer(&self, position: LogPosition, payload: Bytes) {
+        let is_taken = {
+            let state = &mut *self.state.borrow_mut();
+            state.bytes + payload.len() <= self.bytes_max || state.passed.again(position, payload.len(), self.bytes_max)
+        };
+        if is_taken {
+            self.insert_bytes(position, payload);
+        }
     }
 
     /// Whether the chunks of a streamed body of so many bytes are to be kept: several such bodies fit.
@@ -106,9 +129,69 @@ impl State {
     }
 }
 
+/// Each offer counts as so much at least: what is noted of one takes memory, too.
+const OFFER_BYTES_MIN: usize = 1024;
+
+impl Passed {
+    /// Whether this was offered before; else it is noted.
+    fn again(&mut self, position: LogPosition, bytes: usize, bytes_max: usize) -> bool {
+        if self.offers.remove(&position).is_some() {
+            return true;
+        }
+        self.last_offer += 1;
+        let bytes = bytes.max(OFFER_BYTES_MIN);
+        self.offers.insert(position, self.last_offer);
+        self.order.push_back((position, self.last_offer, bytes));
+        self.bytes += bytes;
+        while self.bytes > bytes_max {
+            let Some((position, number, bytes)) = self.order.pop_front() else {
+                break;
+            };
+            self.bytes -= bytes;
+            if self.offers.get(&position) == Some(&number) {
+                self.offers.remove(&position);
+            }
+        }
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// How many of these were found; those that were not are offered.
+    fn read_through(cache: &BodyCache, positions: std::ops::Range<u64>) -> usize {
+        positions
+            .filter(|position| {
+                let position = LogPosition(*position);
+                let found = cache.find(position).is_some();
+                if !found {
+                    cache.offer(position, Bytes::from(vec![0; 1024]));
+                }
+                found
+            })
+            .count()
+    }
+
+    #[test]
+    fn what_is_read_through_again_and_again_is_kept_if_it_fits_and_drives_nothing_out_if_not() {
+        let cache = BodyCache::new(100 * 1024);
+        for position in 0..100 {
+            cache.insert(LogPosition(position), &[0; 1024]);
+        }
+        for _ in 0..5 {
+            assert_eq!(read_through(&cache, 1000..1500), 0);
+            assert_eq!(read_through(&cache, 0..100), 100, "all that was in use is there");
+        }
+        assert!(
+            cache.state.borrow().passed.offers.len() <= 100,
+            "what is noted is bounded"
+        );
+        for expected in [0, 0, 80, 80] {
+            assert_eq!(read_through(&cache, 2000..2080), expected);
+        }
+    }
 
     #[test]
     fn keeps_what_was_used_last_within_its_bytes() {

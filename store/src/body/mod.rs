@@ -1,5 +1,6 @@
 //! Bodies on their way in and out, and what is kept of them in memory.
 
+pub(crate) mod ahead;
 pub(crate) mod cache;
 pub(crate) mod open;
 mod place;

@@ -4,13 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use pigeon_store_format::{Body, BodyChunk, BodyEnd, BodyReference, ContentInfo, Extent, LogPosition, RecordKind};
+use pigeon_store_format::{
+    Body, BodyChunk, BodyEnd, BodyReference, ContentInfo, Extent, LogPosition, RecordKind, parse_record,
+};
 
 use super::BodyInfo;
+use super::ahead::Piece;
 use crate::StoreError;
 use crate::journal::segments::Segment;
 use crate::options::{BODY_CHUNK_BYTES, READ_MAX};
 use crate::volume::VolumeInner;
+use crate::volume::counters::add;
 
 /// An open body of one message. It stays readable while the reader is held.
 pub struct BodyReader {
@@ -55,18 +59,49 @@ impl VolumeInner {
             };
         }
         let segment = self.segments.at(position).ok_or_else(|| self.no_segment(position))?;
-        let (kind, payload) = self.read_record(&segment, position, BODY_CHUNK_BYTES / 8).await?;
-        match kind {
-            RecordKind::Body => {
-                self.bodies.insert_bytes(position, payload.clone());
-                whole(reference, payload)
-            }
-            RecordKind::BodyEnd => {
-                self.bodies.insert_bytes(position, payload.clone());
-                self.streamed(reference, &payload)
-            }
-            _ => Err(damaged_at(position, "not a body")),
+        let (kind, payload, in_a_run) = self.read_in_a_run(&segment, position).await?;
+        if !matches!(kind, RecordKind::Body | RecordKind::BodyEnd) {
+            return Err(damaged_at(position, "not a body"));
         }
+        match in_a_run {
+            // A whole mailbox that is read once must not drive out what is in use.
+            true => self.bodies.offer(position, payload.clone()),
+            false => self.bodies.insert_bytes(position, payload.clone()),
+        }
+        match kind {
+            RecordKind::Body => whole(reference, payload),
+            _ => self.streamed(reference, &payload),
+        }
+    }
+
+    /// A record, from what was read ahead if it is there; and whether it is one of several that are read one after the other.
+    async fn read_in_a_run(
+        &self,
+        segment: &Segment,
+        position: LogPosition,
+    ) -> Result<(RecordKind, Bytes, bool), StoreError> {
+        if let Some(piece) = self.ahead.find(position)
+            && let Some((kind, payload)) = self.whole_record(&piece, position)
+        {
+            add(&self.ahead.hits, 1);
+            return Ok((kind, payload, true));
+        }
+        let written = self.segments.start_of(segment.number).0 + segment.written_bytes.get();
+        if let Some(plan) = self.ahead.plan(position, LogPosition(written))
+            && let Some(piece) = self.read_piece(segment, plan).await
+            && let Some((kind, payload)) = self.whole_record(&piece, position)
+        {
+            return Ok((kind, payload, true));
+        }
+        let (kind, payload) = self.read_record(segment, position, BODY_CHUNK_BYTES / 8).await?;
+        self.ahead.note_single(LogPosition(position.0 + payload.len() as u64));
+        Ok((kind, payload, false))
+    }
+
+    /// The record at a position of a piece, if it is there as a whole and nothing is wrong with it.
+    fn whole_record(&self, piece: &Piece, position: LogPosition) -> Option<(RecordKind, Bytes)> {
+        let record = parse_record(self.journal.tag(), piece.from(position), position).ok()?;
+        Some((record.kind, Bytes::copy_from_slice(record.payload)))
     }
 
     /// What it means that the segment of a body is not there: the body has moved, unless nothing moves any more.
@@ -227,7 +262,7 @@ impl BodyReader {
         }
         let content = payload.slice_ref(chunk.content);
         if streamed.is_kept && !was_kept {
-            volume.bodies.insert_bytes(extent.position, payload);
+            volume.bodies.offer(extent.position, payload);
         }
         Ok(content)
     }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod actor;
+mod ahead;
 mod basics;
 mod crash;
 mod damage;

@@ -71,6 +71,8 @@ pub struct VolumeStats {
     pub cache_misses: u64,
     /// Bytes in the cache.
     pub cache_bytes: u64,
+    /// Bodies that a read for an earlier one had brought along.
+    pub read_ahead: u64,
     /// Records found damaged.
     pub damaged: u64,
     /// Accounts with mail.

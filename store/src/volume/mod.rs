@@ -18,6 +18,7 @@ use self::counters::Counters;
 pub use self::counters::VolumeStats;
 use self::heads::HeadTable;
 use crate::body::OpenedBody;
+use crate::body::ahead::ReadAhead;
 use crate::body::cache::BodyCache;
 use crate::body::open::OpenBodies;
 use crate::disk::Disk;
@@ -49,6 +50,7 @@ pub(crate) struct VolumeInner {
     pub(crate) heads: RefCell<HeadTable>,
     pub(crate) accounts: Accounts,
     pub(crate) bodies: BodyCache,
+    pub(crate) ahead: ReadAhead,
     pub(crate) open_bodies: OpenBodies,
     /// Bytes that writers of bodies may hold, all together.
     pub(crate) ingest: Semaphore,
@@ -250,6 +252,7 @@ impl VolumeInner {
             heads: RefCell::new(heads),
             accounts: Accounts::new(options.index_bytes_max),
             bodies: BodyCache::new(options.body_cache_bytes),
+            ahead: ReadAhead::new(options.read_ahead_bytes),
             open_bodies: OpenBodies::default(),
             ingest: Semaphore::new(options.ingest_bytes_max),
             reads: Semaphore::new(READS_MAX),
@@ -265,6 +268,7 @@ impl VolumeInner {
     /// Readers that nobody waits for must not keep memory or files.
     pub(crate) fn drop_kept_readers(&self) {
         self.kept_readers.borrow_mut().clear();
+        self.ahead.clear();
     }
 
     fn stats(&self) -> VolumeStats {
@@ -282,6 +286,7 @@ impl VolumeInner {
             cache_hits: self.bodies.hits.get(),
             cache_misses: self.bodies.misses.get(),
             cache_bytes: self.bodies.bytes() as u64,
+            read_ahead: self.ahead.hits.get(),
             damaged: counters.damaged.get(),
             accounts: self.heads.borrow().len() as u64,
             accounts_loaded: self.accounts.count() as u64,

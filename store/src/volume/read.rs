@@ -1,4 +1,6 @@
-//! Reading one record from the disk, verified.
+//! Reading one record from the disk, verified; and pieces of the journal, not verified.
+
+use std::rc::Rc;
 
 use bytes::Bytes;
 use pigeon_engine::file::AlignedBuffer;
@@ -7,6 +9,7 @@ use pigeon_store_format::{BLOCK_BYTES, LogPosition, RECORD_HEADER_BYTES, RecordH
 use super::VolumeInner;
 use super::counters::add;
 use crate::StoreError;
+use crate::body::ahead::{Piece, Plan};
 use crate::journal::segments::{Segment, segment_name};
 
 impl VolumeInner {
@@ -61,5 +64,16 @@ impl VolumeInner {
             let record = parse_record(self.journal.tag(), bytes, position).map_err(|error| damaged(error.0))?;
             return Ok((record.kind, Bytes::copy_from_slice(record.payload)));
         }
+    }
+
+    /// What was planned to be read ahead. `None` when that fails: who needs a record of it reads it alone, and hears why.
+    pub(crate) async fn read_piece(&self, segment: &Segment, plan: Plan) -> Option<Rc<Piece>> {
+        let _turn = self.reads.acquire(1).await;
+        let start = self.segments.offset_of(plan.start);
+        let (result, buffer) = segment.file.read(start, self.ahead.buffer(plan), plan.bytes).await;
+        let got = result.ok()?;
+        add(&self.counters.reads, 1);
+        add(&self.counters.read_bytes, got as u64);
+        Some(self.ahead.keep(plan, buffer, got))
     }
 }
