@@ -24,7 +24,7 @@ mod view;
 mod volume;
 
 pub use account::{Account, Limits, Pop3Lock, Usage};
-pub use body::{BodyInfo, BodyReader, BodyWriter, FinishedBody};
+pub use body::{BodyInfo, BodyReader, BodyWriter, FinishedBody, ReadAhead};
 pub use delivery::{Appended, Delivered, Delivery};
 pub use error::{OpenError, OpenReason, QuotaResource, StoreError};
 pub use mailbox::{FlagChange, FlagOperation, FlagOutcome, FlagResult, Mailbox, MailboxStatus, NewMessage};

@@ -1,11 +1,24 @@
 //! Bodies read or delivered not long ago, so that a message fetched soon after it came costs no read: whole ones, and the chunks
 //! of those that are streamed once they have been read. A body that would take much of the room is left out.
+//!
+//! Reading whole mailboxes must not drive out what is in use: what comes of that (`Keeping::Offered`) is taken when there is room, or
+//! when it was offered before and not more than the cache holds since. So a mailbox that fits is here after it was read twice, and
+//! one that does not leaves the rest alone, however often it is read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use pigeon_store_format::LogPosition;
+
+/// How what was read goes into the cache.
+#[derive(Clone, Copy)]
+pub(crate) enum Keeping {
+    Not,
+    /// Somebody reads many messages: they must not drive out what is in use.
+    Offered,
+    Kept,
+}
 
 /// Payloads of records of bodies by position. What was used longest ago goes first.
 pub(crate) struct BodyCache {
@@ -52,7 +65,7 @@ impl BodyCache {
         }
     }
 
-    pub(crate) fn insert_bytes(&self, position: LogPosition, payload: Bytes) {
+    fn insert_bytes(&self, position: LogPosition, payload: Bytes) {
         if payload.len() > self.bytes_max / 4 {
             return;
         }
@@ -75,8 +88,24 @@ impl BodyCache {
         state.forget_old_uses();
     }
 
-    /// What was read along with much else.
-    pub(crate) fn offer(&self, position: LogPosition, payload: Bytes) {
+    /// What was read from the disk.
+    pub(crate) fn keep(&self, position: LogPosition, payload: Bytes, keeping: Keeping) {
+        match keeping {
+            Keeping::Not => {}
+            Keeping::Offered => self.offer(position, payload),
+            Keeping::Kept => self.insert_bytes(position, payload),
+        }
+    }
+
+    /// Whether it is here, without a use of it.
+    pub(crate) fn holds(&self, position: LogPosition) -> bool {
+        self.state.borrow().bodies.contains_key(&position)
+    }
+
+    fn offer(&self, position: LogPosition, payload: Bytes) {
+        if payload.len() > self.bytes_max / 4 {
+            return;
+        }
         let is_taken = {
             let state = &mut *self.state.borrow_mut();
             state.bytes + payload.len() <= self.bytes_max || state.passed.again(position, payload.len(), self.bytes_max)

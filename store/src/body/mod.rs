@@ -10,6 +10,7 @@ mod writer;
 
 use pigeon_store_format::BodyTraits;
 
+pub use self::ahead::ReadAhead;
 pub(crate) use self::place::PlacedBody;
 pub use self::reader::BodyReader;
 pub(crate) use self::reader::OpenedBody;

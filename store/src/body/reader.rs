@@ -5,16 +5,16 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use pigeon_store_format::{
-    Body, BodyChunk, BodyEnd, BodyReference, ContentInfo, Extent, LogPosition, RecordKind, parse_record,
+    Body, BodyChunk, BodyEnd, BodyReference, ContentInfo, Extent, LogPosition, Message, RecordKind,
 };
 
 use super::BodyInfo;
-use super::ahead::Piece;
+use super::ahead::{ReadAhead, record_bytes};
+use super::cache::Keeping;
 use crate::StoreError;
 use crate::journal::segments::Segment;
-use crate::options::{BODY_CHUNK_BYTES, READ_MAX};
+use crate::options::READ_MAX;
 use crate::volume::VolumeInner;
-use crate::volume::counters::add;
 
 /// An open body of one message. It stays readable while the reader is held.
 pub struct BodyReader {
@@ -38,8 +38,8 @@ enum Content {
 
 struct StreamedContent {
     body: u64,
-    /// Whether its chunks go into the cache of bodies.
-    is_kept: bool,
+    /// Whether and how its chunks go into the cache of bodies.
+    keeping: Keeping,
     /// Offset of the chunk within the shared bytes, and where it is.
     extents: Vec<(u64, Extent)>,
     /// Keeps the files open.
@@ -49,59 +49,77 @@ struct StreamedContent {
 }
 
 impl VolumeInner {
-    /// Opens a body. `MessageGone` when what was there has moved.
-    pub(crate) async fn open_body(&self, reference: BodyReference) -> Result<Rc<OpenedBody>, StoreError> {
+    /// Opens a body, whose record has about so many bytes. `MessageGone` when what was there has moved.
+    pub(crate) async fn open_body(
+        &self,
+        reference: BodyReference,
+        expected_bytes: usize,
+    ) -> Result<Rc<OpenedBody>, StoreError> {
+        if let Some(payload) = self.bodies.find(reference.position) {
+            return self.open_payload(reference, payload, Keeping::Kept);
+        }
+        let read = self.read_body_record(reference.position, expected_bytes).await?;
+        self.open_record(reference, read, Keeping::Kept)
+    }
+
+    /// As `open_body`, for one of several messages, of which these follow.
+    pub(crate) async fn open_body_ahead(
+        &self,
+        message: &Message,
+        ahead: &mut ReadAhead,
+        following: impl Iterator<Item = Message>,
+    ) -> Result<Rc<OpenedBody>, StoreError> {
+        let reference = message.body;
         let position = reference.position;
         if let Some(payload) = self.bodies.find(position) {
-            return match reference.streamed {
-                false => whole(reference, payload),
-                true => self.streamed(reference, &payload),
-            };
+            return self.open_payload(reference, payload, Keeping::Offered);
         }
         let segment = self.segments.at(position).ok_or_else(|| self.no_segment(position))?;
-        let (kind, payload, in_a_run) = self.read_in_a_run(&segment, position).await?;
-        if !matches!(kind, RecordKind::Body | RecordKind::BodyEnd) {
-            return Err(damaged_at(position, "not a body"));
-        }
-        match in_a_run {
-            // A whole mailbox that is read once must not drive out what is in use.
-            true => self.bodies.offer(position, payload.clone()),
-            false => self.bodies.insert_bytes(position, payload.clone()),
-        }
-        match kind {
-            RecordKind::Body => whole(reference, payload),
-            _ => self.streamed(reference, &payload),
-        }
+        let read = match ahead.read(&segment, message, following).await {
+            Some(read) => read,
+            None => self.read_body_record(position, record_bytes(message)).await?,
+        };
+        self.open_record(reference, read, Keeping::Offered)
     }
 
-    /// A record, from what was read ahead if it is there; and whether it is one of several that are read one after the other.
-    async fn read_in_a_run(
+    async fn read_body_record(
         &self,
-        segment: &Segment,
         position: LogPosition,
-    ) -> Result<(RecordKind, Bytes, bool), StoreError> {
-        if let Some(piece) = self.ahead.find(position)
-            && let Some((kind, payload)) = self.whole_record(&piece, position)
-        {
-            add(&self.ahead.hits, 1);
-            return Ok((kind, payload, true));
-        }
-        let written = self.segments.start_of(segment.number).0 + segment.written_bytes.get();
-        if let Some(plan) = self.ahead.plan(position, LogPosition(written))
-            && let Some(piece) = self.read_piece(segment, plan).await
-            && let Some((kind, payload)) = self.whole_record(&piece, position)
-        {
-            return Ok((kind, payload, true));
-        }
-        let (kind, payload) = self.read_record(segment, position, BODY_CHUNK_BYTES / 8).await?;
-        self.ahead.note_single(LogPosition(position.0 + payload.len() as u64));
-        Ok((kind, payload, false))
+        expected_bytes: usize,
+    ) -> Result<(RecordKind, Bytes), StoreError> {
+        let segment = self.segments.at(position).ok_or_else(|| self.no_segment(position))?;
+        self.read_record(&segment, position, expected_bytes).await
     }
 
-    /// The record at a position of a piece, if it is there as a whole and nothing is wrong with it.
-    fn whole_record(&self, piece: &Piece, position: LogPosition) -> Option<(RecordKind, Bytes)> {
-        let record = parse_record(self.journal.tag(), piece.from(position), position).ok()?;
-        Some((record.kind, Bytes::copy_from_slice(record.payload)))
+    /// With a record that was read from the disk.
+    fn open_record(
+        &self,
+        reference: BodyReference,
+        (kind, payload): (RecordKind, Bytes),
+        keeping: Keeping,
+    ) -> Result<Rc<OpenedBody>, StoreError> {
+        let position = reference.position;
+        let expected = match reference.streamed {
+            false => RecordKind::Body,
+            true => RecordKind::BodyEnd,
+        };
+        if kind != expected {
+            return Err(damaged_at(position, "not such a body"));
+        }
+        self.bodies.keep(position, payload.clone(), keeping);
+        self.open_payload(reference, payload, keeping)
+    }
+
+    fn open_payload(
+        &self,
+        reference: BodyReference,
+        payload: Bytes,
+        keeping: Keeping,
+    ) -> Result<Rc<OpenedBody>, StoreError> {
+        match reference.streamed {
+            false => whole(reference, payload),
+            true => self.streamed(reference, &payload, keeping),
+        }
     }
 
     /// What it means that the segment of a body is not there: the body has moved, unless nothing moves any more.
@@ -112,7 +130,12 @@ impl VolumeInner {
         damaged_at(position, "its segment is missing")
     }
 
-    fn streamed(&self, reference: BodyReference, payload: &Bytes) -> Result<Rc<OpenedBody>, StoreError> {
+    fn streamed(
+        &self,
+        reference: BodyReference,
+        payload: &Bytes,
+        keeping: Keeping,
+    ) -> Result<Rc<OpenedBody>, StoreError> {
         let position = reference.position;
         let end = BodyEnd::decode(payload).map_err(|error| damaged_at(position, error.0))?;
         let entry = end
@@ -134,7 +157,10 @@ impl VolumeInner {
         let prepend = Bytes::copy_from_slice(entry.prepend);
         let content = Content::Streamed(StreamedContent {
             body: end.body,
-            is_kept: self.bodies.keeps_streamed(end.info.size),
+            keeping: match self.bodies.keeps_streamed(end.info.size) {
+                true => keeping,
+                false => Keeping::Not,
+            },
             extents,
             segments,
             last: RefCell::new(None),
@@ -239,9 +265,9 @@ impl BodyReader {
             .iter()
             .find(|segment| segment.number == number)
             .ok_or(StoreError::MessageGone)?;
-        let kept = match streamed.is_kept {
-            true => volume.bodies.find(extent.position),
-            false => None,
+        let kept = match streamed.keeping {
+            Keeping::Not => None,
+            Keeping::Offered | Keeping::Kept => volume.bodies.find(extent.position),
         };
         let was_kept = kept.is_some();
         let payload = match kept {
@@ -261,8 +287,8 @@ impl BodyReader {
             return Err(damaged_at(extent.position, "another body's chunk"));
         }
         let content = payload.slice_ref(chunk.content);
-        if streamed.is_kept && !was_kept {
-            volume.bodies.offer(extent.position, payload);
+        if !was_kept {
+            volume.bodies.keep(extent.position, payload, streamed.keeping);
         }
         Ok(content)
     }

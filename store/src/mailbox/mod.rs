@@ -16,7 +16,12 @@ pub(crate) use self::append::Planned;
 pub use self::flags::{FlagChange, FlagOperation, FlagOutcome, FlagResult};
 use self::state::{MailboxCell, MailboxState};
 use crate::account::state::AccountState;
-use crate::{Account, BodyReader, StoreError, View};
+use crate::body::OpenedBody;
+use crate::body::ahead::record_bytes;
+use crate::{Account, BodyReader, ReadAhead, StoreError, View};
+
+/// Compaction may move a body between the look and the open, at most once in a long while.
+const OPEN_TRIES: usize = 3;
 
 /// A mailbox. Clones are the same mailbox. It outlives its deletion: then it is empty and refuses changes.
 #[derive(Clone)]
@@ -125,16 +130,42 @@ impl Mailbox {
 
     /// Opens a message for reading; see `Volume::open_body`. Damage is told with account, mailbox and UID.
     pub async fn open_message(&self, uid: Uid) -> Result<BodyReader, StoreError> {
-        // Compaction may move the body between the look and the open, at most once in a long while.
-        const TRIES: usize = 3;
         let mut result = Err(StoreError::MessageGone);
-        for _ in 0..TRIES {
+        for _ in 0..OPEN_TRIES {
             let message = self.message(uid).ok_or(StoreError::MessageGone)?;
-            result = self.account.volume.open_body(message.body).await;
+            result = self
+                .account
+                .volume
+                .open_body(message.body, record_bytes(&message))
+                .await;
             if !matches!(result, Err(StoreError::MessageGone)) {
                 break;
             }
         }
+        self.named(uid, result)
+    }
+
+    /// As `open_message`, for one of several that are read one after the other: `following` are those that come next, as the index had
+    /// them a moment ago, and may be read along with it. What is read so does not drive others' mail out of the cache.
+    pub async fn open_message_ahead(
+        &self,
+        uid: Uid,
+        ahead: &mut ReadAhead,
+        following: impl Iterator<Item = Message> + Clone,
+    ) -> Result<BodyReader, StoreError> {
+        let mut result = Err(StoreError::MessageGone);
+        for _ in 0..OPEN_TRIES {
+            let message = self.message(uid).ok_or(StoreError::MessageGone)?;
+            let volume = &self.account.volume;
+            result = volume.open_body_ahead(&message, ahead, following.clone()).await;
+            if !matches!(result, Err(StoreError::MessageGone)) {
+                break;
+            }
+        }
+        self.named(uid, result)
+    }
+
+    fn named(&self, uid: Uid, result: Result<Rc<OpenedBody>, StoreError>) -> Result<BodyReader, StoreError> {
         let opened = result.map_err(|error| self.name_damage(uid, error))?;
         let reader = BodyReader::new(self.account.volume.clone(), opened);
         Ok(reader.named(format!(

@@ -15,6 +15,7 @@ pub(crate) struct Counters {
     pub(crate) keys_forgotten: Cell<u64>,
     pub(crate) reads: Cell<u64>,
     pub(crate) read_bytes: Cell<u64>,
+    pub(crate) read_ahead: Cell<u64>,
     pub(crate) damaged: Cell<u64>,
     pub(crate) loads: Cell<u64>,
     pub(crate) evictions: Cell<u64>,

@@ -18,7 +18,7 @@ use self::counters::Counters;
 pub use self::counters::VolumeStats;
 use self::heads::HeadTable;
 use crate::body::OpenedBody;
-use crate::body::ahead::ReadAhead;
+use crate::body::ahead::{PIECE_BYTES_MAX, ReadAhead};
 use crate::body::cache::BodyCache;
 use crate::body::open::OpenBodies;
 use crate::disk::Disk;
@@ -30,6 +30,9 @@ use crate::{Account, BodyReader, BodyWriter, Delivered, Delivery, FinishedBody, 
 
 /// Reads under way at once, at most: more make a disk no faster, and each takes a buffer.
 const READS_MAX: usize = 64;
+
+/// A body's record whose size is not known: most are not longer.
+const USUAL_BODY_BYTES: usize = 16 * 1024;
 
 /// Readers that `read_body` keeps open.
 const KEPT_READERS: usize = 8;
@@ -50,7 +53,8 @@ pub(crate) struct VolumeInner {
     pub(crate) heads: RefCell<HeadTable>,
     pub(crate) accounts: Accounts,
     pub(crate) bodies: BodyCache,
-    pub(crate) ahead: ReadAhead,
+    /// Of those who hold a piece that was read ahead.
+    pub(crate) ahead: Semaphore,
     pub(crate) open_bodies: OpenBodies,
     /// Bytes that writers of bodies may hold, all together.
     pub(crate) ingest: Semaphore,
@@ -190,8 +194,13 @@ impl Volume {
     /// Opens a message's body for reading; it stays readable while the reader is held, also when the message is expunged or
     /// compaction moves it. `MessageGone` when the reference is old and the body has moved: look the message up again.
     pub async fn open_body(&self, body: BodyReference) -> Result<BodyReader, StoreError> {
-        let opened = self.inner.open_body(body).await?;
+        let opened = self.inner.open_body(body, USUAL_BODY_BYTES).await?;
         Ok(BodyReader::new(self.inner.clone(), opened))
+    }
+
+    /// For somebody who reads several messages, one after the other: see `Mailbox::open_message_ahead`.
+    pub fn read_ahead(&self) -> ReadAhead {
+        ReadAhead::new(self.inner.clone())
     }
 
     /// `open_body` and one `BodyReader::read`, with the last readers kept open: for short reads.
@@ -209,7 +218,7 @@ impl Volume {
         let opened = match kept {
             Some(opened) => opened,
             None => {
-                let opened = self.inner.open_body(body).await?;
+                let opened = self.inner.open_body(body, USUAL_BODY_BYTES).await?;
                 let mut readers = self.inner.kept_readers.borrow_mut();
                 if readers.len() >= KEPT_READERS {
                     readers.remove(0);
@@ -252,7 +261,7 @@ impl VolumeInner {
             heads: RefCell::new(heads),
             accounts: Accounts::new(options.index_bytes_max),
             bodies: BodyCache::new(options.body_cache_bytes),
-            ahead: ReadAhead::new(options.read_ahead_bytes),
+            ahead: Semaphore::new(options.read_ahead_bytes / PIECE_BYTES_MAX),
             open_bodies: OpenBodies::default(),
             ingest: Semaphore::new(options.ingest_bytes_max),
             reads: Semaphore::new(READS_MAX),
@@ -268,7 +277,6 @@ impl VolumeInner {
     /// Readers that nobody waits for must not keep memory or files.
     pub(crate) fn drop_kept_readers(&self) {
         self.kept_readers.borrow_mut().clear();
-        self.ahead.clear();
     }
 
     fn stats(&self) -> VolumeStats {
@@ -286,7 +294,7 @@ impl VolumeInner {
             cache_hits: self.bodies.hits.get(),
             cache_misses: self.bodies.misses.get(),
             cache_bytes: self.bodies.bytes() as u64,
-            read_ahead: self.ahead.hits.get(),
+            read_ahead: counters.read_ahead.get(),
             damaged: counters.damaged.get(),
             accounts: self.heads.borrow().len() as u64,
             accounts_loaded: self.accounts.count() as u64,

@@ -1,6 +1,4 @@
-//! Reading one record from the disk, verified; and pieces of the journal, not verified.
-
-use std::rc::Rc;
+//! Reading one record from the disk, verified.
 
 use bytes::Bytes;
 use pigeon_engine::file::AlignedBuffer;
@@ -9,7 +7,6 @@ use pigeon_store_format::{BLOCK_BYTES, LogPosition, RECORD_HEADER_BYTES, RecordH
 use super::VolumeInner;
 use super::counters::add;
 use crate::StoreError;
-use crate::body::ahead::{Piece, Plan};
 use crate::journal::segments::{Segment, segment_name};
 
 impl VolumeInner {
@@ -35,10 +32,16 @@ impl VolumeInner {
         let mut wanted = (skip + expected_bytes.max(RECORD_HEADER_BYTES))
             .next_multiple_of(BLOCK_BYTES)
             .min(most);
+        let mut least = (skip + RECORD_HEADER_BYTES).next_multiple_of(BLOCK_BYTES).min(most);
         let _turn = self.reads.acquire(1).await;
         loop {
             let buffer = AlignedBuffer::zeroed(wanted);
             let (result, buffer) = segment.file.read(start, buffer, wanted).await;
+            if result.is_err() && wanted > least {
+                // What cannot be read may lie behind the record: first the header, then no more than it says.
+                wanted = least;
+                continue;
+            }
             let got = result.map_err(|error| {
                 let name = segment_name(segment.number);
                 StoreError::Io(format!("reading {wanted} bytes at offset {start} of {name}: {error}"))
@@ -58,22 +61,11 @@ impl VolumeInner {
                 if longer <= wanted {
                     return Err(damaged("behind the end of the segment"));
                 }
-                wanted = longer;
+                (wanted, least) = (longer, longer);
                 continue;
             }
             let record = parse_record(self.journal.tag(), bytes, position).map_err(|error| damaged(error.0))?;
             return Ok((record.kind, Bytes::copy_from_slice(record.payload)));
         }
-    }
-
-    /// What was planned to be read ahead. `None` when that fails: who needs a record of it reads it alone, and hears why.
-    pub(crate) async fn read_piece(&self, segment: &Segment, plan: Plan) -> Option<Rc<Piece>> {
-        let _turn = self.reads.acquire(1).await;
-        let start = self.segments.offset_of(plan.start);
-        let (result, buffer) = segment.file.read(start, self.ahead.buffer(plan), plan.bytes).await;
-        let got = result.ok()?;
-        add(&self.counters.reads, 1);
-        add(&self.counters.read_bytes, got as u64);
-        Some(self.ahead.keep(plan, buffer, got))
     }
 }

@@ -5,7 +5,7 @@ use super::summary::{Summary, SummaryCache, SummaryKey};
 use bytes::Bytes;
 use pigeon_engine::runtime::yield_now;
 use pigeon_proto::message::{EnvelopeScanner, Structure, StructureScanner, write_envelope};
-use pigeon_store::{BodyReader, Mailbox, Message, READ_MAX, StoreError, VolumeId};
+use pigeon_store::{BodyReader, Mailbox, Message, READ_MAX, ReadAhead, StoreError, VolumeId};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -37,14 +37,20 @@ pub(super) struct OpenMessage {
 }
 
 impl OpenMessage {
-    /// Opens a message as the index had it a moment ago.
+    /// Opens a message as the index had it a moment ago; `following` are those that the command wants next.
     pub(super) async fn open(
         volume: VolumeId,
         mailbox: &Mailbox,
         message: &Message,
+        ahead: Option<&mut ReadAhead>,
+        following: impl Iterator<Item = Message> + Clone,
         cache: &SummaryCache,
     ) -> Result<Self, Unreadable> {
-        let reader = mailbox.open_message(message.uid).await.map_err(|error| match error {
+        let reader = match ahead {
+            None => mailbox.open_message(message.uid).await,
+            Some(ahead) => mailbox.open_message_ahead(message.uid, ahead, following).await,
+        };
+        let reader = reader.map_err(|error| match error {
             StoreError::MessageGone => Unreadable::Gone,
             error => Unreadable::Failed(error),
         })?;

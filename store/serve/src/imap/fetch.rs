@@ -10,7 +10,7 @@ use super::wire::{Outcome, Stop};
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_engine::runtime::yield_now;
 use pigeon_proto::imap::{FetchItem, SequenceSet, date, write};
-use pigeon_store::{FlagChange, FlagOperation, FlagOutcome, Flags};
+use pigeon_store::{FlagChange, FlagOperation, FlagOutcome, Flags, ReadAhead};
 
 /// Messages at a time when their bytes are asked for: as many are marked `\Seen` in one durable write, before they are sent.
 const BODY_BATCH: usize = 32;
@@ -86,6 +86,8 @@ impl<S: ByteStream> Session<S> {
             keywords: Vec::new(),
         };
         let mut failure: Option<Refusal> = None;
+        // In a box: most commands have none.
+        let mut ahead: Option<Box<ReadAhead>> = None;
         while !targets.is_done() {
             let Some(selected) = &mut self.selected else {
                 return Ok(NOT_SELECTED);
@@ -98,9 +100,13 @@ impl<S: ByteStream> Session<S> {
             } else {
                 Vec::new()
             };
-            for target in &batch {
+            if ahead.is_none() && wanted.reads && batch.len() > 1 {
+                ahead = Some(Box::new(self.volume.read_ahead()));
+            }
+            for (index, target) in batch.iter().enumerate() {
                 let newly_seen = seen.binary_search(&target.message.uid).is_ok();
-                if let Some(refusal) = self.fetch_message(target, &wanted, newly_seen).await? {
+                let fetched = self.fetch_message(&batch[index..], &wanted, newly_seen, ahead.as_deref_mut());
+                if let Some(refusal) = fetched.await? {
                     failure.get_or_insert(refusal);
                 }
                 self.wire.flush_if_full().await?;
@@ -158,10 +164,17 @@ impl<S: ByteStream> Session<S> {
         seen
     }
 
-    /// One message's response. A message that cannot be read has none; the text for the client is given then.
-    async fn fetch_message(&mut self, target: &Target, wanted: &Wanted, newly_seen: bool) -> Outcome<Option<Refusal>> {
+    /// The response for the first of these messages; the others are next. One that cannot be read has none; the text for the client
+    /// is given then.
+    async fn fetch_message(
+        &mut self,
+        targets: &[Target],
+        wanted: &Wanted,
+        newly_seen: bool,
+        ahead: Option<&mut ReadAhead>,
+    ) -> Outcome<Option<Refusal>> {
         let mark = self.wire.mark();
-        let unreadable = match self.write_message(target, wanted, newly_seen).await {
+        let unreadable = match self.write_message(targets, wanted, newly_seen, ahead).await {
             Ok(()) => return Ok(None),
             Err(Broken::Stop(stop)) => return Err(stop),
             Err(Broken::Unreadable(unreadable)) => unreadable,
@@ -177,7 +190,16 @@ impl<S: ByteStream> Session<S> {
         Ok(Some(unreadable.refusal()))
     }
 
-    async fn write_message(&mut self, target: &Target, wanted: &Wanted, newly_seen: bool) -> Result<(), Broken> {
+    async fn write_message(
+        &mut self,
+        targets: &[Target],
+        wanted: &Wanted,
+        newly_seen: bool,
+        mut ahead: Option<&mut ReadAhead>,
+    ) -> Result<(), Broken> {
+        let Some((target, following)) = targets.split_first() else {
+            return Ok(());
+        };
         let message = &target.message;
         let mut open: Option<OpenMessage> = None;
         self.wire.out.extend_from_slice(b"* ");
@@ -192,8 +214,10 @@ impl<S: ByteStream> Session<S> {
                     let Some(selected) = &self.selected else {
                         return Err(Unreadable::Gone.into());
                     };
-                    let opened =
-                        OpenMessage::open(self.volume.id(), selected.mailbox(), message, &self.config.summaries);
+                    let following = following.iter().map(|target| target.message);
+                    let (mailbox, cache) = (selected.mailbox(), &self.config.summaries);
+                    let ahead = ahead.as_deref_mut();
+                    let opened = OpenMessage::open(self.volume.id(), mailbox, message, ahead, following, cache);
                     open = Some(opened.await?);
                 }
                 let open = open.as_mut().expect("opened above");

@@ -15,6 +15,7 @@ use pigeon_proto::imap::search::SearchReturn;
 use pigeon_proto::imap::write::SequenceSetWriter;
 use pigeon_proto::imap::{Search, Tag, write};
 use pigeon_proto::message::{MessageFacts, Outcome as Known, SearchPlan};
+use pigeon_store::ReadAhead;
 
 /// What was found: runs of numbers, ascending, both ends included.
 #[derive(Default)]
@@ -117,12 +118,14 @@ impl<S: ByteStream> Session<S> {
             return Ok(NOT_SELECTED);
         };
         let mut targets = Targets::all(selected);
+        let mut ahead: Option<Box<ReadAhead>> = None;
         while !(targets.is_done() || first_is_enough && found.count > 0) {
             let Some(selected) = &self.selected else {
                 return Ok(NOT_SELECTED);
             };
-            for target in targets.batch(selected, BATCH) {
-                if self.matches(&plan, &target, &keywords).await {
+            let batch = targets.batch(selected, BATCH);
+            for (index, target) in batch.iter().enumerate() {
+                if self.matches(&plan, &batch[index..], &keywords, &mut ahead).await {
                     found.add(
                         if uid { target.message.uid.0 } else { target.sequence },
                         target.message.mod_seq.0,
@@ -141,8 +144,17 @@ impl<S: ByteStream> Session<S> {
         Ok(Reply::ok("SEARCH completed"))
     }
 
-    async fn matches(&self, plan: &SearchPlan, target: &Target, keywords: &[String]) -> bool {
-        let Some(selected) = &self.selected else { return false };
+    /// Whether the first of these messages does; the others are next.
+    async fn matches(
+        &self,
+        plan: &SearchPlan,
+        targets: &[Target],
+        keywords: &[String],
+        ahead: &mut Option<Box<ReadAhead>>,
+    ) -> bool {
+        let (Some(selected), Some((target, following))) = (&self.selected, targets.split_first()) else {
+            return false;
+        };
         let facts = Facts {
             target,
             selected,
@@ -152,7 +164,8 @@ impl<S: ByteStream> Session<S> {
         if let Known::Known(matches) = known {
             return matches;
         }
-        match Box::pin(self.read_and_match(plan, &facts, known)).await {
+        let ahead = ahead.get_or_insert_with(|| Box::new(self.volume.read_ahead()));
+        match Box::pin(self.read_and_match(plan, &facts, known, following, ahead)).await {
             Ok(matches) => matches,
             Err(Unreadable::Gone) => false,
             Err(Unreadable::Failed(error)) => {
@@ -162,10 +175,23 @@ impl<S: ByteStream> Session<S> {
         }
     }
 
-    async fn read_and_match(&self, plan: &SearchPlan, facts: &Facts<'_>, known: Known) -> Result<bool, Unreadable> {
+    async fn read_and_match(
+        &self,
+        plan: &SearchPlan,
+        facts: &Facts<'_>,
+        known: Known,
+        following: &[Target],
+        ahead: &mut ReadAhead,
+    ) -> Result<bool, Unreadable> {
         let cache = &self.config.summaries;
-        let message = &facts.target.message;
-        let mut open = OpenMessage::open(self.volume.id(), facts.selected.mailbox(), message, cache).await?;
+        let (mailbox, message) = (facts.selected.mailbox(), &facts.target.message);
+        let wanted = following.iter().filter(|target| {
+            let facts = Facts { target, ..*facts };
+            !matches!(plan.by_facts(&facts), Known::Known(_))
+        });
+        let following = wanted.map(|target| target.message);
+        let opened = OpenMessage::open(self.volume.id(), mailbox, message, Some(ahead), following, cache);
+        let mut open = opened.await?;
         let mut header_read = None;
         if known == Known::NeedsHeader {
             let mut reading = plan.read_header();

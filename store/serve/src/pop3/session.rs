@@ -6,7 +6,7 @@ use futures_util::future::{Either, select};
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::pop3::{Listing, Maildrop, MessageText, Transaction, TransactionEvent};
 use pigeon_proto::sasl::Mechanisms;
-use pigeon_store::{Account, BodyReader, BodyTraits, Mailbox, Message, Pop3Lock, StoreError, Uid, Volume};
+use pigeon_store::{Account, BodyReader, BodyTraits, Mailbox, Message, Pop3Lock, ReadAhead, StoreError, Uid, Volume};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -18,6 +18,9 @@ const READ_BYTES: usize = 128 * 1024;
 
 /// Pieces up to this are put together into one send.
 const GATHER_BYTES: usize = 16 * 1024;
+
+/// Messages that may be read along with one.
+const AHEAD_MAX: usize = 64;
 
 /// Messages in one expunge; far below what one atomic record of the store holds.
 const EXPUNGE_MAX: usize = 1_000;
@@ -60,6 +63,9 @@ struct Session<S> {
     session_id: u64,
     end: Rc<SessionEnd>,
     limits: Pop3Limits,
+    /// Who reads one message after the other gets them from long reads.
+    last_read: Option<Uid>,
+    ahead: Option<Box<ReadAhead>>,
 }
 
 /// Serves one login over `stream` until the client quits, goes, or is sent away. Bytes that came behind the login's command
@@ -127,6 +133,8 @@ async fn open<S: ByteStream>(mut stream: S, login: Pop3Login) -> Option<Box<Sess
                 session_id,
                 end,
                 limits,
+                last_read: None,
+                ahead: None,
             }));
         }
     };
@@ -240,16 +248,23 @@ impl<S: ByteStream> Session<S> {
         send(&mut self.stream, self.limits.send_timeout, out.into()).await
     }
 
-    /// Opens the message's body; compaction may move it between the look-up and the opening, once at the most in practice.
-    async fn open_body(&self, uid: Uid) -> Result<BodyReader, StoreError> {
-        for _ in 0..3 {
-            let message = self.mailbox.message(uid).ok_or(StoreError::MessageGone)?;
-            match self.volume.open_body(message.body).await {
-                Err(StoreError::MessageGone) => {}
-                result => return result,
-            }
+    /// Opens the message's body.
+    async fn open_body(&mut self, uid: Uid) -> Result<BodyReader, StoreError> {
+        let (before, following) = self.mailbox.with_messages(|messages| {
+            let index = messages.partition_point(|message| message.uid < uid);
+            let before = index.checked_sub(1).map(|before| messages[before].uid);
+            let following = messages.iter().skip(index + 1).take(AHEAD_MAX);
+            (before, following.copied().collect::<Vec<Message>>())
+        });
+        // Whoever reads the second message after the first reads them all, as a rule.
+        let goes_on = before.is_some() && self.last_read == before;
+        self.last_read = Some(uid);
+        if !goes_on {
+            self.ahead = None;
+            return self.mailbox.open_message(uid).await;
         }
-        Err(StoreError::MessageGone)
+        let ahead = self.ahead.get_or_insert_with(|| Box::new(self.volume.read_ahead()));
+        self.mailbox.open_message_ahead(uid, ahead, following.into_iter()).await
     }
 
     /// The UPDATE state; whether all that was marked is gone.
