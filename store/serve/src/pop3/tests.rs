@@ -53,6 +53,8 @@ impl Scene {
             let options = VolumeOptions {
                 segment_bytes: 1 << 20,
                 batch_bytes_max: 256 << 10,
+                // Bodies are read from the disk soon after they came.
+                body_cache_bytes: 16 << 10,
                 ..VolumeOptions::default()
             };
             let (disk, id): (Rc<dyn Disk>, _) = (on, VolumeId([9; 16]));
@@ -294,6 +296,30 @@ fn large_messages_pass_in_pieces() {
         top[first.len()..top.len() - 3] == expected[..end],
         "TOP gives as many lines as asked"
     );
+}
+
+#[test]
+fn who_takes_one_message_after_the_other_gets_them_by_few_reads() {
+    let texts: Vec<Vec<u8>> = (1..=40)
+        .map(|number| format!("Subject: {number}\r\n\r\n{}", "0123456789\r\n".repeat(500)).into_bytes())
+        .collect();
+    let messages: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+    let scene = Scene::new(&messages);
+    let client = scene.login();
+    client.text();
+    for (numbers, reads_max) in [((1..=40).collect::<Vec<usize>>(), 7), (vec![40, 20, 18, 16], 4)] {
+        let before = scene.volume.stats().reads;
+        for number in &numbers {
+            let text = String::from_utf8_lossy(messages[number - 1]);
+            let answer = scene.say(&client, &format!("RETR {number}\r\n"));
+            assert!(
+                answer == format!("+OK {} octets\r\n{text}.\r\n", text.len()),
+                "{number}"
+            );
+        }
+        let reads = scene.volume.stats().reads - before;
+        assert!(reads <= reads_max && reads > 2, "{numbers:?}: {reads} reads");
+    }
 }
 
 #[test]

@@ -257,6 +257,55 @@ fn pieces_of_a_large_message() {
 }
 
 #[test]
+fn a_mailbox_is_read_through_by_few_reads() {
+    // Too large for the cache.
+    let texts: Vec<String> = (1..=40)
+        .map(|number| {
+            format!(
+                "Subject: {number}\r\n\r\n{}word{number}\r\n",
+                "0123456789\r\n".repeat(500)
+            )
+        })
+        .collect();
+    let mut scene = texts
+        .iter()
+        .fold(Scene::new(), |scene, text| scene.message(text))
+        .open();
+    let mut session = scene.login();
+    session.peer.send(b"a SELECT INBOX\r\n");
+    scene.run();
+    session.take_output();
+    let mut ask = |command: &str, expected: &str| {
+        let before = scene.volume.stats();
+        session.peer.send(command.as_bytes());
+        scene.run();
+        assert!(session.take_text() == expected, "{command}");
+        let after = scene.volume.stats();
+        (after.reads - before.reads, after.read_ahead - before.read_ahead)
+    };
+    let fetched: String = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| format!("* {} FETCH (BODY[] {{{}}}\r\n{text})\r\n", index + 1, text.len()))
+        .collect();
+    let (reads, ahead) = ask(
+        "b FETCH 1:* BODY.PEEK[]\r\n",
+        &format!("{fetched}b OK FETCH completed\r\n"),
+    );
+    assert_eq!(reads + ahead, 40);
+    assert!(reads <= 5, "{reads} reads");
+    let (reads, ahead) = ask("c SEARCH TEXT word17\r\n", "* SEARCH 17\r\nc OK SEARCH completed\r\n");
+    assert_eq!(reads + ahead, 40);
+    assert!(reads <= 5, "{reads} reads");
+    let two = ask(
+        "d FETCH 3,33 BODY.PEEK[HEADER]\r\n",
+        "* 3 FETCH (BODY[HEADER] {14}\r\nSubject: 3\r\n\r\n)\r\n* 33 FETCH (BODY[HEADER] {15}\r\nSubject: 33\r\n\r\n)\r\nd OK \
+         FETCH completed\r\n",
+    );
+    assert_eq!(two, (2, 0), "they are far from each other");
+}
+
+#[test]
 fn many_header_fields_are_filtered_twice() {
     let fields: String = (0..20_000)
         .map(|number| format!("X-{}: {number}\r\n", number % 2))
