@@ -113,7 +113,8 @@ def build(*names):
     """The node and the generator, where the harness looks for them, and some of the benches: the paths of the generator and of
     each of these."""
     programs = cargo("build", "--release", "--bin", "pigeond", "--bin", "pigeon-load")
-    benches = cargo("bench", "-p", "pigeon-benches", *(word for name in names for word in ("--bench", name)), "--no-run")
+    # With the features of the tests, so that what they have built is built once.
+    benches = cargo("build", "--release", "--workspace", *(word for name in names for word in ("--bench", name)))
     return programs["pigeon-load"], *(benches[name] for name in names)
 
 
