@@ -5,6 +5,7 @@
 //! they meet only in the queues of `inbox`.
 
 mod across;
+mod bell;
 mod core;
 mod counters;
 mod driver;

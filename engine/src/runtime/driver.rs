@@ -12,7 +12,8 @@
 //! The executor polls its own rings when its preemption timer fires (100 ms); nothing of ours is in them. But when that
 //! timer fires before the executor has run the first task of a round, it goes to sleep although tasks are runnable (glommio
 //! 0.9.0, `run_task_queues`; it takes a thread that was put off its CPU for 100 ms at the wrong instruction). The watchmen
-//! are there for that: their timers are the executor's own, and the next one to be due wakes it.
+//! are there for that: their timers are the executor's own, and the next one to be due wakes it. When the thread was away so long that
+//! they are all due at once, none is left; the last watchman has no timer, but a bell that another thread rings (`bell`).
 
 use super::core::Core;
 use super::inbox::Job;
@@ -220,13 +221,18 @@ pub(super) fn start_watchmen(core: &Rc<Core>) -> Vec<JoinHandle<()>> {
         }
     };
     let spawn = |interval| glommio::spawn_local(watch(core.clone(), interval)).detach();
-    WATCHMEN.into_iter().map(spawn).collect()
+    let mut watchmen: Vec<JoinHandle<()>> = WATCHMEN.into_iter().map(spawn).collect();
+    let core = core.clone();
+    let listening = async move { core.shared().bell.answer(|| core.driver.relieved.get()).await };
+    watchmen.push(glommio::spawn_local(listening).detach());
+    watchmen
 }
 
 /// Ends the watchmen: a task that waits when the executor ends is never freed.
 pub(super) async fn end_watchmen(core: &Core, watchmen: Vec<JoinHandle<()>>) {
     core.driver.relieved.set(true);
     core.driver.relief.notify_all();
+    core.shared().bell.ring_out();
     for watchman in watchmen {
         watchman.await;
     }

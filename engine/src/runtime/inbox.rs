@@ -10,6 +10,7 @@
 //! last time; a sender puts its job into the queue first and only then looks at `sleeping`. Both sides have a full fence in
 //! between, so at least one of them sees the other.
 
+use super::bell::Bell;
 use super::core::CoreId;
 use super::counters::CounterCells;
 use super::reply;
@@ -67,6 +68,11 @@ impl EngineShared {
         self.cores.iter().for_each(|core| core.wake());
     }
 
+    /// Rings for every core.
+    pub(super) fn ring_bells(&self) {
+        self.cores.iter().for_each(|core| core.bell.ring());
+    }
+
     /// Whether the tasks of all cores are to be cancelled.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
@@ -83,6 +89,8 @@ pub(crate) struct CoreShared {
     sleeping: AtomicBool,
     ended: AtomicBool,
     event: OwnedFd,
+    /// Ends a sleep of the executor's own.
+    pub(super) bell: Bell,
     pub(crate) counters: CounterCells,
 }
 
@@ -97,6 +105,7 @@ impl CoreShared {
             sleeping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             event,
+            bell: Bell::default(),
             counters: CounterCells::default(),
         })
     }

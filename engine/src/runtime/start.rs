@@ -4,6 +4,7 @@
 //! the ring's operations complete; then the driver ends, and with it the executor and the thread. Until the `main`s have
 //! all returned, every core serves the others.
 
+use super::bell::Ringer;
 use super::core::{Core, CoreId, set_current};
 use super::driver::{self, Driver};
 use super::inbox::{CoreShared, EngineShared};
@@ -167,6 +168,12 @@ where
             failure.get_or_insert(error);
         }
     }
+    let ringer = match failure {
+        None => Ringer::start(engine.clone(), placement.control.clone())
+            .map_err(|error| failure = Some(StartError::new("cannot start the thread that wakes the cores", error)))
+            .ok(),
+        Some(_) => None,
+    };
     let mut handles = Vec::new();
     for (thread, go) in threads {
         go.send(failure.is_none());
@@ -183,6 +190,7 @@ where
     for handle in handles {
         broken |= handle.join().is_err();
     }
+    drop(ringer);
     match controlled {
         Err(panic) => resume_unwind(panic),
         Ok(Ok(())) if broken => Err(StartError {
