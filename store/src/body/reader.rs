@@ -5,23 +5,23 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use pigeon_store_format::{
-    Body, BodyChunk, BodyEnd, BodyReference, ContentInfo, Extent, LogPosition, Message, RecordKind,
+    Body, BodyChunk, BodyEnd, BodyReference, ContentInfo, Extent, LogPosition, Message, RecordKind, Uid,
 };
 
 use super::BodyInfo;
 use super::ahead::{ReadAhead, record_bytes};
 use super::cache::Keeping;
-use crate::StoreError;
 use crate::journal::segments::Segment;
 use crate::options::READ_MAX;
 use crate::volume::VolumeInner;
+use crate::{Mailbox, StoreError};
 
 /// An open body of one message. It stays readable while the reader is held.
 pub struct BodyReader {
     volume: Rc<VolumeInner>,
     body: Rc<OpenedBody>,
-    /// Whose it is, for the report of damage.
-    name: String,
+    /// Where the message is, for the report of damage.
+    place: Option<(Mailbox, Uid)>,
 }
 
 /// What a reader knows of its body.
@@ -196,7 +196,7 @@ impl BodyReader {
         BodyReader {
             volume,
             body,
-            name: String::new(),
+            place: None,
         }
     }
 
@@ -205,9 +205,9 @@ impl BodyReader {
         self.body.info
     }
 
-    /// With a name for the report of damage.
-    pub(crate) fn named(mut self, name: String) -> Self {
-        self.name = name;
+    /// With its place, for the report of damage.
+    pub(crate) fn of(mut self, mailbox: Mailbox, uid: Uid) -> Self {
+        self.place = Some((mailbox, uid));
         self
     }
 
@@ -247,11 +247,9 @@ impl BodyReader {
         let content = self
             .read_chunk(streamed, offset, extent)
             .await
-            .map_err(|error| match error {
-                StoreError::Damaged { what } if !self.name.is_empty() => StoreError::Damaged {
-                    what: format!("{}: {what}", self.name),
-                },
-                other => other,
+            .map_err(|error| match &self.place {
+                Some((mailbox, uid)) => mailbox.name_damage(*uid, error),
+                None => error,
             })?;
         *streamed.last.borrow_mut() = Some((index, content.clone()));
         Ok(content)

@@ -168,14 +168,10 @@ impl Mailbox {
     fn named(&self, uid: Uid, result: Result<Rc<OpenedBody>, StoreError>) -> Result<BodyReader, StoreError> {
         let opened = result.map_err(|error| self.name_damage(uid, error))?;
         let reader = BodyReader::new(self.account.volume.clone(), opened);
-        Ok(reader.named(format!(
-            "account {}, mailbox {}, UID {uid}",
-            self.account.id(),
-            self.name()
-        )))
+        Ok(reader.of(self.clone(), uid))
     }
 
-    fn name_damage(&self, uid: Uid, error: StoreError) -> StoreError {
+    pub(crate) fn name_damage(&self, uid: Uid, error: StoreError) -> StoreError {
         match error {
             StoreError::Damaged { what } => StoreError::Damaged {
                 what: format!(

@@ -15,13 +15,13 @@ use std::pin::pin;
 use std::rc::Rc;
 
 /// Output is sent when this much has gathered, bytes.
-const FLUSH_BYTES: usize = 32 << 10;
+const FLUSH_BYTES: usize = 64 << 10;
 
 /// A response may grow to this before the first of it is sent, bytes: until then it can be taken back.
 const GATHER_BYTES_MAX: usize = 256 << 10;
 
 /// Pieces of a body up to this are copied into the buffer, to go out with their surroundings in one send, bytes.
-const COPY_BYTES_MAX: usize = 16 << 10;
+const COPY_BYTES_MAX: usize = 32 << 10;
 
 /// Why a session stops.
 #[derive(Debug)]
@@ -196,6 +196,10 @@ impl<S: ByteStream> Wire<S> {
     /// A piece of a body, behind what is in the buffer.
     pub(super) async fn push(&mut self, piece: Bytes) -> Outcome {
         if piece.len() <= COPY_BYTES_MAX {
+            // At once as much as will gather, unless it is a short answer: growing would copy it again and again.
+            if self.out.capacity() < FLUSH_BYTES && self.out.len() + piece.len() > FLUSH_BYTES / 8 {
+                self.out.reserve(FLUSH_BYTES + COPY_BYTES_MAX);
+            }
             self.out.extend_from_slice(&piece);
             return self.flush_if_full().await;
         }
