@@ -52,15 +52,16 @@ pub(crate) struct Network {
     pub(crate) pipes: Pipes,
 }
 
-/// After so long without a word from it, a machine that we connected to is asked whether it is there, and given up after as long
-/// again: who waits there for something (IDLE) would else never hear of its end. It is on a network of ours.
+/// After so long without a word from it, a machine that we connected to is asked whether it is there, and given up when it has not
+/// answered for `TAKES_NOTHING`: who waits there for something (IDLE) would else never hear of its end. It is on a network of ours.
 const SILENCE_OF_PEERS: Duration = Duration::from_secs(12);
 /// The same of clients, which may be telephones that sleep.
 const SILENCE_OF_CLIENTS: Duration = Duration::from_secs(300);
 /// What a machine that we connected to does not take within this time is given up, as is one that takes nothing more.
 const TAKES_NOTHING: Duration = Duration::from_secs(60);
 
-/// TCP keep-alive: for a listener, of all that it accepts.
+/// TCP keep-alive: for a listener, of all that it accepts. Where a time to take nothing is set, too, Linux gives up after that, and
+/// not after the probes.
 fn notice_silence(socket: &impl AsFd, silence: Duration) -> io::Result<()> {
     const PROBES: u32 = 4;
     sockopt::set_socket_keepalive(socket, true)?;

@@ -56,8 +56,8 @@ pub struct VolumeOptions {
     pub reserve_bytes: u64,
     /// Memory for bodies read or delivered not long ago, bytes. Default 32 MiB.
     pub body_cache_bytes: usize,
-    /// Memory for what is read ahead, over all who read one message after the other, bytes: 256 KiB for each of them. Those for whom
-    /// there is none left read each message by itself. Default 4 MiB.
+    /// Memory for what is read ahead, over all who read one message after the other, bytes: 512 KiB for each of them. Those for whom
+    /// there is none left read each message by itself. Default 8 MiB.
     pub read_ahead_bytes: usize,
     /// Memory for the indices of loaded accounts; accounts without sessions are evicted above it. Bytes. Default 128 MiB.
     pub index_bytes_max: usize,
@@ -87,7 +87,7 @@ impl Default for VolumeOptions {
             volume_bytes_max: None,
             reserve_bytes: 4 * 1024 * 1024,
             body_cache_bytes: 32 * 1024 * 1024,
-            read_ahead_bytes: 4 * 1024 * 1024,
+            read_ahead_bytes: 8 * 1024 * 1024,
             index_bytes_max: 128 * 1024 * 1024,
             ingest_bytes_max: 8 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,

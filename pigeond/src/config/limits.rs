@@ -45,7 +45,7 @@ pub struct Limits {
     /// Memory for message bodies on their way in, for each volume. Beyond it senders wait. From 1 MiB to 64 GiB; default
     /// 8 MiB.
     pub body_memory_bytes: Size,
-    /// Memory for bodies that came in or were read a moment ago, for each volume; up to 4 MiB are added while mailboxes are read
+    /// Memory for bodies that came in or were read a moment ago, for each volume; up to 8 MiB are added while mailboxes are read
     /// through. Up to 1 TiB; default 32 MiB.
     pub body_cache_bytes: Size,
     /// Memory for the indices of accounts that are in use or were a moment ago, for each volume. From 1 MiB to 1 TiB;

@@ -23,7 +23,7 @@ pub(crate) fn small_options() -> VolumeOptions {
         batch_bytes_max: 32 * 1024,
         uid_validity_base: 1_000,
         body_cache_bytes: 16 * 1024,
-        read_ahead_bytes: 512 * 1024,
+        read_ahead_bytes: 1024 * 1024,
         index_bytes_max: 64 * 1024,
         ingest_bytes_max: 64 * 1024,
         checkpoint_bytes: 64 * 1024,

@@ -13,7 +13,7 @@ use pigeon_proto::imap::{FetchItem, SequenceSet, date, write};
 use pigeon_store::{FlagChange, FlagOperation, FlagOutcome, Flags, ReadAhead};
 
 /// Messages at a time when their bytes are asked for: as many are marked `\Seen` in one durable write, before they are sent.
-const BODY_BATCH: usize = 32;
+const BODY_BATCH: usize = 64;
 
 /// Why a message's response was not written whole.
 pub(super) enum Broken {

@@ -318,7 +318,7 @@ fn who_takes_one_message_after_the_other_gets_them_by_few_reads() {
             );
         }
         let reads = scene.volume.stats().reads - before;
-        assert!(reads <= reads_max && reads > 2, "{numbers:?}: {reads} reads");
+        assert!(reads <= reads_max && reads > 1, "{numbers:?}: {reads} reads");
     }
 }
 
