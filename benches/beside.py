@@ -2,6 +2,7 @@
 their processes have used, from outside, and what is done with one that fails. Temporary directories are made below
 $PIGEON_BENCH_DIRECTORY, if that is set."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -91,13 +92,15 @@ class KernelLimit:
     def __init__(self, name, wanted):
         self.path = pathlib.Path("/proc/sys", name)
         self.before = int(self.path.read_text())
-        if self.before < wanted and os.geteuid() == 0:
+        self.is_raised = self.before < wanted and os.geteuid() == 0
+        if self.is_raised:
             leftovers.remember(self)
             self.path.write_text(str(wanted))
 
     def remove(self):
         leftovers.forget(self)
-        self.path.write_text(str(self.before))
+        if self.is_raised:
+            self.path.write_text(str(self.before))
 
 
 def cargo(*words):
@@ -252,4 +255,7 @@ class Peer:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait(20)
+            # Those of its children that outlive it are of its group.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -44,7 +44,7 @@ def limits_of(row, found):
         return {}
     copied = {"cpu_s_per_gib": least(found, "copy_cpu_s_per_gib"), "mib_per_second": most(found, "copy_mib_per_second")}
     if row in ("smtp", "lmtp"):
-        return {"limit: durable writes of 50 messages at once": {"per_second": most(found, "writes_50") * 50}}
+        return {"limit: durable writes of 50 messages at once, up to 4 under way": {"per_second": most(found, "writes_50") * 50}}
     if row.startswith("bulk") and row.endswith("-tls"):
         return {"limit: sealed and sent from memory":
                 {"cpu_s_per_gib": copied["cpu_s_per_gib"] + least(found, "seal_cpu_s_per_gib")}}

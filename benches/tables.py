@@ -32,3 +32,16 @@ def write(columns, rows):
     if count != 1:
         sys.exit(f"{DOCS}: {count} tables with the columns {', '.join(columns)} instead of one")
     DOCS.write_text(text)
+
+
+def said(name):
+    """The line between its marks that says how its table was measured."""
+    return re.compile(rf"(?<=<!-- run: {name} -->\n)[^\n]*\n(?=<!-- end of the run -->)")
+
+
+def say(name, text):
+    """Puts in its place by which command, and of how many rounds, the table beside it is."""
+    text, count = said(name).subn(lambda _: text + "\n", DOCS.read_text())
+    if count != 1:
+        sys.exit(f"{DOCS}: {count} places for the run of {name} instead of one")
+    DOCS.write_text(text)

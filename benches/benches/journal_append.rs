@@ -172,7 +172,7 @@ impl Row {
                 pigeon_engine::sleep(LOOK_EVERY).await;
             }
             let turn = self.take_turn(&volume, &message).await;
-            let writes = raw.writes_per_second(turn.bytes_per_batch, self.turn.min(Duration::from_millis(500)));
+            let writes = raw.writes_per_second(turn.bytes_per_batch, 1, self.turn.min(Duration::from_millis(500)));
             limits.push(writes * turn.per_batch);
             ratios.push(turn.per_second / (writes * turn.per_batch));
             turns.push(turn);

@@ -27,6 +27,9 @@ const FILE_BYTES: u64 = 256 << 20;
 /// A message of 4 KiB with what is noted of it, and as many as there are sessions in `benches/peers/run`.
 const MESSAGE_BYTES: usize = 4608;
 const MESSAGES: usize = 50;
+/// Writes under way of so many messages: the node's journal keeps two.
+const IN_FLIGHT: [u32; 3] = [1, 2, 4];
+const DISK_TURNS: usize = 3;
 const TURN: Duration = Duration::from_millis(500);
 const GIB: f64 = (1_u64 << 30) as f64;
 const MIB: f64 = (1_u64 << 20) as f64;
@@ -37,8 +40,13 @@ fn main() {
     let directory = directory.map_or_else(|| PathBuf::from("."), PathBuf::from);
     let path = directory.join(format!("pigeon-limits-{}", std::process::id()));
     let disk = RawLoop::new(&path, FILE_BYTES);
-    let writes_4k = disk.writes_per_second(4096, TURN);
-    let writes_50 = disk.writes_per_second(MESSAGES * MESSAGE_BYTES, TURN);
+    let writes_4k = most(|| disk.writes_per_second(4096, 1, TURN));
+    let writes_50 = IN_FLIGHT.map(|in_flight| {
+        let writes = most(|| disk.writes_per_second(MESSAGES * MESSAGE_BYTES, in_flight, TURN));
+        eprintln!("durable writes of {MESSAGES} messages, {in_flight} under way: {writes:.0} a second");
+        writes
+    });
+    let writes_50 = writes_50.into_iter().fold(0.0, f64::max);
     // Ours, made above; what stays behind costs disk space only.
     let _ = std::fs::remove_file(&path);
     let moved = loopback::best();
@@ -60,4 +68,9 @@ fn main() {
         relay::milliseconds(),
         relay::kernel_kib_a_connection(),
     );
+}
+
+/// The best turn of the disk.
+fn most(turn: impl Fn() -> f64) -> f64 {
+    (0..DISK_TURNS).map(|_| turn()).fold(0.0, f64::max)
 }

@@ -176,7 +176,7 @@ class Bench:
         # Once before, for what is made at the first use.
         self.load(*words[2:], "--sessions", 20, "--duration", "100ms")
         self.rest(server)
-        before, usage, seconds = memory(server.pids()), Usage(server), 3 if self.quick else 10
+        before, usage, seconds = memory(server.pids()), Usage(server), 5 if self.quick else 10
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen([*words, "--sessions", str(sessions), "--duration", f"{seconds}s"], stdout=output,
                                        stderr=output, text=True)
@@ -197,6 +197,7 @@ class Bench:
         assert f"{sessions} done" in said, said
         # While all of them wait: from half of that time on, until shortly before its end.
         held = [size for moment, size in samples if ended - seconds / 2 < moment < ended - 0.8]
+        assert held, f"no sample while all of them waited, of {len(samples)}"
         return {"kib_a_session": (statistics.median(held) - before) / sessions / 1024, "sessions": sessions, **usage.end()}
 
     def row(self, name, server):

@@ -7,6 +7,7 @@ import statistics
 
 from limits import least, limits_of, most, proxy_limit
 from measure import ROWS
+from proxy.bench import attempted
 
 OURS = "PigeonAir"
 # By row: the columns, each with its title.
@@ -86,27 +87,35 @@ def spread(values):
     return "-".join(dict.fromkeys([number(min(values)), number(max(values))]))
 
 
-def verdicts(results, no_peers):
-    """A line of each target: its name, ours, whose is the best, that, ratios, target, whether it is met."""
+def verdicts(results, no_peers, wanted):
+    """A line of each target of the wanted rows: its name, ours, whose is the best, that, ratios, target, whether it is met; that is
+    nothing where one of both is missing."""
     lines = []
     for (row, column), (title, target) in TARGETS.items():
+        if row not in wanted:
+            continue
         found = medians(results, row)
         name, value = best(found, column, no_peers)
         ratios = by_round(results[row], column, no_peers) if OURS in found else []
+        goal = f"{'at least' if more_is_better(column) else 'at most'} {fraction(target)}"
         if not ratios:
+            ours = found[OURS][column] if OURS in found else None
+            lines.append({"what": title, "ours": ours, "best": value, "peer": name, "ratios": [], "met": None, "target": goal})
             continue
         # Side by side: of each round by itself. What the machine does beside it, both feel.
         worst = min(ratios) if more_is_better(column) else max(ratios)
         met = worst >= target if more_is_better(column) else worst <= target
         lines.append({"what": title, "ours": found[OURS][column], "best": value, "peer": name, "ratios": ratios, "met": met,
                       "generator": generator_part(found[OURS]) if more_is_better(column) else None,
-                      "target": f"{'at least' if more_is_better(column) else 'at most'} {fraction(target)}"})
-    idle = medians(results, "idle")
-    if OURS in idle:
-        ours = idle[OURS]["kib_a_session"]
+                      "target": goal})
+    if "idle" in wanted:
+        idle = medians(results, "idle")
+        ours = idle[OURS]["kib_a_session"] if OURS in idle else None
         name, value = best(idle, "kib_a_session", no_peers)
         lines.append({"what": "KiB of memory for an IMAP session in IDLE", "ours": ours, "best": value, "peer": name,
-                      "ratios": [max(ours, 1e-9) / value] if value else [], "met": ours <= IDLE_KIB_MAX,
+                      "ratios": [max(ours, 1e-9) / value] if value and ours is not None else [],
+                      # By itself, whoever else was measured.
+                      "met": None if ours is None else ours <= IDLE_KIB_MAX,
                       "target": f"at most {IDLE_KIB_MAX} KiB"})
     return lines
 
@@ -117,6 +126,8 @@ def generator_part(values):
 
 
 def verdict(line):
+    if line["met"] is None:
+        return "**not measured**"
     if line["met"]:
         return "met"
     limited = (line.get("generator") or 0) > GENERATOR_PART_MAX
@@ -127,7 +138,7 @@ def target_table(lines):
     out = ["| | PigeonAir | best peer | | ratio | target | |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for line in lines:
         out.append("| {} | {} | {} | {} | {} | {} | {} |".format(
-            line["what"], number(line["ours"]), number(line["best"]) if line["best"] else "", line["peer"] or "",
+            line["what"], "" if line["ours"] is None else number(line["ours"]), number(line["best"]) if line["best"] else "", line["peer"] or "",
             "-".join(dict.fromkeys(map(fraction, (min(line["ratios"]), max(line["ratios"]))))) if line["ratios"] else "",
             line["target"], verdict(line)))
     return "\n".join(out)
@@ -140,6 +151,11 @@ def share(ours, limit, column):
     return f"{part:.0%}" + (" (beaten: no limit then)" if part > 1 else "")
 
 
+def some_of(count, rounds):
+    """What is said of one that failed in some of the rounds."""
+    return f" ({count} of {rounds} rounds)" if count < rounds else ""
+
+
 def row_table(found, row, failed):
     """All servers of a row, lowest to highest of the rounds; the limits of the machine, and our share of them."""
     results, shown = found["rows"].get(row, {}), columns(row)
@@ -148,6 +164,8 @@ def row_table(found, row, failed):
     titles = [*shown.values(), *([f"kernel threads, {unit}"] if kernel else []), "generator's part", "others' CPUs"]
     out = [f"### {ROWS[row][0]}\n", f"| | {' | '.join(titles)} |", f"| --- |{' --- |' * len(titles)}"]
     middle, marked = medians(found["rows"], row), False
+    # Figures of before did not say how many there were.
+    rounds = found.get("rounds", 0) if row != "idle" else 1
     # As they are listed, whoever was the first to be measured.
     for name in [server["name"] for server in found["servers"] if server["name"] in results]:
         runs = results[name]
@@ -158,7 +176,7 @@ def row_table(found, row, failed):
             marked = True
         if kernel:
             cells.append(number(middle[name]["kernel_each"]))
-        out.append(f"| {name} | {' | '.join(cells)} | {generator:.0%} | {middle[name]['others']:.2f} |")
+        out.append(f"| {name}{some_of(len(runs), rounds)} | {' | '.join(cells)} | {generator:.0%} | {middle[name]['others']:.2f} |")
     for name in failed:
         out.append(f"| {name} | failed |{' |' * (len(titles) - 1)}")
     limits = limits_of(row, found["limits"])
@@ -184,7 +202,7 @@ def limit_table(found):
     if not machine:
         return "Not measured."
     rows = [("durable writes of 4 KiB a second, one after the other (io_uring)", most(machine, "writes_4k")),
-            ("messages of 4 KiB a second in durable writes of 50 at once", most(machine, "writes_50") * 50),
+            ("messages of 4 KiB a second in durable writes of 50 at once, with 1, 2 or 4 of these under way", most(machine, "writes_50") * 50),
             (f"CPU s to send a GiB over loopback, copied from memory (at most {number(most(machine, 'copy_mib_per_second'))} MiB/s)",
              least(machine, "copy_cpu_s_per_gib")),
             ("CPU s to receive it", least(machine, "receive_cpu_s_per_gib")),
@@ -223,15 +241,28 @@ def proxy_target(name, values):
     return f"{target}: {'met' if value <= target else '**missed**'}"
 
 
-def proxy_tables(results, machine):
-    """A table for each backend; lowest to highest of the rounds."""
-    tables = []
+def proxy_cell(values, rounds, has_failed):
+    """Lowest to highest, of those rounds in which it did not fail."""
+    if not values:
+        return "failed" if has_failed else ""
+    return spread(values) + (some_of(len(values), rounds) if has_failed else "")
+
+
+def proxy_tables(results, machine, failures=(), rounds=1):
+    """A table for each backend; lowest to highest of the rounds, and who failed in which."""
+    tables, failed = [], {(failure["server"], failure["what"]) for failure in failures}
+
+    def has_failed(backend, who, name):
+        # What is idle has a name for each count of connections, and one attempt.
+        words = {"start", name, name.partition(",")[0] if name.startswith("idle") else name}
+        return any((who, attempted(backend, word)) in failed for word in words)
+
     for backend, found in results.items():
         first, lines = not tables, []
         heads = [*found, "limit", "our share", *(["target"] if first else [])]
         lines.append(f"Backend: {backend}\n\n| | {' | '.join(heads)} |\n| --- |{' --- |' * len(heads)}")
         for name in dict.fromkeys(name for values in found.values() for name in values):
-            cells = [spread(values[name]) if values.get(name) else "" for values in found.values()]
+            cells = [proxy_cell(values.get(name), rounds, has_failed(backend, who, name)) for who, values in found.items()]
             limit, ours = proxy_limit(name, machine), found.get(OURS, {}).get(name)
             cells += [number(limit) if limit else "", share(statistics.median(ours), limit, name) if limit and ours else ""]
             cells += [proxy_target(name, found)] if first else []
@@ -265,21 +296,22 @@ def sections(found):
     if found.get("wanted"):
         no_peers = [server["name"] for server in found["servers"] if not server["is_peer"]]
         failed = failures(found)
-        parts["targets"] = f"{header(found)}\n\n{target_table(verdicts(found['rows'], no_peers))}"
+        parts["targets"] = f"{header(found)}\n\n{target_table(verdicts(found['rows'], no_peers, found['wanted']))}"
         parts["rows"] = "\n\n".join([
             *(row_table(found, row, failed.get(row, [])) for row in found["wanted"]),
             f"### Limits of the machine, in the same run\n\n{limit_table(found)}",
             f"### What an answer to a message means\n\n{durability_table(found)}"])
     if found.get("proxies"):
         same = "In the same run as [the mail servers](#beside-what-people-use-today)."
-        parts["proxies"] = f"{same if found.get('wanted') else header(found)}\n\n{proxy_tables(found['proxies'], found['limits'])}"
+        shown = proxy_tables(found["proxies"], found["limits"], found["failures"], found.get("rounds", 1))
+        parts["proxies"] = f"{same if found.get('wanted') else header(found)}\n\n{shown}"
     return parts
 
 
 def write(found, path):
     """Puts the tables of a run into the documentation; the names of those parts. Of rows that were measured in part only nothing is
-    written: they are of one run."""
-    if found["part"]:
+    written: they are of one run. Nor of a run in which something failed: without its best peer a target is met that is not."""
+    if found["part"] or found["failures"]:
         return []
     text = path.read_text()
     parts = sections(found)

@@ -320,10 +320,15 @@ class TunedCyrus(Cyrus):
 
     def __init__(self, certificate, addresses=ADDRESSES):
         self.ephemeral = pathlib.Path(tempfile.mkdtemp(prefix="pigeonair-cyrus-", dir="/dev/shm"))
-        for path in [self.ephemeral, self.ephemeral / "proc", self.ephemeral / "lock"]:
-            path.mkdir(exist_ok=True)
-            shutil.chown(path, cyrus.USER, "mail")
-        super().__init__(certificate, addresses)
+        try:
+            for path in [self.ephemeral, self.ephemeral / "proc", self.ephemeral / "lock"]:
+                path.mkdir(exist_ok=True)
+                shutil.chown(path, cyrus.USER, "mail")
+            super().__init__(certificate, addresses)
+        except BaseException:
+            # Nobody else knows of it yet, where a program is missing.
+            shutil.rmtree(self.ephemeral, ignore_errors=True)
+            raise
 
     def words(self):
         return {**super().words(), "ephemeral": self.ephemeral}

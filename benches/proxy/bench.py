@@ -16,6 +16,11 @@ OPEN_FILES = 20_000
 CLIENT_SECONDS = 300
 
 
+def attempted(backend, what):
+    """How a failure names what was measured: a mail server may have the name of a proxy."""
+    return f"proxies, {backend}: {what}"
+
+
 class Bench:
     def __init__(self, program, quick, rounds, failures):
         self.program, self.failures, self.rounds = program, failures, rounds
@@ -87,16 +92,20 @@ class Bench:
         """Each measure of each proxy, in every round."""
         found = {kind.name: {} for kind in kinds}
         proxies = []
+
+        def attempt(what, proxy, measure):
+            return self.failures.attempt(attempted(backend.name, what), proxy, measure)
+
         try:
             for kind in kinds:
-                proxy = self.failures.attempt("start", kind, lambda kind=kind: kind(backend, self.certificate, self.program))
+                proxy = attempt("start", kind, lambda kind=kind: kind(backend, self.certificate, self.program))
                 if proxy:
                     proxies.append(proxy)
-                    self.failures.attempt("first logins", proxy, lambda proxy=proxy: self.logins(proxy, 500))
+                    attempt("first logins", proxy, lambda proxy=proxy: self.logins(proxy, 500))
             for number in range(self.rounds):
                 for name, measure in measures.items():
                     for proxy in proxies if number % 2 == 0 else reversed(proxies):
-                        value = self.failures.attempt(name, proxy, lambda measure=measure, proxy=proxy: measure(proxy))
+                        value = attempt(name, proxy, lambda measure=measure, proxy=proxy: measure(proxy))
                         if value is not None:
                             found[proxy.name].setdefault(name, []).append(value)
                             say(f"  {proxy.name}, {name}: {value:.3f}")
@@ -132,7 +141,8 @@ class Bench:
                         for tls in (False, True):
                             if kind is Perdition:
                                 continue
-                            held = self.failures.attempt("idle", kind, lambda kind=kind, tls=tls: self.idle(kind, backend, tls))
+                            what = attempted(make.name, f"idle{' by TLS' if tls else ''}")
+                            held = self.failures.attempt(what, kind, lambda kind=kind, tls=tls: self.idle(kind, backend, tls))
                             for count, each in (held or {}).items():
                                 name = f"idle{' by TLS' if tls else ''}, {count}, KiB"
                                 results[make.name][kind.name][name] = [each / 1024]

@@ -1,4 +1,5 @@
-//! The limit: a loop that does nothing but write one registered buffer durably, one write after the other, and waits for each.
+//! The limit: a loop that does nothing but write one registered buffer durably: one write after the other, or some at a time, each
+//! to a place of its own.
 
 use io_uring::{IoUring, opcode, types};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -9,6 +10,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const BLOCK: usize = 4096;
+/// What the ring has room for.
+const IN_FLIGHT_MAX: u32 = 8;
 /// RWF_DSYNC of pwritev2(2).
 const RWF_DSYNC: i32 = 0x2;
 
@@ -34,8 +37,10 @@ impl RawLoop {
         RawLoop { file, file_bytes }
     }
 
-    /// Durable writes of `bytes` a second. Blocks the thread: the engine's core has nothing else to do meanwhile.
-    pub(crate) fn writes_per_second(&self, bytes: usize, length: Duration) -> f64 {
+    /// Durable writes of `bytes` a second, `in_flight` of them at a time (1 to `IN_FLIGHT_MAX`). Blocks the thread: the engine's core
+    /// has nothing else to do meanwhile.
+    pub(crate) fn writes_per_second(&self, bytes: usize, in_flight: u32, length: Duration) -> f64 {
+        assert!((1..=IN_FLIGHT_MAX).contains(&in_flight), "the ring has no more entries");
         let bytes = bytes.next_multiple_of(BLOCK).max(BLOCK);
         let layout = Layout::from_size_align(bytes, BLOCK).expect("a block is a power of two");
         // SAFETY: the layout is not empty.
@@ -46,7 +51,7 @@ impl RawLoop {
         let mut ring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
-            .build(8)
+            .build(IN_FLIGHT_MAX)
             .expect("a ring");
         let vector = [libc::iovec {
             iov_base: buffer.cast(),
@@ -55,26 +60,34 @@ impl RawLoop {
         // SAFETY: the buffer outlives the ring, which is dropped before it is freed.
         unsafe { ring.submitter().register_buffers(&vector) }.expect("RLIMIT_MEMLOCK allows a batch");
         let start = Instant::now();
-        let (mut writes, mut position) = (0_u64, 0_u64);
-        while start.elapsed() < length {
-            let entry = opcode::WriteFixed::new(
-                types::Fd(self.file.as_raw_fd()),
-                buffer,
-                u32::try_from(bytes).expect("a batch is below 4 GiB"),
-                0,
-            )
-            .offset(position)
-            .rw_flags(RWF_DSYNC)
-            .build();
-            // SAFETY: buffer and file live until the completion, which is waited for below.
-            unsafe { ring.submission().push(&entry) }.expect("one entry at a time");
+        let (mut writes, mut position, mut under_way) = (0_u64, 0_u64, 0);
+        loop {
+            while under_way < in_flight && start.elapsed() < length {
+                let entry = opcode::WriteFixed::new(
+                    types::Fd(self.file.as_raw_fd()),
+                    buffer,
+                    u32::try_from(bytes).expect("a batch is below 4 GiB"),
+                    0,
+                )
+                .offset(position)
+                .rw_flags(RWF_DSYNC)
+                .build();
+                // SAFETY: buffer and file live until the completion: the loop ends when none is under way.
+                unsafe { ring.submission().push(&entry) }.expect("no more entries than the ring has");
+                under_way += 1;
+                position += bytes as u64;
+                if position + bytes as u64 > self.file_bytes {
+                    position = 0;
+                }
+            }
+            if under_way == 0 {
+                break;
+            }
             ring.submit_and_wait(1).expect("the kernel takes it");
-            let written = ring.completion().next().expect("one completion").result();
-            assert_eq!(usize::try_from(written), Ok(bytes), "a whole write");
-            writes += 1;
-            position += bytes as u64;
-            if position + bytes as u64 > self.file_bytes {
-                position = 0;
+            for completion in ring.completion() {
+                assert_eq!(usize::try_from(completion.result()), Ok(bytes), "a whole write");
+                writes += 1;
+                under_way -= 1;
             }
         }
         let elapsed = start.elapsed().as_secs_f64();
