@@ -98,7 +98,8 @@ class Mix(OneNode):
             done = self.mix("--count", 400, "--duration", "60s", "--profile", profile)
             counts = {kind: job["done"] for kind, job in done["jobs"].items()}
             self.assertEqual(sum(counts.values()), 400)
-            self.assertGreater(counts["smtp"], 2 * counts["imap-sync"])
+            # By its shares three times as many: that they are fewer by chance happens once in 10^20 runs.
+            self.assertGreater(counts["smtp"], counts["imap-sync"])
             self.assertGreater(counts["imap-idle"], 0)
             profile.write_text("[shares]\nsmtp = 3\nimap-sinc = 1\n")
             refused = subprocess.run([pigeon_load(), "mix", "--smtp", "127.0.0.1:1", "--user", "u", "--password", "x", "--profile",

@@ -177,10 +177,12 @@ class LoadOnNonsense(unittest.TestCase):
             self.assertEqual(self.failures([*words, *self.amount, "--timeout", "1s"], *pieces), {"timed out": 3}, words)
 
     def test_literals_that_no_memory_holds(self):
-        for size, kind in [(2**64 - 1, "closed by the server"), (10**30, "not understood")]:
-            piece = b"* 1 FETCH (BODY[] {%d}\r\n" % size + noise()
-            words = ["imap", *self.reading, *self.amount]
-            self.assertEqual(self.failures(words, b"* OK\r\n", b"a1 OK\r\n", b"* 1 EXISTS\r\na2 OK\r\n", piece, closes=True), {kind: 3})
+        for first in (b"", b"BODY[HEADER] {5}\r\nxxxxx "):
+            for size in (2**31 + 1, 2**64 - 1, 10**30):
+                piece = b"* 1 FETCH (" + first + b"BODY[] {%d}\r\n" % size + noise()
+                words = ["imap", *self.reading, *self.amount]
+                pieces = [b"* OK\r\n", b"a1 OK\r\n", b"* 1 EXISTS\r\na2 OK\r\n", piece]
+                self.assertEqual(self.failures(words, *pieces, closes=True), {"not understood": 3}, (first, size))
 
     def test_a_server_that_hangs_up(self):
         for protocol, words in self.works():

@@ -30,11 +30,23 @@ pub(crate) struct Answer {
     pub(crate) literals: u64,
 }
 
-/// The octets that are announced at the end of a line (RFC 3501 section 4.3).
-fn literal(line: &[u8]) -> Option<usize> {
-    let inner = line.strip_suffix(b"}")?;
-    let open = inner.iter().rposition(|&byte| byte == b'{')?;
-    std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()
+/// The largest literal that is taken: twice the largest message that is made.
+const LITERAL_BYTES_MAX: usize = 1 << 31;
+
+/// The octets that are announced at the end of a line (RFC 3501 section 4.3), if any are.
+fn literal(line: &[u8]) -> Result<Option<usize>, Failure> {
+    let digits = line.strip_suffix(b"}").and_then(|inner| {
+        let open = inner.iter().rposition(|&byte| byte == b'{')?;
+        Some(&inner[open + 1..])
+    });
+    let Some(digits) = digits.filter(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)) else {
+        return Ok(None);
+    };
+    let count = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    match count {
+        Some(count) if count <= LITERAL_BYTES_MAX => Ok(Some(count)),
+        _ => Err(Failure::Garbage),
+    }
 }
 
 fn exists(line: &[u8]) -> Option<u64> {
@@ -59,7 +71,7 @@ fn refusal(line: &[u8]) -> Failure {
 }
 
 /// In a quoted string (RFC 3501 section 4.3).
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
         if matches!(letter, '"' | '\\') {
@@ -133,12 +145,12 @@ impl Session {
                 // A BYE that answers no LOGOUT is followed by the end of the connection, which the next line shows.
                 answer.exists = exists(line).or(answer.exists);
                 answer.uid_next = uid_next(line).or(answer.uid_next);
-                let count = literal(line);
+                let count = literal(line)?;
                 goes_on = count.is_some();
                 if let Some(count) = count {
                     begin(count);
                     answer.literals += 1;
-                    answer.literal_bytes += count as u64;
+                    answer.literal_bytes = answer.literal_bytes.saturating_add(count as u64);
                     self.client.take(count, &mut piece).await?;
                 }
                 continue;
@@ -380,9 +392,18 @@ mod tests {
 
     #[test]
     fn lines() {
-        assert_eq!(literal(b"* 1 FETCH (BODY[] {12}"), Some(12));
-        assert_eq!(literal(b"* 1 FETCH (FLAGS ())"), None);
-        assert_eq!(literal(b"x {}"), None);
+        assert_eq!(literal(b"* 1 FETCH (BODY[] {12}"), Ok(Some(12)));
+        assert_eq!(literal(b"* 1 FETCH (BODY[] {2147483648}"), Ok(Some(LITERAL_BYTES_MAX)));
+        for huge in [
+            "* 1 FETCH (BODY[] {2147483649}",
+            "* 1 FETCH (BODY[] {18446744073709551615}",
+            "{99999999999999999999999}",
+        ] {
+            assert_eq!(literal(huge.as_bytes()), Err(Failure::Garbage), "{huge}");
+        }
+        for other in ["* 1 FETCH (FLAGS ())", "x {}", "x {+5}", "x {a}", "}"] {
+            assert_eq!(literal(other.as_bytes()), Ok(None), "{other}");
+        }
         assert_eq!(exists(b"* 17 EXISTS"), Some(17));
         assert_eq!(exists(b"* 17 RECENT"), None);
         assert_eq!(uid_next(b"* OK [UIDNEXT 4392] Predicted"), Some(4392));
