@@ -8,12 +8,19 @@ use crate::work::verify::{self, Findings};
 use futures_util::future::join_all;
 use pigeon_engine::{core_count, current_core};
 use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Accounts that are read back at once, on one core.
 const READERS: usize = 16;
+
+/// Numbers that are sorted by their accounts before others have a turn.
+const NUMBERS_AT_ONCE: usize = 10_000;
+
+/// By account: the messages that were acknowledged to it. Whoever reads the account takes them.
+type Expected = HashMap<usize, BTreeSet<u64>>;
 
 /// Which look it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,14 +31,34 @@ pub(crate) enum Look {
     Last,
 }
 
+/// Message `number` went to this one of so many accounts.
+fn account_of(number: u64, users: usize) -> usize {
+    usize::try_from(number % users as u64).expect("below a length")
+}
+
+fn sort_in(expected: &mut Expected, numbers: &[u64], users: usize) {
+    for &number in numbers {
+        expected.entry(account_of(number, users)).or_default().insert(number);
+    }
+}
+
 /// This core's accounts.
 pub(crate) async fn read(plan: Arc<Plan>, options: VerifyOptions, shared: Shared, look: Look, until: Instant) {
-    let acknowledged = with(&shared, |outcome| outcome.acknowledged.clone());
     let (core, cores) = (usize::from(current_core().0), usize::from(core_count()));
-    let own: Vec<usize> = (core..plan.users.len()).step_by(cores).collect();
-    let next = Rc::new(RefCell::new(own.into_iter()));
+    let users = plan.users.len();
+    let of_this_core = |number: &u64| account_of(*number, users) % cores == core;
+    let own: Vec<u64> = with(&shared, |outcome| {
+        outcome.acknowledged.iter().copied().filter(of_this_core).collect()
+    });
+    let mut expected = Expected::new();
+    for numbers in own.chunks(NUMBERS_AT_ONCE) {
+        sort_in(&mut expected, numbers, users);
+        pigeon_engine::runtime::yield_now().await;
+    }
+    let expected = Rc::new(RefCell::new(expected));
+    let next = Rc::new(RefCell::new((core..users).step_by(cores)));
     let readers = (0..READERS).map(|_| {
-        let (plan, options, next, acknowledged) = (plan.clone(), options.clone(), next.clone(), acknowledged.clone());
+        let (plan, options, next, expected) = (plan.clone(), options.clone(), next.clone(), expected.clone());
         pigeon_engine::spawn(async move {
             let mut findings = Findings::default();
             loop {
@@ -39,8 +66,7 @@ pub(crate) async fn read(plan: Arc<Plan>, options: VerifyOptions, shared: Shared
                 let Some(account) = account else {
                     return findings;
                 };
-                let of_account = |number: &u64| *number % plan.users.len() as u64 == account as u64;
-                let expected = acknowledged.iter().copied().filter(of_account).collect();
+                let expected = expected.borrow_mut().remove(&account).unwrap_or_default();
                 match look {
                     Look::First => verify::wait_for(&plan, &options, account, &expected, until).await,
                     Look::Last => findings.merge(verify::judge(&plan, &options, account, &expected, until).await),
@@ -53,5 +79,21 @@ pub(crate) async fn read(plan: Arc<Plan>, options: VerifyOptions, shared: Shared
             Some(findings) => outcome.findings.merge(findings),
             None => outcome.trouble = Some("a session of the generator broke: see above".to_owned()),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_account_has_its_own_numbers() {
+        let mut expected = Expected::new();
+        sort_in(&mut expected, &[0, 1, 3], 3);
+        sort_in(&mut expected, &[4, u64::MAX], 3);
+        let of = |numbers: &[u64]| numbers.iter().copied().collect::<BTreeSet<u64>>();
+        // 2^64 - 1 is a multiple of 3.
+        let all = [(0, of(&[0, 3, u64::MAX])), (1, of(&[1, 4]))];
+        assert_eq!(expected, Expected::from(all));
     }
 }
