@@ -50,7 +50,7 @@ impl Round {
 
 impl Fleet {
     /// Waits until all cores are here; `true` for one of them, the last.
-    async fn meet(&self) -> bool {
+    pub(crate) async fn meet(&self) -> bool {
         let cores = u64::from(core_count());
         let place = self.arrived.fetch_add(1, Ordering::AcqRel);
         // None comes to the next point before all were at this one.

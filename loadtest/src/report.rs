@@ -1,6 +1,6 @@
 //! What a run came to: for people, and as JSON.
 
-use crate::command_line::WorkCommand;
+use crate::command_line::{Fault, WorkCommand};
 use crate::failure::Failure;
 use crate::fleet::{FAILURES_IN_A_ROW, Round};
 use crate::plan::Plan;
@@ -183,7 +183,11 @@ impl Report<'_> {
         }
         for (fault, _) in self.plan.work.faults() {
             let count = self.plan.live.misbehaved(*fault).load(Ordering::Relaxed);
-            let _ = writeln!(text, "{}: {count} clients", fault.name());
+            let never = match self.plan.live.never_misbehaved(*fault).load(Ordering::Relaxed) {
+                0 => String::new(),
+                never => format!(", and {never} that came to no session"),
+            };
+            let _ = writeln!(text, "{}: {count} clients{never}", fault.name());
         }
     }
 
@@ -232,10 +236,14 @@ impl Report<'_> {
             });
             (job.name.to_owned(), of_job)
         });
-        let faults = self.plan.work.faults().iter().map(|(fault, _)| {
-            let count = self.plan.live.misbehaved(*fault).load(Ordering::Relaxed);
-            (fault.name().to_owned(), json!(count))
-        });
+        let live = &self.plan.live;
+        let of_faults = |count: &dyn Fn(Fault) -> u64| -> serde_json::Map<_, _> {
+            let each = self.plan.work.faults().iter();
+            each.map(|(fault, _)| (fault.name().to_owned(), json!(count(*fault))))
+                .collect()
+        };
+        let faults = of_faults(&|fault| live.misbehaved(fault).load(Ordering::Relaxed));
+        let never_faults = of_faults(&|fault| live.never_misbehaved(fault).load(Ordering::Relaxed));
         json!({
             "work": self.plan.name(),
             "tls": self.plan.tls(),
@@ -250,7 +258,8 @@ impl Report<'_> {
             "latency_ms": latencies(self.tally),
             "failures": failures(self.tally),
             "jobs": by_job.collect::<serde_json::Map<_, _>>(),
-            "faults": faults.collect::<serde_json::Map<_, _>>(),
+            "faults": faults,
+            "faults_not_begun": never_faults,
             "rounds": self.reopened().iter().map(|round| json!({
                 "opened": round.opened,
                 "seconds": round.took().as_secs_f64(),

@@ -261,6 +261,10 @@ async fn work(plan: Arc<Plan>, shared: Shared) {
         .map(|worker| pigeon_engine::spawn(session(plan.clone(), worker, pace.clone(), tallies.clone())))
         .collect();
     let ended = join_all(tasks).await;
+    if !plan.work.faults().is_empty() {
+        // A core without a session, or whose sessions end first, has its clients misbehave as long as the others work.
+        plan.fleet.meet().await;
+    }
     faults.into_iter().for_each(pigeon_engine::Task::cancel);
     with(&shared, |outcome| {
         finish(outcome, &tallies.borrow());

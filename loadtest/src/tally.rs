@@ -95,6 +95,8 @@ pub(crate) struct Live {
     pub(crate) held: AtomicU64,
     /// Clients that misbehaved, by kind.
     misbehaved: [AtomicU64; 4],
+    /// Those that came to no session in which they could.
+    never_misbehaved: [AtomicU64; 4],
 }
 
 impl Live {
@@ -106,7 +108,12 @@ impl Live {
     /// Clients of these kinds that have misbehaved, in words; empty without.
     pub(crate) fn misbehaving(&self, faults: &[(Fault, u32)]) -> String {
         let each = |(fault, _): &(Fault, u32)| {
-            format!(", {} {}", fault.name(), self.misbehaved(*fault).load(Ordering::Relaxed))
+            let never = match self.never_misbehaved(*fault).load(Ordering::Relaxed) {
+                0 => String::new(),
+                never => format!(" ({never} could not begin)"),
+            };
+            let begun = self.misbehaved(*fault).load(Ordering::Relaxed);
+            format!(", {} {begun}{never}", fault.name())
         };
         faults.iter().map(each).collect()
     }
@@ -119,6 +126,11 @@ impl Live {
     /// How many have misbehaved so.
     pub(crate) fn misbehaved(&self, fault: Fault) -> &AtomicU64 {
         &self.misbehaved[fault as usize]
+    }
+
+    /// How many could not even begin to.
+    pub(crate) fn never_misbehaved(&self, fault: Fault) -> &AtomicU64 {
+        &self.never_misbehaved[fault as usize]
     }
 
     /// Sessions that are held now.

@@ -13,7 +13,7 @@ import threading
 import unittest
 
 from harness.load import Server, load, pigeon_load
-from harness.node import wait_until
+from harness.node import free_port, wait_until
 
 GREETING = {"smtp": b"220 x\r\n", "lmtp": b"220 x\r\n", "imap": b"* OK x\r\n", "pop3": b"+OK x\r\n"}
 
@@ -305,6 +305,21 @@ class LoadOnNonsense(unittest.TestCase):
                  "--count", accounts, "--sessions", accounts, "--patience", "0s", "--settle", "1ms", code=1)
         self.assertEqual(len(set(read.logins[:accounts])), accounts, read.logins)
         self.assertEqual(len(read.logins), 2 * accounts)
+
+    def test_who_comes_to_no_session_has_not_misbehaved(self):
+        kinds = ("slow-reader", "abort", "half-open", "garbage")
+        faults = [word for kind in kinds for word in ("--fault", f"{kind}=1")]
+        words = [*self.reading, "--work", "login", "--count", 20, "--sessions", 1, *faults]
+        nobody = load("imap", "--target", f"127.0.0.1:{free_port()}", *words, code=1)
+        self.assertEqual(nobody["faults"], dict.fromkeys(kinds, 0))
+        self.assertTrue(all(nobody["faults_not_begun"][kind] > 0 for kind in kinds), nobody)
+        # There are sessions, and no login.
+        with Nonsense(b"* OK\r\n", b"f1 NO\r\n") as server:
+            refused = load("imap", "--target", server.address, *words, code=1)
+        self.assertEqual(refused["faults"]["slow-reader"], 0)
+        self.assertGreater(refused["faults_not_begun"]["slow-reader"], 0)
+        # Counted when it begins, which is long before its end.
+        self.assertEqual((refused["faults"]["half-open"], refused["faults_not_begun"]["half-open"]), (1, 0))
 
     def test_a_slow_reader_is_felt(self):
         """The server comes to a point where it can write no more."""

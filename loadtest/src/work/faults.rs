@@ -7,7 +7,8 @@ use crate::client::Client;
 use crate::command_line::{Fault, TlsMode};
 use crate::failure::Failure;
 use crate::plan::{Job, Plan, Task};
-use script::{HALF_HELLO, Last, Step, ends_answer, place, prelude, scripts, stages};
+use script::{HALF_HELLO, Last, Step, ends_answer, opening, place, prelude, refuses, scripts, stages};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,29 +25,52 @@ const GARBAGE_PIECES: u64 = 16;
 const QUESTIONS: usize = 1_000;
 const QUESTIONS_ROUNDS: u32 = 240;
 
-/// One client after the other, until it is cancelled. `index`: of all that misbehave.
+/// One client after the other, until it is cancelled. `index`: of all that misbehave. Each is counted when it begins to misbehave,
+/// or when it has come to nothing before that.
 pub(crate) async fn misbehave(plan: Arc<Plan>, fault: Fault, index: u64) {
     for turn in index.. {
+        let begun = Begun {
+            plan: &plan,
+            fault,
+            is: Cell::new(false),
+        };
         // Whatever ends it: the server may well send it away.
         let _ = match fault {
-            Fault::Abort => abort(&plan, turn).await,
+            Fault::Abort => abort(&plan, turn, &begun).await,
             _ => {
                 let job = &plan.jobs[place(turn, plan.jobs.len(), |_| 1).0];
                 let client = Misbehaving::new(&plan, job, turn);
                 match fault {
-                    Fault::SlowReader => client.read_slowly().await,
-                    Fault::HalfOpen => client.fall_silent().await,
-                    _ => client.say_nonsense().await,
+                    Fault::SlowReader => client.read_slowly(&begun).await,
+                    Fault::HalfOpen => client.fall_silent(&begun).await,
+                    _ => client.say_nonsense(&begun).await,
                 }
             }
         };
-        plan.live.misbehaved(fault).fetch_add(1, Ordering::Relaxed);
+        if !begun.is.get() {
+            plan.live.never_misbehaved(fault).fetch_add(1, Ordering::Relaxed);
+        }
         pigeon_engine::sleep(PAUSE).await;
     }
 }
 
+/// Whether a client has come as far as to misbehave.
+struct Begun<'a> {
+    plan: &'a Plan,
+    fault: Fault,
+    is: Cell<bool>,
+}
+
+impl Begun<'_> {
+    fn now(&self) {
+        if !self.is.replace(true) {
+            self.plan.live.misbehaved(self.fault).fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Breaks off at a stage, another one each time.
-async fn abort(plan: &Plan, turn: u64) -> Result<(), Failure> {
+async fn abort(plan: &Plan, turn: u64, begun: &Begun<'_>) -> Result<(), Failure> {
     let of = |job: usize| {
         let client = Misbehaving::new(plan, &plan.jobs[job], turn);
         stages(&client.prelude(), &client.scripts())
@@ -60,9 +84,11 @@ async fn abort(plan: &Plan, turn: u64) -> Result<(), Failure> {
         dialogue = dialogue.step(step).await?;
     }
     if stage.last == Last::Nothing {
+        begun.now();
         return Ok(());
     }
     dialogue.answer().await?;
+    begun.now();
     match (stage.last, steps.get(stage.done)) {
         (Last::Half, Some(Step::Say(words) | Step::Part(words))) => {
             let words = words.as_bytes();
@@ -91,6 +117,8 @@ struct Dialogue<'a> {
     /// The server owes an answer, or its greeting.
     owed: bool,
     is_greeting: bool,
+    /// So many answers may not be a no: without them there is no session.
+    needed: usize,
 }
 
 impl<'a> Misbehaving<'a> {
@@ -106,6 +134,11 @@ impl<'a> Misbehaving<'a> {
         scripts(self.plan, &self.job.task, self.turn)
     }
 
+    fn words_of_prelude(&self) -> usize {
+        let words = |step: &&Step| **step != Step::Secure;
+        self.prelude().iter().filter(words).count()
+    }
+
     async fn begin(&self) -> Result<Dialogue<'a>, Failure> {
         let client = self.job.door.connect_in_the_clear(self.turn, PATIENCE).await?;
         let tls_first = matches!(self.job.door.tls(), Some((TlsMode::Implicit, _)));
@@ -114,24 +147,27 @@ impl<'a> Misbehaving<'a> {
             client,
             owed: !tls_first,
             is_greeting: true,
+            needed: 1 + self.words_of_prelude() + opening(&self.job.task),
         })
     }
 
-    /// Connected, and under TLS where the work is.
-    async fn connect(&self) -> Result<Client, Failure> {
+    /// Connected, greeted, under TLS where the work is, and so many steps of the first script further, all answered.
+    async fn connect(&self, further: usize) -> Result<Client, Failure> {
         let mut dialogue = self.begin().await?;
-        for step in &self.prelude() {
+        let script = self.scripts().swap_remove(0);
+        for step in self.prelude().iter().chain(script.iter().take(further)) {
             dialogue = dialogue.step(step).await?;
         }
+        dialogue.answer().await?;
         Ok(dialogue.client)
     }
 
     /// Asks for all there is, again and again, and takes it in small pieces: what is not read fills the server's side until it
     /// can write no more.
-    async fn read_slowly(&self) -> Result<(), Failure> {
-        let mut client = self.connect().await?;
-        let (first, again) = self.questions();
-        client.send(first.into_bytes()).await?;
+    async fn read_slowly(&self, begun: &Begun<'_>) -> Result<(), Failure> {
+        let (further, again) = self.question();
+        let mut client = self.connect(further).await?;
+        begun.now();
         let again = bytes::Bytes::from(again.repeat(QUESTIONS));
         for _ in 0..QUESTIONS_ROUNDS {
             client.send(again.clone()).await?;
@@ -141,31 +177,27 @@ impl<'a> Misbehaving<'a> {
         Ok(())
     }
 
-    /// What opens the way, and a question whose answer is longer than itself.
-    fn questions(&self) -> (String, &'static str) {
-        let words = |step: &Step| match step {
-            Step::Say(words) | Step::Part(words) => words.clone(),
-            Step::Secure => String::new(),
-        };
-        let script = self.scripts().swap_remove(0);
-        let front = |count: usize| script.iter().take(count).map(words).collect();
+    /// How many steps of the first script open the way, and a question whose answer is longer than itself.
+    fn question(&self) -> (usize, &'static str) {
         match &self.job.task {
-            Task::Mail { lmtp: false, .. } => (front(1), "EHLO fault.invalid\r\n"),
-            Task::Mail { lmtp: true, .. } => (front(1), "LHLO fault.invalid\r\n"),
-            Task::Imap { .. } | Task::Hold { .. } => (front(2), "f3 FETCH 1:* (FLAGS BODY.PEEK[])\r\n"),
-            Task::Pop3 { .. } => (front(2), "RETR 1\r\n"),
+            Task::Mail { lmtp: false, .. } => (1, "EHLO fault.invalid\r\n"),
+            Task::Mail { lmtp: true, .. } => (1, "LHLO fault.invalid\r\n"),
+            Task::Imap { .. } | Task::Hold { .. } => (2, "f3 FETCH 1:* (FLAGS BODY.PEEK[])\r\n"),
+            Task::Pop3 { .. } => (2, "RETR 1\r\n"),
         }
     }
 
-    async fn fall_silent(&self) -> Result<(), Failure> {
-        let mut client = self.connect().await?;
+    async fn fall_silent(&self, begun: &Begun<'_>) -> Result<(), Failure> {
+        let mut client = self.connect(0).await?;
+        begun.now();
         client.send(&b"N"[..]).await?;
         client.set_patient();
         Err(client.until_closed().await)
     }
 
-    async fn say_nonsense(&self) -> Result<(), Failure> {
-        let mut client = self.connect().await?;
+    async fn say_nonsense(&self, begun: &Begun<'_>) -> Result<(), Failure> {
+        let mut client = self.connect(0).await?;
+        begun.now();
         for piece in 0..GARBAGE_PIECES {
             let mut state = self.plan.seed ^ (self.turn * GARBAGE_PIECES + piece);
             client.send(crate::content::noise(&mut state, 700)).await?;
@@ -181,6 +213,12 @@ impl Dialogue<'_> {
         while self.owed {
             let line = self.client.line().await?;
             self.owed = !ends_answer(&self.job.task, self.is_greeting, line);
+            if !self.owed && self.needed > 0 {
+                self.needed -= 1;
+                if refuses(&self.job.task, line) {
+                    return Err(Failure::Refused);
+                }
+            }
         }
         self.is_greeting = false;
         Ok(())

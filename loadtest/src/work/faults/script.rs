@@ -3,6 +3,7 @@
 
 use crate::command_line::TlsMode;
 use crate::plan::{Plan, Task};
+use crate::work::imap::quoted;
 
 /// One thing that a client does, once what it did before is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub(super) fn scripts(plan: &Plan, task: &Task, user: u64) -> Vec<Vec<Step>> {
             ]
         }
         Task::Imap { password, .. } | Task::Hold { password, .. } => {
-            let login = format!("f1 LOGIN \"{user}\" \"{password}\"\r\n");
+            let login = format!("f1 LOGIN {} {}\r\n", quoted(user), quoted(password));
             let (select, append) = ("f2 SELECT INBOX\r\n", "f4 APPEND INBOX {1000}\r\n");
             vec![
                 never_whole(&[&login, select, "f3 FETCH 1:* (FLAGS BODY.PEEK[])\r\n", append], PART),
@@ -146,6 +147,26 @@ pub(super) fn place(turn: u64, jobs: usize, stages: impl FnOnce(usize) -> usize)
     let within = |number: u64, count: usize| usize::try_from(number % count as u64).expect("below a length");
     let job = within(turn, jobs);
     (job, within(turn / jobs as u64, stages(job)))
+}
+
+/// How many steps of a script stand before a session is one: EHLO, or a login.
+pub(super) fn opening(task: &Task) -> usize {
+    match task {
+        Task::Mail { .. } | Task::Imap { .. } | Task::Hold { .. } => 1,
+        Task::Pop3 { .. } => 2,
+    }
+}
+
+/// Whether the last line of an answer, or a greeting, says no.
+pub(super) fn refuses(task: &Task, line: &[u8]) -> bool {
+    match task {
+        Task::Mail { .. } => matches!(line.first(), Some(b'4' | b'5')),
+        Task::Imap { .. } | Task::Hold { .. } => {
+            let status = line.splitn(2, |&byte| byte == b' ').nth(1).unwrap_or_default();
+            [&b"NO"[..], b"BAD", b"BYE"].iter().any(|no| status.starts_with(no))
+        }
+        Task::Pop3 { .. } => line.starts_with(b"-"),
+    }
 }
 
 /// Whether a line of the server is the end of an answer.
