@@ -6,6 +6,7 @@ use pigeon_engine::net::Connection;
 use pigeon_engine::stream::Stream;
 use pigeon_engine::tls::TlsConnector;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest line that a server may send.
@@ -16,6 +17,31 @@ const GOODBYE_WAIT: Duration = Duration::from_millis(250);
 
 /// What a server may say behind its goodbye; who says more is left at once.
 const GOODBYE_BYTES_MAX: usize = 64 << 10;
+
+/// So many connections of the process are waited for at once when goodbye was said: beside those of the sessions.
+pub(crate) const PARTING_MAX: u64 = 1024;
+
+static PARTING: AtomicU64 = AtomicU64::new(0);
+
+/// A connection whose end is waited for.
+struct Parting;
+
+impl Parting {
+    /// `None`: there are too many.
+    fn begin() -> Option<Parting> {
+        let one_more = |count| (count < PARTING_MAX).then_some(count + 1);
+        PARTING
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()
+            .map(|_| Parting)
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        PARTING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// See the module.
 pub(crate) struct Client {
@@ -143,9 +169,17 @@ impl Client {
         }
     }
 
-    /// The server has said goodbye: the end of the connection is its to make, as protocols have it, and costs nothing here. One
-    /// that does not is left in order.
-    pub(crate) async fn part(mut self) {
+    /// The server has said goodbye: the end of the connection is its to make, as protocols have it, and costs nothing here. Nobody
+    /// waits for it; one that does not come is made from here in order, or by dropping it where already many are waited for.
+    pub(crate) fn part(self) {
+        let Some(parting) = Parting::begin() else { return };
+        drop(pigeon_engine::spawn(async move {
+            self.until_ended().await;
+            drop(parting);
+        }));
+    }
+
+    async fn until_ended(mut self) {
         self.set_deadline(GOODBYE_WAIT);
         let mut said = 0;
         while said < GOODBYE_BYTES_MAX {

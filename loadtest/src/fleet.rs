@@ -38,7 +38,7 @@ pub(crate) struct Round {
     began: Instant,
     /// When the last session was there, or known not to come.
     ended: Instant,
-    /// Sessions that were there then.
+    /// Sessions that were there then, and until what is counted of the round was over.
     pub(crate) opened: u64,
 }
 
@@ -86,12 +86,13 @@ pub(crate) async fn hold_all(plan: &Arc<Plan>, shared: &Shared, rounds: Option<u
     let own = Rc::new(Own {
         plan: plan.clone(),
         tally: RefCell::new(Tally::new()),
+        standing: Cell::new(0),
         broken: Cell::new(false),
     });
     plan.fleet.meet().await;
     let began = pigeon_engine::now();
     let (mut held, never_opened) = own.open_some_at_a_time(rounds.is_none()).await;
-    own.note(0, began, &held);
+    let ended = pigeon_engine::now();
     if plan.fleet.meet().await {
         // All are there, and nothing else is going on: what they cost the server.
         let usage = plan.server.usage();
@@ -99,14 +100,16 @@ pub(crate) async fn hold_all(plan: &Arc<Plan>, shared: &Shared, rounds: Option<u
     }
     plan.fleet.meet().await;
     pigeon_engine::sleep(plan.amount().duration).await;
+    own.note(0, began, ended);
     for round in 1..=rounds.unwrap_or(0) as usize {
         plan.fleet.meet().await;
         held.into_iter().for_each(Task::cancel);
         let dropped = pigeon_engine::now();
         held = own.open_all(dropped).await;
-        own.note(round, dropped, &held);
+        let ended = pigeon_engine::now();
         plan.fleet.meet().await;
         pigeon_engine::sleep(plan.amount().duration).await;
+        own.note(round, dropped, ended);
     }
     // Nobody lets go while another core still holds.
     plan.fleet.meet().await;
@@ -125,29 +128,34 @@ pub(crate) async fn hold_all(plan: &Arc<Plan>, shared: &Shared, rounds: Option<u
 struct Own {
     plan: Arc<Plan>,
     tally: RefCell<Tally>,
+    /// Sessions that stand.
+    standing: Cell<u64>,
     /// A task has panicked.
     broken: Cell<bool>,
 }
 
-/// A session that is there, in the live view.
-struct Held(Arc<Plan>);
+/// A session that stands, here and in the live view.
+struct Held(Rc<Own>);
 
 impl Held {
-    fn new(plan: &Arc<Plan>) -> Held {
-        plan.live.held.fetch_add(1, Ordering::Relaxed);
-        Held(plan.clone())
+    fn new(own: &Rc<Own>) -> Held {
+        own.plan.live.held.fetch_add(1, Ordering::Relaxed);
+        own.standing.set(own.standing.get() + 1);
+        Held(own.clone())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.live.held.fetch_sub(1, Ordering::Relaxed);
+        self.0.plan.live.held.fetch_sub(1, Ordering::Relaxed);
+        self.0.standing.set(self.0.standing.get() - 1);
     }
 }
 
 impl Own {
-    fn note(&self, number: usize, began: Instant, held: &[Task<()>]) {
-        let (ended, opened) = (pigeon_engine::now(), held.len() as u64);
+    /// At the end of a round: a session that the server has ended meanwhile is none of it.
+    fn note(&self, number: usize, began: Instant, ended: Instant) {
+        let opened = self.standing.get();
         self.plan.fleet.note(number, Round { began, ended, opened });
     }
 
@@ -162,7 +170,7 @@ impl Own {
             self.tally.borrow_mut().add(result, latency);
         }
         let mut client = opened.ok()?;
-        let held = Held::new(&self.plan);
+        let held = Held::new(&self);
         Some(pigeon_engine::spawn(async move {
             let failure = hold::hold(&mut client).await;
             drop(held);

@@ -46,7 +46,7 @@ impl Processes {
         }
         let there = there()?;
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone = |pid| format!("--server-pid {pid}: there is no such process, or no more");
+        let gone = |pid| format!("--server-pid {pid}: there is no such process, or no more, or it is hidden");
         ledger.take(&self.named, &there).map_err(gone)?;
         let mut memory = 0;
         for pid in ledger.pids() {
@@ -72,7 +72,12 @@ fn has_ended(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
-/// All processes of this machine.
+/// It is somebody else's, and hidden from this one (`hidepid` of proc(5)).
+fn is_hidden(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::PermissionDenied
+}
+
+/// All processes of this machine that may be looked at.
 fn there() -> Result<BTreeMap<u32, Stat>, String> {
     let mut there = BTreeMap::new();
     let entries = std::fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))?;
@@ -83,7 +88,7 @@ fn there() -> Result<BTreeMap<u32, Stat>, String> {
         };
         let text = match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
             Ok(text) => text,
-            Err(error) if has_ended(&error) => continue,
+            Err(error) if has_ended(&error) || is_hidden(&error) => continue,
             Err(error) => return Err(format!("/proc/{pid}/stat: {error}")),
         };
         let stat = Stat::parse(&text).ok_or_else(|| format!("/proc/{pid}/stat has an unknown form"))?;
@@ -125,6 +130,13 @@ mod tests {
         assert!(processes.usage().is_ok(), "a child may go");
         let said = Processes::new(&[child.id()]).usage().expect_err("it is gone");
         assert!(said.starts_with(&format!("--server-pid {}: ", child.id())), "{said}");
+    }
+
+    #[test]
+    fn who_is_hidden_is_no_error() {
+        let error = |errno: rustix::io::Errno| std::io::Error::from_raw_os_error(errno.raw_os_error());
+        assert!(is_hidden(&error(rustix::io::Errno::PERM)) && is_hidden(&error(rustix::io::Errno::ACCESS)));
+        assert!(!is_hidden(&error(rustix::io::Errno::IO)) && !has_ended(&error(rustix::io::Errno::IO)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A run: the sessions on all cores, a line a second while they work, and the report.
 
+use crate::client::PARTING_MAX;
 use crate::command_line::{Machine, VerifyOptions, WorkCommand};
 use crate::fleet;
 use crate::output::{self, Output};
@@ -158,7 +159,7 @@ where
         receive_buffer_bytes: 16 * 1024,
         pipes: 0,
         core_queue_depth: 64,
-        open_files: sessions + 256,
+        open_files: sessions + PARTING_MAX + 256,
         open_files_for: format!("{sessions} sessions"),
     };
     let (told, mut ends) = mpsc::unbounded_channel();

@@ -223,7 +223,7 @@ impl Session {
 
     pub(crate) async fn logout(mut self) -> Result<(), Failure> {
         self.command("LOGOUT", |_| {}).await?;
-        self.client.part().await;
+        self.client.part();
         Ok(())
     }
 }

@@ -169,5 +169,5 @@ async fn quit(mut client: Client) {
     if client.send(&b"QUIT\r\n"[..]).await.is_ok() {
         let _ = reply(&mut client).await;
     }
-    client.part().await;
+    client.part();
 }

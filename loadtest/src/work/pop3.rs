@@ -79,7 +79,7 @@ impl Pop3 {
         command(&mut client, format!("RETR {last}\r\n")).await?;
         let (_, bytes, _) = lines(&mut client).await?;
         command(&mut client, "QUIT\r\n".to_owned()).await?;
-        client.part().await;
+        client.part();
         Ok(bytes)
     }
 }
