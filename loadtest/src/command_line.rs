@@ -251,8 +251,19 @@ pub(crate) struct ReadOptions {
 #[derive(Args, Clone)]
 pub(crate) struct HoldOptions {
     #[command(flatten)]
-    pub(crate) login: LoginOptions,
-    /// Connect and do nothing more: what a connection costs before its login.
+    pub(crate) targets: Targets,
+    /// Accounts: `alice@example.org`, or many as in `user{1..1000}@example.org`. May be given several times.
+    #[arg(long, required_unless_present = "silent", value_name = "ADDRESS")]
+    pub(crate) user: Vec<String>,
+    /// The password of all accounts.
+    #[arg(long, required_unless_present = "silent")]
+    pub(crate) password: Option<String>,
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+    #[command(flatten)]
+    pub(crate) faults: Faults,
+    /// Connect and do nothing more: what a connection costs before its login. It has no --user and no --password, but for
+    /// --fault.
     #[arg(long)]
     pub(crate) silent: bool,
 }

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// All of `text` on standard output. Who reads no more of it (`| head -1`) wants no more: that is no error.
@@ -35,6 +36,16 @@ impl Output {
             file: file.map_err(|error| format!("{}: {error}", path.display()))?,
             path: path.to_owned(),
         })
+    }
+
+    /// Whether what is written to one is lost when the other is written.
+    pub(crate) fn is_same(&self, other: &Output) -> Result<bool, String> {
+        let metadata = |output: &Output| {
+            let metadata = output.file.metadata();
+            metadata.map_err(|error| format!("{}: {error}", output.path.display()))
+        };
+        let (own, its) = (metadata(self)?, metadata(other)?);
+        Ok(own.is_file() && (own.dev(), own.ino()) == (its.dev(), its.ino()))
     }
 
     /// `text` and nothing else.

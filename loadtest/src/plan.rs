@@ -24,12 +24,14 @@ pub(crate) struct Plan {
     pub(crate) jobs: Vec<Job>,
     /// Where `verify` reads.
     pub(crate) read: Option<Door>,
-    /// At least one.
+    /// At least one, where anybody logs in or has mail.
     pub(crate) users: Vec<String>,
     /// Octets of messages, with their shares.
     pub(crate) sizes: Vec<(f64, Sizes)>,
     /// How the rate changes in the course of the run.
     pub(crate) day: Option<Day>,
+    /// Something that was said and has no effect.
+    pub(crate) remark: Option<&'static str>,
     /// What is random is made of it.
     pub(crate) seed: u64,
     pub(crate) live: Live,
@@ -74,12 +76,13 @@ pub(crate) enum Task {
 impl Plan {
     /// Refuses what cannot be done.
     pub(crate) fn new(work: WorkCommand) -> Result<Plan, String> {
-        let users = users::expand(&work.users().user)?;
+        let users = users::expand(work.users())?;
         let mut plan = Plan {
             jobs: Vec::new(),
             read: None,
             sizes: vec![(1.0, 4096..=4096)],
             day: None,
+            remark: None,
             users,
             seed: work.amount().seed.unwrap_or_else(time_seed),
             live: Live::default(),
@@ -197,6 +200,9 @@ impl Plan {
             }
         }
         self.sizes = profile.sizes;
+        if mix.profile.is_some() && profile.hours.is_some() && mix.pacing.rate.is_none() {
+            self.remark = Some("the profile's hours of the day have no effect without --rate");
+        }
         self.day = match mix.pacing.rate {
             Some(_) => profile.hours.map(|hours| Day::new(&hours)),
             None => None,
@@ -287,12 +293,21 @@ fn idle_time(imap: &ImapOptions) -> Result<Duration, String> {
 }
 
 fn held(hold: HoldOptions) -> Result<(Door, Task), String> {
-    let login = hold.login;
-    if hold.silent && login.targets.tls.tls == Some(TlsMode::Starttls) {
+    let silent = hold.silent;
+    if silent && hold.targets.tls.tls == Some(TlsMode::Starttls) {
         return Err("--tls starttls means nothing with --silent, which sends no command".to_owned());
     }
-    let door = Door::new(&login.targets.target, &login.targets.tls)?;
-    let (password, silent) = (login.password, hold.silent);
+    // Clients that misbehave log in nonetheless.
+    let misbehaving = !hold.faults.fault.is_empty();
+    if silent && !misbehaving && (!hold.user.is_empty() || hold.password.is_some()) {
+        return Err("--user and --password mean nothing with --silent, which does not log in".to_owned());
+    }
+    if misbehaving && (hold.user.is_empty() || hold.password.is_none()) {
+        return Err("--fault needs --user and --password".to_owned());
+    }
+    let door = Door::new(&hold.targets.target, &hold.targets.tls)?;
+    // Without, nobody uses it.
+    let password = hold.password.unwrap_or_default();
     Ok((door, Task::Hold { password, silent }))
 }
 

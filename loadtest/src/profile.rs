@@ -76,11 +76,11 @@ struct Written {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenMessage {
-    from: Option<String>,
+    from: Option<Spanned<String>>,
     messages_per_session: Option<Spanned<u32>>,
     recipients: Option<Spanned<u32>>,
-    pipelining: Option<bool>,
-    bdat: Option<bool>,
+    pipelining: Option<Spanned<bool>>,
+    bdat: Option<Spanned<bool>>,
     sizes: Option<Spanned<Vec<WrittenSize>>>,
 }
 
@@ -184,12 +184,33 @@ impl Profile {
     }
 
     fn take_message(&mut self, written: WrittenMessage) -> Result<(), Mistake> {
+        let has = |kinds: &[Kind]| self.shares.iter().any(|(kind, _)| kinds.contains(kind));
+        let of_mail = [
+            written.from.as_ref().map(Spanned::span),
+            written.messages_per_session.as_ref().map(Spanned::span),
+            written.recipients.as_ref().map(Spanned::span),
+            written.pipelining.as_ref().map(Spanned::span),
+            written.bdat.as_ref().map(Spanned::span),
+        ];
+        if let Some(span) = of_mail.into_iter().flatten().next()
+            && !has(&[Kind::Smtp, Kind::Lmtp])
+        {
+            return Err((span, "means nothing without a share of smtp or lmtp".to_owned()));
+        }
+        if let Some(sizes) = &written.sizes
+            && !has(&[Kind::Smtp, Kind::Lmtp, Kind::Imap(ImapWork::Append)])
+        {
+            return Err((
+                sizes.span(),
+                "means nothing without a share of smtp, lmtp or imap-append".to_owned(),
+            ));
+        }
         self.message.messages_per_session = count(written.messages_per_session, 1_000_000)?;
         self.message.recipients = count(written.recipients, 1000)?;
-        self.message.no_pipelining = written.pipelining == Some(false);
-        self.message.bdat = written.bdat == Some(true);
+        self.message.no_pipelining = written.pipelining.is_some_and(|given| !given.into_inner());
+        self.message.bdat = written.bdat.is_some_and(Spanned::into_inner);
         if let Some(from) = written.from {
-            self.message.from = from;
+            self.message.from = from.into_inner();
         }
         let Some(written) = written.sizes else { return Ok(()) };
         let span = written.span();
@@ -260,6 +281,18 @@ mod tests {
             (
                 "[shares]\nsmtp = 1\n[imap]\nidle = \"5s\"\n",
                 "f:4:8: means nothing without",
+            ),
+            (
+                "[shares]\npop3 = 1\n[message]\nbdat = true\n",
+                "f:4:8: means nothing without a share of smtp or lmtp",
+            ),
+            (
+                "[shares]\nimap-append = 1\n[message]\nrecipients = 1\n",
+                "f:4:14: means nothing without a share of smtp or lmtp",
+            ),
+            (
+                "[shares]\npop3 = 1\n[message]\nsizes = []\n",
+                "f:4:9: means nothing without a share of smtp, lmtp or imap-append",
             ),
             ("[shares\n", "f:1:8: "),
             ("[shares]\n", "f:1:1: expected at least one kind"),

@@ -58,6 +58,14 @@ fn opened(path: Option<&Path>) -> Result<Option<Output>, String> {
 /// Does it, and reports. `false`: something was wrong that should not be.
 pub(crate) fn run(machine: &Machine, plan: Plan) -> Result<bool, String> {
     let (json, html) = (opened(machine.json.as_deref())?, opened(machine.html.as_deref())?);
+    if let (Some(json), Some(html)) = (&json, &html)
+        && json.is_same(html)?
+    {
+        return Err("--json and --html name the same file".to_owned());
+    }
+    if let Some(remark) = plan.remark.filter(|_| !machine.quiet) {
+        output::mention(format_args!("pigeon-load: {remark}"));
+    }
     let plan = Arc::new(plan);
     let shared = Shared::default();
     let before = plan.server.usage()?;

@@ -200,7 +200,10 @@ class LoadTest(OneNode):
         reading = [*target, *user, "--password", "x"]
         for words, told in [(["idle", *reading, "--rate", "5"], "--rate"), (["idle", *reading, "--count", "5"], "--count"),
                             (["storm", *reading, "--warm-up", "5s"], "--warm-up"), (["idle", *reading, "--rounds", "5"], "--rounds"),
-                            (["idle", *reading, "--silent", "--tls", "starttls"], "--tls starttls means nothing"),
+                            (["idle", *target, "--silent", "--tls", "starttls"], "--tls starttls means nothing"),
+                            (["idle", *reading, "--silent"], "--password mean nothing with --silent"),
+                            (["storm", *target, *user], "--password"), (["idle", *target, "--password", "x"], "--user"),
+                            (["storm", *target, "--silent", "--fault", "abort=1"], "--fault needs --user and --password"),
                             (["smtp", *target, *user, "--tls-name", "x"], "--tls-name means nothing"),
                             (["imap", *reading, "--idle-time", "5s"], "--idle-time means nothing"),
                             (["smtp", *target, *user, "--fault", "abort=1", "--fault", "abort=2"], "--fault abort: given twice"),
@@ -212,6 +215,23 @@ class LoadTest(OneNode):
             done = subprocess.run([pigeon_load(), *words], capture_output=True, text=True, timeout=60)
             self.assertEqual(done.returncode, 2, (words, done))
             self.assertIn(told, done.stderr, words)
+
+    def test_what_has_no_effect_is_told(self):
+        with tempfile.TemporaryDirectory() as directory:
+            one = pathlib.Path(directory) / "one"
+            other = pathlib.Path(directory) / "other"
+            one.write_text("[shares]\nsmtp = 1\n[day]\nhours = [%s]\n" % ", ".join("1" * 24))
+            other.symlink_to(one)
+            words = ["mix", "--smtp", f"127.0.0.1:{free_port()}", "--user", "u", "--password", "x", "--count", "1"]
+            done = subprocess.run([pigeon_load(), *words, "--profile", one], capture_output=True, text=True, timeout=60)
+            self.assertIn("hours of the day have no effect without --rate", done.stderr)
+            done = subprocess.run([pigeon_load(), *words, "--rate", "1", "--duration", "1s", "--profile", one], capture_output=True,
+                                  text=True, timeout=60)
+            self.assertNotIn("no effect", done.stderr)
+            done = subprocess.run([pigeon_load(), *words, "--profile", one, "--json", one, "--html", other], capture_output=True,
+                                  text=True, timeout=60)
+            self.assertEqual((done.returncode, one.read_text()[:8]), (2, "[shares]"), done)
+            self.assertIn("--json and --html name the same file", done.stderr)
 
     def test_nobody_has_to_read_what_is_said(self):
         words = ["smtp", "--target", self.at(SMTP), *self.users(), "--duration", "60s", "--count", 20]

@@ -191,7 +191,7 @@ class LoadOnNonsense(unittest.TestCase):
                 self.assertEqual(self.failures(words, *pieces, closes=True), {"closed by the server": 3}, (words, pieces))
 
     def test_a_session_that_is_ended_while_it_is_held(self):
-        words = ["idle", *self.reading, "--silent", "--sessions", 3, "--duration", "3s"]
+        words = ["idle", "--silent", "--sessions", 3, "--duration", "3s"]
         self.assertEqual(self.failures(words, GREETING["imap"], closes=True), {"closed by the server": 3})
         with Nonsense(GREETING["imap"], closes=True) as server:
             summary = load("storm", *words[1:-1], "1500ms", "--target", server.address, code=1)
@@ -222,7 +222,7 @@ class LoadOnNonsense(unittest.TestCase):
 
     def test_a_storm_drops_all_and_opens_all_again(self):
         with Held() as server:
-            summary = load("storm", *self.reading, "--silent", "--sessions", 50, "--duration", "1s", "--rounds", 2, "--target",
+            summary = load("storm", "--silent", "--sessions", 50, "--duration", "1s", "--rounds", 2, "--target",
                            server.address)
             wait_until(lambda: len(server.ended) == 150, 20, "all are gone")
         self.assertEqual((summary["done"], [round["opened"] for round in summary["rounds"]]), (100, [50, 50]), summary)
@@ -243,7 +243,7 @@ class LoadOnNonsense(unittest.TestCase):
                 process.wait()
                 yield b"* OK x\r\n"
             with Nonsense(ends) as server:
-                summary = load("idle", *self.reading, "--silent", "--sessions", 1, "--duration", "100ms", "--target", server.address,
+                summary = load("idle", "--silent", "--sessions", 1, "--duration", "100ms", "--target", server.address,
                                "--server-pid", process.pid, code=1)
         self.assertEqual((summary["done"], summary["failed"]), (1, 0), summary)
         self.assertIn(f"--server-pid {process.pid}", summary["server_gone"])

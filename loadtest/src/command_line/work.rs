@@ -1,18 +1,18 @@
 //! What all kinds of work have among their options.
 
-use super::{Amount, Fault, Pacing, TlsOptions, Users, WorkCommand};
+use super::{Amount, Fault, Pacing, TlsOptions, WorkCommand};
 
 impl WorkCommand {
     /// The accounts.
-    pub(crate) fn users(&self) -> &Users {
+    pub(crate) fn users(&self) -> &[String] {
         match self {
-            WorkCommand::Smtp(mail) | WorkCommand::Lmtp(mail) => &mail.users,
-            WorkCommand::Verify(verify) => &verify.mail.users,
-            WorkCommand::Imap(imap) => &imap.read.login.users,
-            WorkCommand::Pop3(read) => &read.login.users,
-            WorkCommand::Idle(hold) => &hold.login.users,
-            WorkCommand::Storm(storm) => &storm.hold.login.users,
-            WorkCommand::Mix(mix) => &mix.users,
+            WorkCommand::Smtp(mail) | WorkCommand::Lmtp(mail) => &mail.users.user,
+            WorkCommand::Verify(verify) => &verify.mail.users.user,
+            WorkCommand::Imap(imap) => &imap.read.login.users.user,
+            WorkCommand::Pop3(read) => &read.login.users.user,
+            WorkCommand::Idle(hold) => &hold.user,
+            WorkCommand::Storm(storm) => &storm.hold.user,
+            WorkCommand::Mix(mix) => &mix.users.user,
         }
     }
 
@@ -23,8 +23,8 @@ impl WorkCommand {
             WorkCommand::Verify(verify) => &verify.mail.amount,
             WorkCommand::Imap(imap) => &imap.read.login.amount,
             WorkCommand::Pop3(read) => &read.login.amount,
-            WorkCommand::Idle(hold) => &hold.login.amount,
-            WorkCommand::Storm(storm) => &storm.hold.login.amount,
+            WorkCommand::Idle(hold) => &hold.amount,
+            WorkCommand::Storm(storm) => &storm.hold.amount,
             WorkCommand::Mix(mix) => &mix.amount,
         }
     }
@@ -48,8 +48,8 @@ impl WorkCommand {
             WorkCommand::Verify(verify) => &verify.mail.targets.tls,
             WorkCommand::Imap(imap) => &imap.read.login.targets.tls,
             WorkCommand::Pop3(read) => &read.login.targets.tls,
-            WorkCommand::Idle(hold) => &hold.login.targets.tls,
-            WorkCommand::Storm(storm) => &storm.hold.login.targets.tls,
+            WorkCommand::Idle(hold) => &hold.targets.tls,
+            WorkCommand::Storm(storm) => &storm.hold.targets.tls,
             WorkCommand::Mix(mix) => &mix.tls,
         }
     }
@@ -61,8 +61,8 @@ impl WorkCommand {
             WorkCommand::Verify(verify) => &verify.mail.faults,
             WorkCommand::Imap(imap) => &imap.read.login.faults,
             WorkCommand::Pop3(read) => &read.login.faults,
-            WorkCommand::Idle(hold) => &hold.login.faults,
-            WorkCommand::Storm(storm) => &storm.hold.login.faults,
+            WorkCommand::Idle(hold) => &hold.faults,
+            WorkCommand::Storm(storm) => &storm.hold.faults,
             WorkCommand::Mix(mix) => &mix.faults,
         };
         &faults.fault
