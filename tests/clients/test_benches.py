@@ -100,7 +100,8 @@ class Benches(unittest.TestCase):
             self.assertEqual(len(tables.said(name).findall(text)), 1, name)
 
     def test_words_that_do_not_go_together_are_refused(self):
-        for words in (["peers/run", "--quick", "--rounds", "2"], ["peers/run", "--from", "peers.json", "smtp"],
+        for words in (["peers/run", "--quick", "--rounds", "2"], ["peers/run", "--only", "pigeon", "--write"],
+                      ["peers/run", "--quick", "--write"], ["peers/run", "--from", "peers.json", "smtp"],
                       ["proxy/run", "--quick", "--rounds", "2"], ["generator/run", "--quick", "--rounds", "2"],
                       ["scaling/run", "--quick", "--docs"], ["scaling/run", "--only", "nodes 1", "--docs"],
                       ["scaling/run", "--quick", "--rounds", "2"], ["profile/run", "--quick", "--docs"]):
