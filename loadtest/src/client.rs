@@ -19,7 +19,7 @@ const GOODBYE_WAIT: Duration = Duration::from_millis(250);
 const GOODBYE_BYTES_MAX: usize = 64 << 10;
 
 /// So many connections of the process are waited for at once when goodbye was said: beside those of the sessions.
-pub(crate) const PARTING_MAX: u64 = 1024;
+pub(crate) const PARTING_MAX: u64 = 256;
 
 static PARTING: AtomicU64 = AtomicU64::new(0);
 
