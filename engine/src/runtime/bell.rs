@@ -2,10 +2,12 @@
 //! second.
 //!
 //! The executor's timers are no help when all of them are due while it makes the mistake: nothing is left then that would wake it.
-//! Another thread's wake-up is: the executor looks for those after it has said that it sleeps, and its sleep ends with them.
+//! Another thread's wake-up is: the executor looks for those after it has said that it sleeps, and its sleep ends with them. A sleep in
+//! its very first round, before any task has run, is not covered: there is nobody yet to be woken.
 
 use super::inbox::EngineShared;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -26,8 +28,10 @@ pub(super) struct Bell {
 
 #[derive(Default)]
 struct BellState {
-    /// Of a task of the executor.
+    /// Of the task that answers.
     waker: Option<Waker>,
+    /// Of the task that waits for its end.
+    waiting: Option<Waker>,
     unanswered: u32,
 }
 
@@ -39,19 +43,25 @@ impl Bell {
     /// From any thread.
     pub(super) fn ring(&self) {
         let state = &mut *self.state();
-        if let Some(waker) = &state.waker
-            && state.unanswered < UNANSWERED_MAX
-        {
+        if state.unanswered < UNANSWERED_MAX && (state.waker.is_some() || state.waiting.is_some()) {
             state.unanswered += 1;
-            waker.wake_by_ref();
+            state.waker.iter().chain(&state.waiting).for_each(Waker::wake_by_ref);
         }
     }
 
-    /// A last time, by the core's own thread: who answers is to look whether it has ended.
-    pub(super) fn ring_out(&self) {
+    /// Tells who answers to look whether it has ended, and waits until it has, as `ended` says. Rings reach this wait, too: the sleep may
+    /// come when nobody answers any more.
+    pub(super) async fn ring_out(&self, ended: impl Future<Output = ()>) {
         if let Some(waker) = &self.state().waker {
             waker.wake_by_ref();
         }
+        let mut ended = pin!(ended);
+        poll_fn(|context| {
+            self.state().waiting = Some(context.waker().clone());
+            ended.as_mut().poll(context)
+        })
+        .await;
+        self.state().waiting = None;
     }
 
     /// Answers each ring by being polled, on the core's thread, until `has_ended` says so when it is polled. To be run by the executor

@@ -232,8 +232,10 @@ pub(super) fn start_watchmen(core: &Rc<Core>) -> Vec<JoinHandle<()>> {
 pub(super) async fn end_watchmen(core: &Core, watchmen: Vec<JoinHandle<()>>) {
     core.driver.relieved.set(true);
     core.driver.relief.notify_all();
-    core.shared().bell.ring_out();
-    for watchman in watchmen {
-        watchman.await;
-    }
+    let ended = async {
+        for watchman in watchmen {
+            watchman.await;
+        }
+    };
+    core.shared().bell.ring_out(ended).await;
 }

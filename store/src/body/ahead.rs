@@ -20,14 +20,19 @@ use crate::volume::counters::add;
 pub(crate) const PIECE_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of others that may lie between two messages: reading them costs less than a further read.
 const GAP_BYTES: u64 = 32 * 1024;
-/// What a record of a body takes beside the message, usually. When it is more, the last record of a piece is read by itself.
+/// What a record of a body takes beside the message, and for each further recipient, usually; of many recipients no more are looked at.
+/// When it is more, the last record of a piece is read by itself.
 const RECORD_BYTES: usize = 512;
+const SHARER_BYTES: usize = 128;
+const SHARERS_MAX: usize = 64;
 
 /// Who reads messages of one volume, one after the other. Holds up to 512 KiB until dropped: keep it no longer than that lasts. When
 /// too many do (`VolumeOptions::read_ahead_bytes`), the others read each message by itself.
 pub struct ReadAhead {
     volume: Rc<VolumeInner>,
     piece: Option<Piece>,
+    /// A long read up to there has failed: what lies before it is read message by message.
+    failed_until: u64,
     /// One of those who may hold a piece.
     permit: Option<Permit>,
 }
@@ -51,6 +56,7 @@ impl ReadAhead {
         Self {
             volume,
             piece: None,
+            failed_until: 0,
             permit: None,
         }
     }
@@ -68,6 +74,11 @@ impl ReadAhead {
             return Some(found);
         }
         let volume = self.volume.clone();
+        let is_bad = message.body.position.0 < self.failed_until
+            || self.piece.as_ref().is_some_and(|piece| piece.covers(message));
+        if is_bad || (self.permit.is_none() && volume.ahead.available() == 0) {
+            return None;
+        }
         let written = volume.segments.start_of(segment.number).0 + segment.written_bytes.get();
         let following = following.filter(|next| !volume.bodies.holds(next.body.position));
         let plan = plan(message, following, written)?;
@@ -82,8 +93,12 @@ impl ReadAhead {
         let offset = volume.segments.offset_of(plan.start);
         let (result, buffer) = segment.file.read(offset, buffer, plan.bytes).await;
         drop(turn);
-        // Who reads the message by itself hears what is wrong.
-        let length = result.ok()?.min(plan.bytes);
+        let Ok(length) = result else {
+            // Who reads the message by itself hears what is wrong.
+            self.failed_until = plan.start.0 + plan.bytes as u64;
+            return None;
+        };
+        let length = length.min(plan.bytes);
         add(&volume.counters.reads, 1);
         add(&volume.counters.read_bytes, length as u64);
         self.piece = Some(Piece {
@@ -101,6 +116,13 @@ impl ReadAhead {
         let bytes = piece.buffer.get(offset..piece.length)?;
         let record = parse_record(self.volume.journal.tag(), bytes, position).ok()?;
         Some((record.kind, Bytes::copy_from_slice(record.payload)))
+    }
+}
+
+impl Piece {
+    /// Whether a message's record should be here as a whole.
+    fn covers(&self, message: &Message) -> bool {
+        message.body.position >= self.start && record_end(message) <= self.start.0 + self.length as u64
     }
 }
 
@@ -129,9 +151,11 @@ fn plan(message: &Message, following: impl Iterator<Item = Message>, written: u6
 
 /// Bytes of a message's record, about. Of a streamed one that is the record behind its chunks, which is short.
 pub(crate) fn record_bytes(message: &Message) -> usize {
+    let further = usize::from(message.body.sharers.saturating_sub(1)).min(SHARERS_MAX);
+    let around = RECORD_BYTES + further * SHARER_BYTES;
     match message.body.streamed {
-        true => RECORD_BYTES,
-        false => message.size as usize + RECORD_BYTES,
+        true => around,
+        false => message.size as usize + around,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading a message's bytes: whole records only, each verified, so that damage is an error and never other bytes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -40,6 +40,8 @@ struct StreamedContent {
     body: u64,
     /// Whether and how its chunks go into the cache of bodies.
     keeping: Keeping,
+    /// The first chunk that was not offered to it: to read a message twice is one use of it.
+    not_offered: Cell<usize>,
     /// Offset of the chunk within the shared bytes, and where it is.
     extents: Vec<(u64, Extent)>,
     /// Keeps the files open.
@@ -161,6 +163,7 @@ impl VolumeInner {
                 true => keeping,
                 false => Keeping::Not,
             },
+            not_offered: Cell::new(0),
             extents,
             segments,
             last: RefCell::new(None),
@@ -243,9 +246,8 @@ impl BodyReader {
         {
             return Ok(chunk.clone());
         }
-        let (offset, extent) = streamed.extents[index];
         let content = self
-            .read_chunk(streamed, offset, extent)
+            .read_chunk(streamed, index)
             .await
             .map_err(|error| match &self.place {
                 Some((mailbox, uid)) => mailbox.name_damage(*uid, error),
@@ -255,7 +257,8 @@ impl BodyReader {
         Ok(content)
     }
 
-    async fn read_chunk(&self, streamed: &StreamedContent, offset: u64, extent: Extent) -> Result<Bytes, StoreError> {
+    async fn read_chunk(&self, streamed: &StreamedContent, index: usize) -> Result<Bytes, StoreError> {
+        let (offset, extent) = streamed.extents[index];
         let volume = &self.volume;
         let number = volume.segments.number_of(extent.position);
         let segment = streamed
@@ -285,7 +288,9 @@ impl BodyReader {
             return Err(damaged_at(extent.position, "another body's chunk"));
         }
         let content = payload.slice_ref(chunk.content);
-        if !was_kept {
+        let was_offered = matches!(streamed.keeping, Keeping::Offered) && index < streamed.not_offered.get();
+        if !was_kept && !was_offered {
+            streamed.not_offered.set(index + 1);
             volume.bodies.keep(extent.position, payload, streamed.keeping);
         }
         Ok(content)

@@ -187,6 +187,7 @@ impl<S: ByteStream> Session<S> {
             self.wire.literal_open = true;
             return Err(Stop::Bye("A message became unreadable"));
         }
+        self.wire.literal_open = false;
         Ok(Some(unreadable.refusal()))
     }
 

@@ -7,7 +7,6 @@
 use super::body::OpenMessage;
 use super::fetch::Broken;
 use super::session::Session;
-use super::wire::Stop;
 use bytes::Bytes;
 use pigeon_engine::byte_stream::ByteStream;
 use pigeon_proto::imap::fetch::SectionLabel;
@@ -87,10 +86,7 @@ impl<S: ByteStream> Session<S> {
             if range.is_empty() {
                 break;
             }
-            piece = match open.read(&range).await {
-                Ok(piece) => piece,
-                Err(_) => return Err(Broken::Stop(Stop::Bye("A message became unreadable"))),
-            };
+            piece = open.read(&range).await?;
         }
         self.wire.literal_open = false;
         Ok(())
@@ -133,10 +129,7 @@ impl<S: ByteStream> Session<S> {
         let mut range = header;
         let mut done = range.is_empty();
         while !done {
-            let piece = match open.read(&range).await {
-                Ok(piece) => piece,
-                Err(_) => return Err(Broken::Stop(Stop::Bye("A message became unreadable"))),
-            };
+            let piece = open.read(&range).await?;
             range.start += piece.len() as u64;
             let mut filtered = Vec::new();
             done = filter.push(&piece, &mut filtered) || range.is_empty();

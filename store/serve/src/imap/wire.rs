@@ -196,9 +196,11 @@ impl<S: ByteStream> Wire<S> {
     /// A piece of a body, behind what is in the buffer.
     pub(super) async fn push(&mut self, piece: Bytes) -> Outcome {
         if piece.len() <= COPY_BYTES_MAX {
-            // At once as much as will gather, unless it is a short answer: growing would copy it again and again.
-            if self.out.capacity() < FLUSH_BYTES && self.out.len() + piece.len() > FLUSH_BYTES / 8 {
-                self.out.reserve(FLUSH_BYTES + COPY_BYTES_MAX);
+            // Room for some more like this: growing would copy all of it again and again.
+            let length = self.out.len() + piece.len();
+            if length > self.out.capacity() {
+                let room = (5 * length).min(FLUSH_BYTES + COPY_BYTES_MAX).max(length);
+                self.out.reserve_exact(room - self.out.len());
             }
             self.out.extend_from_slice(&piece);
             return self.flush_if_full().await;

@@ -163,6 +163,7 @@ impl<S: ByteStream> Session<S> {
                 Some(self)
             }
             Some(TransactionEvent::Update) => {
+                self.ahead = None;
                 let deleted = self.update().await;
                 // A client that has its answer may come again at once.
                 self.lock = None;
@@ -181,8 +182,10 @@ impl<S: ByteStream> Session<S> {
 
     /// Lets the next session in before the connection's orderly end has been waited for.
     async fn close(self: Box<Self>) {
-        let Session { stream, lock, .. } = *self;
-        drop(lock);
+        let Session {
+            stream, lock, ahead, ..
+        } = *self;
+        drop((lock, ahead));
         stream.close().await;
     }
 
@@ -250,20 +253,21 @@ impl<S: ByteStream> Session<S> {
 
     /// Opens the message's body.
     async fn open_body(&mut self, uid: Uid) -> Result<BodyReader, StoreError> {
-        let (before, following) = self.mailbox.with_messages(|messages| {
+        // Whoever reads the second message after the first reads them all, as a rule.
+        let following = self.mailbox.with_messages(|messages| {
             let index = messages.partition_point(|message| message.uid < uid);
             let before = index.checked_sub(1).map(|before| messages[before].uid);
-            let following = messages.iter().skip(index + 1).take(AHEAD_MAX);
-            (before, following.copied().collect::<Vec<Message>>())
+            let goes_on = before.is_some() && self.last_read == before;
+            let following = goes_on.then(|| messages.iter().skip(index + 1).take(AHEAD_MAX));
+            following.map(|following| following.copied().collect::<Vec<Message>>())
         });
-        // Whoever reads the second message after the first reads them all, as a rule.
-        let goes_on = before.is_some() && self.last_read == before;
         self.last_read = Some(uid);
-        if !goes_on {
-            self.ahead = None;
+        if self.ahead.is_none() && following.as_ref().is_none_or(Vec::is_empty) {
             return self.mailbox.open_message(uid).await;
         }
         let ahead = self.ahead.get_or_insert_with(|| Box::new(self.volume.read_ahead()));
+        // TOP and RETR of the same message: what has been read is there, and no more is read for it.
+        let following = following.unwrap_or_default();
         self.mailbox.open_message_ahead(uid, ahead, following.into_iter()).await
     }
 

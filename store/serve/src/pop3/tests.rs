@@ -307,18 +307,30 @@ fn who_takes_one_message_after_the_other_gets_them_by_few_reads() {
     let scene = Scene::new(&messages);
     let client = scene.login();
     client.text();
-    for (numbers, reads_max) in [((1..=40).collect::<Vec<usize>>(), 7), (vec![40, 20, 18, 16], 4)] {
-        let before = scene.volume.stats().reads;
+    let all: Vec<usize> = (1..=40).collect();
+    for (numbers, command, reads_max) in [
+        (all.clone(), "RETR", 7),
+        (vec![40, 20, 18, 16], "RETR", 4),
+        (all, "TOP and RETR", 7),
+    ] {
+        let before = scene.volume.stats();
         for number in &numbers {
             let text = String::from_utf8_lossy(messages[number - 1]);
+            if command != "RETR" {
+                let answer = scene.say(&client, &format!("TOP {number} 0\r\n"));
+                assert!(answer.ends_with(&format!("Subject: {number}\r\n\r\n.\r\n")), "{answer}");
+            }
             let answer = scene.say(&client, &format!("RETR {number}\r\n"));
             assert!(
                 answer == format!("+OK {} octets\r\n{text}.\r\n", text.len()),
                 "{number}"
             );
         }
-        let reads = scene.volume.stats().reads - before;
-        assert!(reads <= reads_max && reads > 1, "{numbers:?}: {reads} reads");
+        let after = scene.volume.stats();
+        let (reads, bytes) = (after.reads - before.reads, after.read_bytes - before.read_bytes);
+        assert!(reads <= reads_max && reads > 1, "{command} {numbers:?}: {reads} reads");
+        let bytes_max = 12 * 1024 * (numbers.len() as u64 + 4);
+        assert!(bytes <= bytes_max, "{command} {numbers:?}: {bytes} bytes");
     }
 }
 
