@@ -309,8 +309,8 @@ fn who_takes_one_message_after_the_other_gets_them_by_few_reads() {
     client.text();
     let all: Vec<usize> = (1..=40).collect();
     for (numbers, command, reads_max) in [
-        (all.clone(), "RETR", 7),
         (vec![40, 20, 18, 16], "RETR", 4),
+        (all.clone(), "RETR", 7),
         (all, "TOP and RETR", 7),
     ] {
         let before = scene.volume.stats();
