@@ -20,9 +20,6 @@ use crate::body::OpenedBody;
 use crate::body::ahead::record_bytes;
 use crate::{Account, BodyReader, ReadAhead, StoreError, View};
 
-/// Compaction may move a body between the look and the open, at most once in a long while.
-const OPEN_TRIES: usize = 3;
-
 /// A mailbox. Clones are the same mailbox. It outlives its deletion: then it is empty and refuses changes.
 #[derive(Clone)]
 pub struct Mailbox {
@@ -128,21 +125,14 @@ impl Mailbox {
         self.cell.state.borrow().message(uid).copied()
     }
 
-    /// Opens a message for reading; see `Volume::open_body`. Damage is told with account, mailbox and UID.
+    /// Opens a message for reading; it stays readable while the reader is held, also when the message is expunged or compaction moves
+    /// it. Damage is told with account, mailbox and UID. `MessageGone`: it was expunged before.
     pub async fn open_message(&self, uid: Uid) -> Result<BodyReader, StoreError> {
-        let mut result = Err(StoreError::MessageGone);
-        for _ in 0..OPEN_TRIES {
-            let message = self.message(uid).ok_or(StoreError::MessageGone)?;
-            result = self
-                .account
-                .volume
-                .open_body(message.body, record_bytes(&message))
-                .await;
-            if !matches!(result, Err(StoreError::MessageGone)) {
-                break;
-            }
-        }
-        self.named(uid, result)
+        let volume = &self.account.volume;
+        self.open(uid, async |message| {
+            volume.open_body(message.body, record_bytes(&message)).await
+        })
+        .await
     }
 
     /// As `open_message`, for one of several that are read one after the other: `following` are those that come next, as the index had
@@ -153,19 +143,28 @@ impl Mailbox {
         ahead: &mut ReadAhead,
         following: impl Iterator<Item = Message> + Clone,
     ) -> Result<BodyReader, StoreError> {
+        let volume = &self.account.volume;
+        self.open(uid, async |message| {
+            volume.open_body_ahead(&message, ahead, following.clone()).await
+        })
+        .await
+    }
+
+    async fn open(
+        &self,
+        uid: Uid,
+        mut body: impl AsyncFnMut(Message) -> Result<Rc<OpenedBody>, StoreError>,
+    ) -> Result<BodyReader, StoreError> {
+        // Compaction may move the body between the look and the open, at most once in a long while.
+        const TRIES: usize = 3;
         let mut result = Err(StoreError::MessageGone);
-        for _ in 0..OPEN_TRIES {
+        for _ in 0..TRIES {
             let message = self.message(uid).ok_or(StoreError::MessageGone)?;
-            let volume = &self.account.volume;
-            result = volume.open_body_ahead(&message, ahead, following.clone()).await;
+            result = body(message).await;
             if !matches!(result, Err(StoreError::MessageGone)) {
                 break;
             }
         }
-        self.named(uid, result)
-    }
-
-    fn named(&self, uid: Uid, result: Result<Rc<OpenedBody>, StoreError>) -> Result<BodyReader, StoreError> {
         let opened = result.map_err(|error| self.name_damage(uid, error))?;
         let reader = BodyReader::new(self.account.volume.clone(), opened);
         Ok(reader.of(self.clone(), uid))

@@ -191,19 +191,12 @@ impl Volume {
         self.inner.append_unreferenced(content).await
     }
 
-    /// Opens a message's body for reading; it stays readable while the reader is held, also when the message is expunged or
-    /// compaction moves it. `MessageGone` when the reference is old and the body has moved: look the message up again.
-    pub async fn open_body(&self, body: BodyReference) -> Result<BodyReader, StoreError> {
-        let opened = self.inner.open_body(body, USUAL_BODY_BYTES).await?;
-        Ok(BodyReader::new(self.inner.clone(), opened))
-    }
-
     /// For somebody who reads several messages, one after the other: see `Mailbox::open_message_ahead`.
     pub fn read_ahead(&self) -> ReadAhead {
         ReadAhead::new(self.inner.clone())
     }
 
-    /// `open_body` and one `BodyReader::read`, with the last readers kept open: for short reads.
+    /// Opens a body and reads once, as `BodyReader::read` does, with the last readers kept open: for short reads.
     pub async fn read_body(&self, body: BodyReference, offset: u64, length: usize) -> Result<Bytes, StoreError> {
         let kept = {
             let mut readers = self.inner.kept_readers.borrow_mut();
